@@ -1,0 +1,33 @@
+"""The last step: adding the updates to the parameters."""
+
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+
+from gradtx.core import check
+
+
+def apply_updates(params: Any, updates: Any) -> Any:
+    """The parameters plus the updates, $p + u$, each computed in the wider dtype and kept in the parameter's own.
+
+    Where the updates hold None, the parameter stays as it is, whatever it is.
+
+    **Raises:** `ValueError` where structures or shapes differ, `TypeError` for an update of an integer parameter.
+
+    >>> import gradtx
+    >>> gradtx.apply_updates({"w": 1.0, "frozen": 7}, {"w": 0.5, "frozen": None})
+    {'frozen': 7, 'w': Array(1.5, dtype=float32)}
+    """
+    with check.named("apply_updates"):
+        changes, structure = jax.tree.flatten(check.aligned(updates, params), is_leaf=check.is_none)
+    leaves = structure.flatten_up_to(params)
+    moving = [i for i, u in enumerate(changes) if u is not None]
+    for i, p in zip(moving, added([leaves[i] for i in moving], [changes[i] for i in moving]), strict=True):
+        leaves[i] = p
+    return structure.unflatten(leaves)
+
+
+@jax.jit
+def added(params: Any, updates: Any) -> Any:
+    return jax.tree.map(lambda p, u: (p + u).astype(jnp.result_type(p)), params, updates)

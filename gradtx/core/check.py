@@ -1,0 +1,208 @@
+"""Every check made at construction and at trace time, and the wording of its error. None costs anything at run time."""
+
+import functools
+import math
+from collections.abc import Callable, Generator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from jax.core import Tracer
+from jax.tree_util import keystr, tree_flatten_with_path
+
+
+class Refusal(Exception):
+    """An error that does not know yet which transformation it is about; `named` turns it into the one users see."""
+
+    def __init__(self, kind: type[Exception], message: str):
+        super().__init__(message)
+        self.kind = kind
+
+
+@contextmanager
+def named(name: str) -> Generator[None]:
+    try:
+        yield
+    except Refusal as refusal:
+        raise refusal.kind(f"{name}: {refusal}") from None
+
+
+# ---- hyperparameters ----
+
+
+@dataclass(frozen=True)
+class Range:
+    """The numbers that a hyperparameter may be; `ends` says whether each bound belongs to them."""
+
+    low: float = -math.inf
+    high: float = math.inf
+    ends: str = "()"
+
+    def __contains__(self, x: float) -> bool:
+        above = self.low <= x if self.ends[0] == "[" else self.low < x
+        return above and (x <= self.high if self.ends[1] == "]" else x < self.high)  # NaN is in no range
+
+    def __repr__(self) -> str:
+        if self == Range():
+            return "finite"
+        return f"in {self.ends[0]}{self.low:g}, {self.high:g}{self.ends[1]}"
+
+
+def number(name: str, value: Any, allowed: Range) -> None:
+    """Refuse a hyperparameter that is no real scalar in its range; a traced one has no value to look at."""
+    expected = f"{name} must be a number, a scalar array or a schedule"
+    if isinstance(value, bool) or not isinstance(value, int | float | np.number | np.ndarray | jax.Array):
+        raise Refusal(TypeError, f"{expected}, got {type(value).__name__} {value!r:.60}")
+    if np.ndim(value):
+        remedy = "to run many values at once, use jax.vmap over the factory"
+        raise Refusal(ValueError, f"{expected}, got an array of shape {np.shape(value)}; {remedy}")
+    dtype = jnp.result_type(value)
+    if not (jnp.issubdtype(dtype, jnp.floating) or jnp.issubdtype(dtype, jnp.integer)):
+        raise Refusal(TypeError, f"{expected}, got one of dtype {dtype}")
+    if not isinstance(value, Tracer) and float(value) not in allowed:
+        raise Refusal(ValueError, f"{name} must be {allowed}, got {float(value):g}")
+
+
+def schedule(name: str, function: Callable[[Any], Any]) -> None:
+    """Refuse a schedule that can't be traced or returns something else than a real scalar."""
+    problem = f"the schedule given for {name} must return a real scalar"
+    try:
+        value = jax.eval_shape(function, jax.ShapeDtypeStruct((), jnp.int32))
+    except jax.errors.ConcretizationTypeError:
+        remedy = "choose with jnp.where in place of if, and compute with jnp in place of math"
+        raise Refusal(TypeError, f"the schedule given for {name} must be traceable: {remedy}") from None
+    if not isinstance(value, jax.ShapeDtypeStruct):
+        raise Refusal(TypeError, f"{problem}, got {type(value).__name__}")
+    if value.shape or not (jnp.issubdtype(value.dtype, jnp.floating) or jnp.issubdtype(value.dtype, jnp.integer)):
+        raise Refusal(ValueError, f"{problem}, got {value.dtype}{list(value.shape)}")
+
+
+# ---- trees ----
+
+
+def is_none(x: Any) -> bool:
+    return x is None
+
+
+def place(tree: Any, index: int) -> str:
+    """The path of a tree's leaf (`None` counts as one), written as Python would index it."""
+    return keystr(tree_flatten_with_path(tree, is_leaf=is_none)[0][index][0])
+
+
+def array(leaf: Any, name: str, tree: Any, index: int) -> jax.Array:
+    """A leaf as a floating-point or complex array, or an error that says how to leave it out."""
+    if isinstance(leaf, jax.Array) and is_inexact(leaf.dtype):
+        return leaf
+    remedy = "to freeze it, put None in its place or wrap the optimizer in optax.masked"
+    if not isinstance(leaf, jax.Array | np.ndarray | np.generic | int | float | complex):
+        where, kind = f"{name}{place(tree, index)}", type(leaf).__name__
+        raise Refusal(TypeError, f"{where} must be an array, got {kind}; {remedy}")
+    if not is_inexact(jnp.result_type(leaf)):
+        where, dtype = f"{name}{place(tree, index)}", jnp.result_type(leaf)
+        raise Refusal(TypeError, f"{where} must be floating-point or complex, got {dtype}; {remedy}")
+    return jnp.asarray(leaf)
+
+
+@functools.cache
+def is_inexact(dtype: Any) -> bool:
+    return jnp.issubdtype(dtype, jnp.inexact)
+
+
+def matching(updates: Any, other: Any, name: str) -> list[Any]:
+    """The other tree's part at each leaf of the updates; where they hold None, the other may hold anything."""
+    structure = jax.tree.structure(updates, is_leaf=is_none)
+    try:
+        return structure.flatten_up_to(other)
+    except ValueError:
+        default = f"updates and {name} differ in the static fields of their nodes"
+        raise Refusal(ValueError, difference(updates, other, name) or default) from None
+
+
+def difference(updates: Any, other: Any, name: str, path: str = "") -> str | None:
+    """The first place where the updates part from another tree, in words."""
+    if updates is None:
+        return None
+    mine, theirs = branches(updates), branches(other)
+    if type(updates) is not type(other) and not (mine.keys() == theirs.keys() == {""}):
+        here = f"updates{path}" if path else "the tree of updates"
+        return f"{here} is of type {type(updates).__name__}, in {name} it is {type(other).__name__}"
+    for key in mine.keys() - theirs.keys():
+        return f"updates{path}{key} has no counterpart in {name}"
+    for key in theirs.keys() - mine.keys():
+        return f"updates lack {path}{key}, which is in {name}"
+    if mine.keys() == {""}:
+        return None
+    parts = (difference(part, theirs[key], name, path + key) for key, part in mine.items())
+    return next((part for part in parts if part), None)
+
+
+def branches(tree: Any) -> dict[str, Any]:
+    """A tree's parts one level down by their keys; a leaf has itself under the empty key, None has none."""
+    rows, _ = tree_flatten_with_path(tree, is_leaf=lambda x: x is not tree)
+    return {keystr(path): part for path, part in rows}
+
+
+def parameters(params: Any) -> None:
+    """Refuse parameters that no update can be added to."""
+    for i, p in enumerate(jax.tree.leaves(params, is_leaf=is_none)):
+        if p is not None:
+            array(p, "params", params, i)
+
+
+def aligned(updates: Any, params: Any) -> Any:
+    """The updates as arrays like their parameters, each in the wider of the two dtypes; `None` stays `None`."""
+    leaves, structure = jax.tree.flatten(updates, is_leaf=is_none)
+    found = [None] * len(leaves) if params is None else matching(updates, params, "params")
+    out: list[Any] = []
+    for i, (u, p) in enumerate(zip(leaves, found, strict=True)):
+        if u is not None:
+            u = array(u, "updates", updates, i)
+            if params is not None:
+                u = alike(u, p, updates, i)
+        out.append(u)
+    return structure.unflatten(out)
+
+
+def alike(u: jax.Array, p: Any, updates: Any, index: int) -> jax.Array:
+    """An update that fits its parameter, in the wider of the two dtypes."""
+    if p is None:
+        where = f"updates{place(updates, index)}"
+        raise Refusal(ValueError, f"{where} has no counterpart in params, which hold None there")
+    p = array(p, "params", updates, index)
+    if u.shape != p.shape:
+        where = f"updates{place(updates, index)}"
+        raise Refusal(ValueError, f"{where} has shape {u.shape}, its parameter has {p.shape}")
+    if u.dtype == p.dtype:
+        return u
+    if jnp.iscomplexobj(u) != jnp.iscomplexobj(p):
+        where = f"updates{place(updates, index)}"
+        raise Refusal(TypeError, f"{where} is {u.dtype}, its parameter is {p.dtype}: both must be real or both complex")
+    return u.astype(jnp.promote_types(u.dtype, p.dtype))
+
+
+def state_of(state: Any, expected: type) -> None:
+    if not isinstance(state, expected):
+        got, want = type(state).__name__, expected.__name__
+        raise Refusal(TypeError, f"the state is a {got}, expected {want}: it was made by another optimizer's init")
+
+
+def states_of(state: Any, parts: int) -> None:
+    """Refuse what is not a tuple of one state per part."""
+    if not isinstance(state, tuple) or len(state) != parts:
+        got = f"{len(state)} states" if isinstance(state, tuple) else type(state).__name__
+        raise Refusal(ValueError, f"the state must be a tuple of {parts}, got {got}: it was made by another optimizer")
+
+
+def fields(row: dict[str, Any], shape: tuple[int, ...], expected: Callable[[], Any], updates: Any, index: int) -> None:
+    """Refuse a state whose arrays for one of the updates were made for another shape."""
+    if all(field is not None and field.shape == shape for field in row.values()):
+        return  # the usual case, without asking what shapes the rule expects
+    for name, field in row.items():
+        if field is None or field.shape != expected()[name].shape:
+            where = f"updates{place(updates, index)}"
+            made = "None" if field is None else f"shape {field.shape}, expected {expected()[name].shape}"
+            remedy = "call init with the parameters that are updated"
+            raise Refusal(ValueError, f"{where} does not fit the state, whose {name} has {made} there; {remedy}")

@@ -1,0 +1,73 @@
+"""Transformations of transformations that the core itself needs: in series, and nothing at all."""
+
+from collections.abc import Generator
+from contextlib import contextmanager
+from typing import Any
+
+from gradtx.core import check
+from gradtx.core.lift import Pair, init_empty
+from gradtx.core.transformation import P, Transformation, Updates, extra_for, transformation
+
+
+class associative(transformation[P]):
+    """A transformation of parts in which parts of its own kind dissolve, so that grouping them changes nothing."""
+
+    def checked(self, name: str, value: Any) -> Any:
+        parts = super().checked(name, value)
+        flat = [part.arguments[name] if getattr(part, "recipe", None) is self else (part,) for part in parts]
+        return sum(flat, ())
+
+
+@associative
+def chain(*parts: Transformation) -> Pair:
+    r"""The parts in series, $u \mapsto T_n(\dots T_2(T_1(u)))$.
+
+    Parts may be Optax transformations. An extra argument of `update` goes to the parts that take it. `chain()` is the
+    identity, and `chain(chain(a, b), c)` equals `chain(a, b, c)`.
+
+    **State:** a tuple of the parts' states.
+
+    **Raises:** `TypeError` for a part that is no transformation, `ValueError` for a state of another number of parts;
+    an error inside a part carries a note that names it.
+
+    >>> import gradtx
+    >>> gradtx.chain(gradtx.clip_by_norm(1.0), gradtx.sgd(0.1))
+    chain(clip_by_norm(max_norm=1.0), sgd(learning_rate=0.1))
+    """
+
+    def init(params: Any) -> tuple[Any, ...]:
+        states: list[Any] = []
+        for i, part in enumerate(parts):
+            with noted(i, part):
+                states.append(part.init(params))
+        return tuple(states)
+
+    def update(updates: Updates, state: Any, params: Any = None, **extra: Any) -> tuple[Updates, tuple[Any, ...]]:
+        check.states_of(state, len(parts))
+        states: list[Any] = []
+        for i, (part, one) in enumerate(zip(parts, state, strict=True)):
+            with noted(i, part):
+                updates, after = part.update(updates, one, params, **extra_for(part, extra))
+            states.append(after)
+        return updates, tuple(states)
+
+    return init, update
+
+
+@contextmanager
+def noted(index: int, part: Any) -> Generator[None]:
+    try:
+        yield
+    except Exception as error:
+        error.add_note(f"in part {index} of a chain, {part!r}")
+        raise
+
+
+@transformation
+def identity() -> Pair:
+    """The updates as they are, $u$."""
+
+    def update(updates: Updates, state: Any, params: Any = None) -> tuple[Updates, Any]:
+        return updates, state
+
+    return init_empty, update

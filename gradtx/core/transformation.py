@@ -1,0 +1,225 @@
+"""The transformation: a pure pair of functions, `init` and `update`, that is also a value."""
+
+import functools
+import inspect
+import math
+from collections.abc import Callable
+from typing import Any, NamedTuple, ParamSpec
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import optax
+from jax.core import Tracer
+
+from gradtx.core import check
+from gradtx.core.value import Recipe, Value, register
+
+P = ParamSpec("P")
+Updates = Any  # a tree of arrays like the parameters
+Count = jax.Array  # int32, (): the number of updates done so far
+
+# Extra arguments of `update` that may always be passed: line searches and measurement-driven parts take them.
+STANDARD = frozenset({"value", "grad", "value_fn", "loss_fn"})
+ARRAYS = (jax.Array, np.ndarray, np.number, np.bool_, bool, int, float, complex)
+
+
+@register
+class Transformation(Value, optax.GradientTransformationExtraArgs):
+    """A pure pair `init(params) -> state`, `update(updates, state, params, **extra) -> (updates, state)`, and a value.
+
+    It is an Optax transformation and unpacks as `init, update = tx`. Printed, compared, hashed and pickled by its
+    arguments, it is a pytree of the numbers among them: an argument of `jit`, of `vmap`, of `grad`. Outside `jit` an
+    update runs as one compiled call that takes the numbers as arguments, so a new value compiles nothing.
+
+    **Raises:** (`update`) `ValueError` where the updates, the parameters and the state don't match in structure or
+    shape; `TypeError` for leaves that are neither floating-point nor complex, a state of another optimizer, and extra
+    arguments that no part takes.
+    """
+
+    def __new__(cls) -> "Transformation":
+        def init(params: Any) -> Any:
+            return self.run(0, params)
+
+        def update(updates: Updates, state: Any, params: Any = None, **extra: Any) -> tuple[Updates, Any]:
+            extra = self.accepted(extra)
+            if concrete(self, updates, state, params, extra) and not jax.config.jax_disable_jit:  # pyright: ignore[reportAttributeAccessIssue]
+                try:
+                    return compiled_update(self, updates, state, params, extra)
+                except jax.errors.JAXTypeError:
+                    raise
+                except (TypeError, ValueError):
+                    pass  # run as written, it is raised again without JAX's frames and with the numbers in its notes
+            return self.run(1, updates, state, params, **extra)
+
+        self = super().__new__(cls, init, update)
+        return self
+
+    def run(self, which: int, tree: Any, *rest: Any, **extra: Any) -> Any:
+        """The pair's `init` (0) or `update` (1) as the factory wrote it, behind the checks."""
+        with check.named(self.recipe.__name__):
+            if not (isinstance(self.built, Transformation) or inner(self)):  # else its parts check for themselves
+                if which == 0:
+                    check.parameters(tree)
+                else:
+                    tree = check.aligned(tree, rest[1])
+            return self.built[which](tree, *rest, **extra)
+
+    @functools.cached_property
+    def extra(self) -> frozenset[str] | None:
+        """The names of the extra arguments that `update` takes, `None` for any (Optax does not say)."""
+        if isinstance(self.built, Transformation):
+            return self.built.extra
+        parameters = inspect.signature(self.built[1]).parameters.values()
+        names = frozenset(p.name for p in parameters if p.kind is p.KEYWORD_ONLY)
+        if any(p.kind is p.VAR_KEYWORD for p in parameters):
+            for part in inner(self):
+                taken = extra_of(part)
+                if taken is None:
+                    return None
+                names |= taken
+        return names
+
+    def accepted(self, extra: dict[str, Any]) -> dict[str, Any]:
+        if self.extra is None or extra.keys() <= self.extra:
+            return extra
+        unknown = sorted(extra.keys() - self.extra - STANDARD)
+        if unknown:
+            names = ", ".join(sorted(self.extra | STANDARD))
+            remedy = "to hand one to another part, join both with gradtx.chain"
+            raise TypeError(f"{self.recipe.__name__}: update takes {names}, got {', '.join(unknown)}; {remedy}")
+        return {name: extra[name] for name in extra if name in self.extra}
+
+
+def inner(tx: Transformation) -> list[Any]:
+    """The transformations among a value's arguments, Optax's too."""
+    nested = [v if type(v) is tuple else (v,) for v in tx.arguments.values()]
+    return [part for parts in nested for part in parts if isinstance(part, optax.GradientTransformation)]
+
+
+def extra_of(part: Any) -> frozenset[str] | None:
+    if isinstance(part, Transformation):
+        return part.extra
+    return None if isinstance(part, optax.GradientTransformationExtraArgs) else frozenset()
+
+
+def extra_for(part: Any, extra: dict[str, Any]) -> dict[str, Any]:
+    """Of several extra arguments those that this part takes: what a transformation of several parts hands to each."""
+    names = extra_of(part)
+    return extra if names is None else {name: value for name, value in extra.items() if name in names}
+
+
+def concrete(*trees: Any) -> bool:
+    """Whether a compiled call can take all of it: neither tracers nor functions nor what is wrong anyway."""
+    kinds = set(map(type, jax.tree.leaves(trees)))
+    return all(issubclass(kind, ARRAYS) and not issubclass(kind, Tracer) for kind in kinds)
+
+
+@jax.jit
+def compiled_update(tx: Transformation, updates: Updates, state: Any, params: Any, extra: dict[str, Any]) -> Any:
+    return tx.update(updates, state, params, **extra)
+
+
+# ---- decorators ----
+
+
+class transformation(Recipe[P, Transformation]):
+    """Makes a factory of pairs a factory of `Transformation`.
+
+    The factory returns `(init, update)`; its arguments annotated `Scalar` (or with a narrower range: `Positive`,
+    `NonNegative`, `Fraction`, `Decay`) are the hyperparameters. Where one is a schedule, the factory is called with
+    its value at the state's count, which `ScheduledState` keeps. Extra arguments of `update` are named after a `*`;
+    `**extra` stands for those of the transformations among the arguments. The numbers may be traced, and so must
+    decide nothing in Python: what decides is `None` or a bool.
+    """
+
+    kind = Transformation
+
+    def checked(self, name: str, value: Any) -> Any:
+        if self.signature.parameters[name].annotation is Transformation:
+            parts = value if name == self.variadic else (value,)
+            for i, part in enumerate(parts):
+                if not isinstance(part, optax.GradientTransformation):
+                    where = f"{name}[{i}]" if name == self.variadic else name
+                    got = f"{type(part).__name__} {part!r:.60}"
+                    if callable(part):
+                        got = f"a function; call it: {getattr(part, '__name__', '')}(…)"
+                    raise check.Refusal(TypeError, f"{where} must be a transformation, got {got}")
+        return super().checked(name, value)
+
+    def build(self, arguments: dict[str, Any]) -> Any:
+        def with_extra(x: Any) -> Any:
+            if type(x) is tuple:
+                return tuple(map(with_extra, x))
+            foreign = isinstance(x, optax.GradientTransformation) and not isinstance(x, Transformation)
+            return optax.with_extra_args_support(x) if foreign else x
+
+        return super().build({name: with_extra(value) for name, value in arguments.items()})
+
+    def pair(self, arguments: dict[str, Any]) -> Any:
+        schedules = {k: v for k, v in arguments.items() if k in self.ranges and callable(v)}
+        return self.scheduled(arguments, schedules) if schedules else self.build(arguments)
+
+    def scheduled(self, arguments: dict[str, Any], schedules: dict[str, Callable[..., Any]]) -> Any:
+        """The pair with its schedules evaluated at a count of its own."""
+
+        def at(count: Count) -> dict[str, jax.Array]:
+            return {name: value_at(schedule, count) for name, schedule in schedules.items()}
+
+        def init(params: Any) -> ScheduledState:
+            count = jnp.zeros([], jnp.int32)
+            return ScheduledState(count, now := at(count), self.build(arguments | now)[0](params))
+
+        def update(updates: Updates, state: Any, params: Any = None, **extra: Any) -> tuple[Updates, ScheduledState]:
+            check.state_of(state, ScheduledState)
+            now = at(state.count)
+            updates, after = self.build(arguments | now)[1](updates, state.inner_state, params, **extra)
+            return updates, ScheduledState(increment(state.count), now, after)
+
+        # The names of the extra arguments are those of the pair within, which no number decides.
+        unknown = dict.fromkeys(schedules, math.nan)
+        return init, functools.wraps(self.build(arguments | unknown)[1])(update)
+
+
+class composition(transformation[P]):
+    """Makes a factory of other transformations a factory of `Transformation`; schedules reach it as they are."""
+
+    def pair(self, arguments: dict[str, Any]) -> Any:
+        return self.build(arguments)
+
+
+class ScheduledState(NamedTuple):
+    """The state of a transformation with a schedule among its hyperparameters."""
+
+    count: Count
+    hyperparams: dict[str, jax.Array]  # the values that the last update used
+    inner_state: Any
+
+
+def value_at(value: Any, count: Count) -> jax.Array:
+    """A hyperparameter's number at a count, in JAX's default float."""
+    return jnp.asarray(value(count) if callable(value) else value, jnp.result_type(float))
+
+
+def increment(count: Count) -> Count:
+    """One more, up to the largest count there is."""
+    return jnp.minimum(count, jnp.iinfo(count.dtype).max - 1) + 1
+
+
+def hyperparameters(tx: Transformation) -> dict[str, Any]:
+    """Every hyperparameter by its path: numbers, scalar arrays and schedules as they were given.
+
+    >>> import gradtx
+    >>> gradtx.hyperparameters(gradtx.chain(gradtx.clip_by_norm(1.0), gradtx.scale(0.5)))
+    {'parts[0].max_norm': 1.0, 'parts[1].factor': 0.5}
+    """
+    found: dict[str, Any] = {}
+    for name, value in tx.arguments.items():
+        if name in tx.recipe.ranges:
+            found[name] = value
+        several = type(value) is tuple
+        for i, part in enumerate(value if several else (value,)):
+            if isinstance(part, Transformation):
+                where = f"{name}[{i}]" if several else name
+                found |= {f"{where}.{path}": x for path, x in hyperparameters(part).items()}
+    return found

@@ -1,0 +1,53 @@
+"""The few functions of whole trees that two or more files need."""
+
+from functools import reduce
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+
+
+def widened(x: jax.Array) -> jax.Array:
+    """The array in at least float32, a complex one as its real and imaginary part stacked in front."""
+    x = x.astype(jnp.promote_types(x.dtype, jnp.float32))
+    return jnp.stack([x.real, x.imag]) if jnp.iscomplexobj(x) else x
+
+
+def narrowed(x: jax.Array, dtype: Any) -> jax.Array:
+    """The inverse of `widened`."""
+    return (jax.lax.complex(x[0], x[1]) if jnp.issubdtype(dtype, jnp.complexfloating) else x).astype(dtype)
+
+
+@jax.custom_jvp
+def root(x: jax.Array) -> jax.Array:
+    """The square root, with gradient zero at zero: what is squared below the root has no kink there worth infinity."""
+    return jnp.sqrt(x)
+
+
+@root.defjvp
+def root_jvp(primals: tuple[jax.Array], tangents: tuple[jax.Array]) -> tuple[jax.Array, jax.Array]:
+    y = root(*primals)
+    return y, tangents[0] / jnp.where(y > 0, 2.0 * y, jnp.inf)
+
+
+def norm(x: jax.Array) -> jax.Array:
+    """The L2 norm of a real array; its gradient at zero is zero."""
+    return root(jnp.sum(jnp.square(x)))
+
+
+@jax.jit
+def add_squares(total: jax.Array, x: jax.Array) -> jax.Array:
+    return total + jnp.sum(jnp.square(widened(x)))
+
+
+def global_norm(tree: Any) -> jax.Array:
+    r"""The L2 norm of all the arrays of a tree as one vector, $\sqrt{\sum_i |x_i|^2}$, accumulated in at least float32.
+
+    Half-precision arrays never overflow; a float32 norm does above 1.8e19. An empty tree and zeros have norm zero,
+    and the gradient there is zero. A complex array counts by its absolute values.
+
+    >>> import gradtx, jax.numpy as jnp
+    >>> float(gradtx.global_norm({"w": jnp.array([3.0]), "b": jnp.array([4.0])}))
+    5.0
+    """
+    return root(reduce(add_squares, map(jnp.asarray, jax.tree.leaves(tree)), jnp.zeros([], jnp.float32)))

@@ -1,0 +1,110 @@
+"""Adam and its family."""
+
+from typing import Any, NamedTuple
+
+import jax.numpy as jnp
+
+from gradtx.core.combine import chain
+from gradtx.core.lift import per_array
+from gradtx.core.transformation import Count, Updates, composition, transformation
+from gradtx.core.tree import root
+from gradtx.core.value import Decay, NonNegative
+from gradtx.transforms.decay import add_decayed_weights
+from gradtx.transforms.momentum import debias
+from gradtx.transforms.rate import scale_by_learning_rate
+
+
+class ScaleByAdamState(NamedTuple):
+    count: Count
+    mu: Updates  # first moment
+    nu: Updates  # second moment
+
+
+@transformation
+def scale_by_adam(
+    b1: Decay = 0.9,
+    b2: Decay = 0.999,
+    eps: NonNegative = 1e-8,
+    *,
+    eps_root: NonNegative = 0.0,
+    nesterov: bool = False,
+):
+    r"""Adam's direction, $\hat m / (\sqrt{\hat v + \varepsilon_r} + \varepsilon)$, with
+    $m \leftarrow \beta_1 m + (1 - \beta_1)\,g$, $v \leftarrow \beta_2 v + (1 - \beta_2)\,g^2$ and
+    $\hat m = m/(1 - \beta_1^t)$, $\hat v = v/(1 - \beta_2^t)$. Its elements are mostly within $\pm 1$.
+
+    **Arguments:** `b1` $\beta_1$ and `b2` $\beta_2 \in [0, 1)$; `eps` $\varepsilon$ and `eps_root`
+    $\varepsilon_r \ge 0$. With `nesterov`, $\beta_1 m/(1 - \beta_1^{t+1}) + (1 - \beta_1)\,g/(1 - \beta_1^t)$ is in
+    the place of $\hat m$.
+
+    **State:** `count`, `mu` $m$, `nu` $v$: two arrays per parameter.
+
+    **Source:** Kingma & Ba (2015), algorithm 1; `nesterov`: Dozat (2016), in Optax's form. Equals torch and Optax;
+    Keras folds the corrections into the rate, so that its epsilon is $\varepsilon\sqrt{1 - \beta_2^t}$.
+
+    >>> import gradtx, jax.numpy as jnp
+    >>> tx = gradtx.scale_by_adam()
+    >>> tx.update(jnp.array([4.0, -0.5]), tx.init(jnp.zeros(2)))[0]
+    Array([ 1., -1.], dtype=float32)
+    """
+
+    def init(p: Any):
+        return dict(mu=jnp.zeros_like(p), nu=jnp.zeros_like(p))
+
+    def update(g: Any, state: Any):
+        t = state.count + 1.0
+        mu = b1 * state.mu + (1.0 - b1) * g
+        nu = b2 * state.nu + (1.0 - b2) * g**2
+        ahead = b1 * debias(mu, b1, t + 1.0) + (1.0 - b1) * debias(g, b1, t) if nesterov else debias(mu, b1, t)
+        return ahead / (root(debias(nu, b2, t) + eps_root) + eps), dict(mu=mu, nu=nu)
+
+    return per_array(ScaleByAdamState, init, update)
+
+
+@composition
+def adam(
+    learning_rate: NonNegative,
+    b1: Decay = 0.9,
+    b2: Decay = 0.999,
+    eps: NonNegative = 1e-8,
+    *,
+    eps_root: NonNegative = 0.0,
+    nesterov: bool = False,
+):
+    r"""Adam, $w \leftarrow w - \eta\,\hat m/(\sqrt{\hat v} + \varepsilon)$: `scale_by_adam` times the learning rate.
+
+    **Arguments:** `learning_rate` $\eta \ge 0$; the others are `scale_by_adam`'s, with its state and its source.
+
+    >>> import gradtx
+    >>> gradtx.adam(1e-3, b2=0.99)
+    adam(learning_rate=0.001, b2=0.99)
+    """
+    direction = scale_by_adam(b1, b2, eps, eps_root=eps_root, nesterov=nesterov)
+    return chain(direction, scale_by_learning_rate(learning_rate))
+
+
+@composition
+def adamw(
+    learning_rate: NonNegative,
+    b1: Decay = 0.9,
+    b2: Decay = 0.999,
+    eps: NonNegative = 1e-8,
+    weight_decay: NonNegative = 1e-4,
+    *,
+    eps_root: NonNegative = 0.0,
+    nesterov: bool = False,
+):
+    r"""Adam with decoupled weight decay, $w \leftarrow w - \eta\,(\hat m/(\sqrt{\hat v} + \varepsilon) + \lambda w)$.
+
+    **Arguments:** `learning_rate` $\eta \ge 0$; `weight_decay` $\lambda \ge 0$, here 1e-4 as in Optax (torch: 1e-2,
+    Keras: 4e-3); the others are `scale_by_adam`'s, with its state. `update` needs the parameters.
+
+    **Source:** Loshchilov & Hutter, Decoupled Weight Decay Regularization (2019), algorithm 2, with the rate times the
+    decay as in torch and Optax.
+
+    >>> import gradtx
+    >>> gradtx.adamw(1e-3, weight_decay=0.1)
+    adamw(learning_rate=0.001, weight_decay=0.1)
+    """
+    direction = scale_by_adam(b1, b2, eps, eps_root=eps_root, nesterov=nesterov)
+    return chain(direction, add_decayed_weights(weight_decay), scale_by_learning_rate(learning_rate))

@@ -1,0 +1,38 @@
+"""Gradient descent, plain and with momentum."""
+
+from gradtx.core.check import Refusal
+from gradtx.core.combine import chain
+from gradtx.core.transformation import composition
+from gradtx.core.value import Fraction, NonNegative
+from gradtx.transforms.momentum import scale_by_momentum
+from gradtx.transforms.rate import scale_by_learning_rate
+
+
+@composition
+def sgd(
+    learning_rate: NonNegative,
+    momentum: Fraction | None = None,
+    nesterov: bool = False,
+    dampening: Fraction = 0.0,
+):
+    r"""Gradient descent, $w \leftarrow w - \eta\,g$; with `momentum`, $w \leftarrow w - \eta\,v$.
+
+    **Arguments:** `learning_rate` $\eta \ge 0$; `momentum` $\mu \in [0, 1]$, or None for no velocity and no state;
+    `nesterov` and `dampening` as in `scale_by_momentum`, only with momentum.
+
+    **State:** with momentum, one array per parameter.
+
+    **Raises:** `ValueError` for `nesterov` or `dampening` without momentum.
+
+    Equals torch's SGD and Optax's `sgd` (with dampening, torch takes the first gradient whole, and Optax has none).
+
+    >>> import gradtx
+    >>> gradtx.sgd(0.1, momentum=0.9, nesterov=True)
+    sgd(learning_rate=0.1, momentum=0.9, nesterov=True)
+    """
+    if momentum is None:
+        if nesterov or (isinstance(dampening, float) and dampening > 0.0):  # a traced one was looked at before
+            raise Refusal(ValueError, "nesterov and dampening need momentum, got momentum=None; give momentum=0.9, say")
+        return scale_by_learning_rate(learning_rate)
+    velocity = scale_by_momentum(momentum, nesterov=nesterov, dampening=dampening)
+    return chain(velocity, scale_by_learning_rate(learning_rate))

@@ -1,0 +1,84 @@
+"""Schedules as values: pure functions of the step count that can be added, scaled and joined."""
+
+from collections.abc import Callable
+from typing import Any, ParamSpec
+
+import jax
+import jax.numpy as jnp
+
+from gradtx.core.check import Refusal
+from gradtx.core.value import Recipe, Scalar, Steps, Value, register, written
+
+P = ParamSpec("P")
+
+
+@register
+class Schedule(Value):
+    """A pure function of the step count (the number of updates done so far, 0 first), and a value.
+
+    `a * 0.1`, `a * b`, `a + b` are schedules; `a.then(b, at=n)` is `a` for the steps before `n`, then `b` from its own
+    step 0. The count may be an array: the schedule is then evaluated at each of its elements.
+    """
+
+    def __call__(self, count: Any) -> jax.Array:
+        value = self.built(jnp.asarray(count))
+        return jnp.broadcast_to(jnp.asarray(value, jnp.result_type(float)), jnp.shape(count))
+
+    def then(self, following: Any, *, at: Any) -> "Schedule":
+        """This schedule for the steps before `at`, then the following one, which counts from zero there."""
+        return joined(self, following, at)
+
+    def __add__(self, other: Any) -> "Schedule":
+        return total(self, other)
+
+    def __mul__(self, other: Any) -> "Schedule":
+        return product(self, other)
+
+    __radd__, __rmul__ = __add__, __mul__
+
+
+class schedule(Recipe[P, Schedule]):
+    """Makes a factory of functions of the count a factory of `Schedule`."""
+
+    kind = Schedule
+
+
+class operator(schedule[P]):
+    """A schedule made of others, printed as it is written."""
+
+    def __init__(self, factory: Callable[P, Any]):
+        super().__init__(factory)
+        self.form = str(factory.__doc__)
+
+    def show(self, arguments: dict[str, Any]) -> str:
+        return self.form.format(*map(written, arguments.values()))
+
+
+def at_count(term: Any, count: Any) -> Any:
+    return term(count) if callable(term) else term
+
+
+@operator
+def total(a: Scalar, b: Scalar):
+    "({} + {})"
+    return lambda count: at_count(a, count) + at_count(b, count)
+
+
+@operator
+def product(a: Scalar, b: Scalar):
+    "({} * {})"
+    return lambda count: at_count(a, count) * at_count(b, count)
+
+
+@operator
+def joined(first: Scalar, following: Scalar, at: Steps):
+    "{}.then({}, at={})"
+    earlier = first.at if isinstance(first, Schedule) and first.recipe is joined else 0
+    if isinstance(at, int | float) and isinstance(earlier, int | float) and at <= earlier:
+        raise Refusal(ValueError, f"at must be later than the joint before, at={earlier}, got {at}")
+
+    def value(count: jax.Array) -> jax.Array:
+        after = jnp.maximum(count - at, 0)
+        return jnp.where(count < at, at_count(first, count), at_count(following, after))
+
+    return value

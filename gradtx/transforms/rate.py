@@ -1,0 +1,57 @@
+"""Multiplication by one number: a constant, or the learning rate."""
+
+from typing import Any, NamedTuple
+
+import jax
+import jax.numpy as jnp
+
+from gradtx.core import check
+from gradtx.core.lift import scaled, stateless
+from gradtx.core.transformation import Count, composition, increment, transformation, value_at
+from gradtx.core.value import NonNegative, Scalar
+
+
+@transformation
+def scale(factor: Scalar):
+    r"""Every update times a number, $c\,g$; `scale(-1.0)` at the head of a chain turns descent into ascent.
+
+    **Arguments:** `factor` $c$, finite.
+
+    >>> import gradtx, jax.numpy as jnp
+    >>> tx = gradtx.scale(0.5)
+    >>> tx.update(jnp.array([4.0]), tx.init(None))[0]
+    Array([2.], dtype=float32)
+    """
+    return stateless(lambda g: factor * g)
+
+
+class ScaleByLearningRateState(NamedTuple):
+    count: Count
+    learning_rate: jax.Array  # the rate that the last update used; before the first, the one that it will use
+
+
+@composition  # for its schedules as they are: the rate's value belongs into a state of the same form as a constant's
+def scale_by_learning_rate(learning_rate: NonNegative):
+    r"""The step down, $-\eta\,g$: the one place where the sign flips. What comes out is added to the parameters.
+
+    **Arguments:** `learning_rate` $\eta \ge 0$, in parameters per unit of what comes in.
+
+    **State:** `count` and `learning_rate`, the rate of the last step, for a constant as for a schedule.
+
+    >>> import gradtx, jax.numpy as jnp
+    >>> tx = gradtx.scale_by_learning_rate(gradtx.linear(1.0, 0.0, 4))
+    >>> updates, state = tx.update(jnp.array([4.0]), tx.init(None))
+    >>> updates, float(state.learning_rate)
+    (Array([-4.], dtype=float32), 1.0)
+    """
+
+    def init(params: Any) -> ScaleByLearningRateState:
+        count = jnp.zeros([], jnp.int32)
+        return ScaleByLearningRateState(count, value_at(learning_rate, count))
+
+    def update(updates: Any, state: Any, params: Any = None) -> tuple[Any, ScaleByLearningRateState]:
+        check.state_of(state, ScaleByLearningRateState)
+        rate = value_at(learning_rate, state.count)
+        return scaled(-rate, updates), ScaleByLearningRateState(increment(state.count), rate)
+
+    return init, update

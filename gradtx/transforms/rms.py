@@ -1,0 +1,63 @@
+"""Division by the root mean square of past gradients."""
+
+from typing import Any, NamedTuple
+
+import jax.numpy as jnp
+
+from gradtx.core.lift import per_array
+from gradtx.core.transformation import Count, Updates, transformation
+from gradtx.core.tree import root
+from gradtx.core.value import Decay, NonNegative
+from gradtx.transforms import momentum
+
+
+class ScaleByRmsState(NamedTuple):
+    count: Count
+    nu: Updates  # the average of squares
+    mu: Updates  # the average; None unless centered
+
+
+@transformation
+def scale_by_rms(
+    decay: Decay = 0.9,
+    eps: NonNegative = 1e-8,
+    *,
+    eps_root: NonNegative = 0.0,
+    centered: bool = False,
+    debias: bool = False,
+    initial: NonNegative = 0.0,
+):
+    r"""The gradient over its root mean square, $g / (\sqrt{r + \varepsilon_r} + \varepsilon)$ with
+    $r \leftarrow \rho r + (1 - \rho)\,g^2$; `centered`, over its standard deviation: $r - m^2$ in place of $r$, with
+    $m \leftarrow \rho m + (1 - \rho)\,g$.
+
+    **Arguments:** `decay` $\rho \in [0, 1)$; `eps` $\varepsilon$ and `eps_root` $\varepsilon_r \ge 0$; `debias` divides
+    the averages by $1 - \rho^t$; `initial` $\ge 0$ is $r$ before the first update.
+
+    **State:** `count`, `nu` $r$ and, centered, `mu` $m$: one array per parameter, two where centered.
+
+    **Source:** Tieleman & Hinton, lecture 6e (2012). $\varepsilon$ outside the root equals torch and Bishop;
+    `eps=0.0, eps_root=1e-8`, inside it, equals Optax's default, Keras and Ng.
+
+    >>> import gradtx, jax.numpy as jnp
+    >>> tx = gradtx.scale_by_rms(decay=0.75)
+    >>> tx.update(jnp.array([4.0]), tx.init(jnp.array([0.0])))[0]
+    Array([2.], dtype=float32)
+    """
+
+    def init(p: Any):
+        return dict(nu=jnp.full_like(p, initial)) | (dict(mu=jnp.zeros_like(p)) if centered else {})
+
+    def update(g: Any, state: Any):
+        fields = dict(nu=decay * state.nu + (1.0 - decay) * g**2)
+        if centered:
+            fields |= dict(mu=decay * state.mu + (1.0 - decay) * g)
+        averages = fields
+        if debias:
+            averages = {name: momentum.debias(x, decay, state.count + 1.0) for name, x in fields.items()}
+        spread = averages["nu"]
+        if centered:
+            spread = jnp.maximum(spread - averages["mu"] ** 2, 0.0)  # rounding may take it below
+        return g / (root(spread + eps_root) + eps), fields
+
+    return per_array(ScaleByRmsState, init, update)
