@@ -2,7 +2,7 @@
 
 from gradtx.core.apply import apply_updates
 from gradtx.core.combine import chain, identity
-from gradtx.core.lift import per_array, scaled, stateless
+from gradtx.core.lift import per_array, scaling, stateless
 from gradtx.core.transformation import (
     ScheduledState,
     Transformation,
@@ -72,7 +72,7 @@ __all__ = [  # noqa: RUF022  # in reading order
     "schedule",
     "stateless",
     "per_array",
-    "scaled",
+    "scaling",
     "global_norm",
     "extra_for",
     "Scalar",

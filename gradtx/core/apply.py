@@ -20,8 +20,7 @@ def apply_updates(params: Any, updates: Any) -> Any:
     {'frozen': 7, 'w': Array(1.5, dtype=float32)}
     """
     with check.named("apply_updates"):
-        changes, structure = jax.tree.flatten(check.aligned(updates, params), is_leaf=check.is_none)
-    leaves = structure.flatten_up_to(params)
+        changes, structure, leaves = check.aligned(updates, params)
     moving = [i for i, u in enumerate(changes) if u is not None]
     for i, p in zip(moving, added([leaves[i] for i in moving], [changes[i] for i in moving]), strict=True):
         leaves[i] = p

@@ -152,18 +152,17 @@ def parameters(params: Any) -> None:
             array(p, "params", params, i)
 
 
-def aligned(updates: Any, params: Any) -> Any:
-    """The updates as arrays like their parameters, each in the wider of the two dtypes; `None` stays `None`."""
+def aligned(updates: Any, params: Any) -> tuple[list[Any], Any, list[Any]]:
+    """The updates as arrays like their parameters, each in the wider of the two dtypes, their structure, and the
+    parameters beside them. None counts as a leaf.
+    """
     leaves, structure = jax.tree.flatten(updates, is_leaf=is_none)
-    found = [None] * len(leaves) if params is None else matching(updates, params, "params")
-    out: list[Any] = []
-    for i, (u, p) in enumerate(zip(leaves, found, strict=True)):
+    weights = [None] * len(leaves) if params is None else matching(updates, params, "params")
+    for i, u in enumerate(leaves):
         if u is not None:
             u = array(u, "updates", updates, i)
-            if params is not None:
-                u = alike(u, p, updates, i)
-        out.append(u)
-    return structure.unflatten(out)
+            leaves[i] = u if params is None else alike(u, weights[i], updates, i)
+    return leaves, structure, weights
 
 
 def alike(u: jax.Array, p: Any, updates: Any, index: int) -> jax.Array:
@@ -187,6 +186,11 @@ def state_of(state: Any, expected: type) -> None:
     if not isinstance(state, expected):
         got, want = type(state).__name__, expected.__name__
         raise Refusal(TypeError, f"the state is a {got}, expected {want}: it was made by another optimizer's init")
+
+
+def formula(before: jax.Array, after: jax.Array) -> None:
+    if after.shape != before.shape:
+        raise Refusal(ValueError, f"the formula made an update of shape {after.shape} from one of {before.shape}")
 
 
 def states_of(state: Any, parts: int) -> None:

@@ -1,12 +1,14 @@
 """Transformations of transformations that the core itself needs: in series, and nothing at all."""
 
-from collections.abc import Generator
+import functools
+from collections.abc import Callable, Generator
 from contextlib import contextmanager
 from typing import Any
 
 from gradtx.core import check
-from gradtx.core.lift import Pair, init_empty
-from gradtx.core.transformation import P, Transformation, Updates, extra_for, transformation
+from gradtx.core.flow import Flow, Rule, rule
+from gradtx.core.lift import stateless
+from gradtx.core.transformation import P, Transformation, advance, extra_for, transformation
 
 
 class associative(transformation[P]):
@@ -19,7 +21,7 @@ class associative(transformation[P]):
 
 
 @associative
-def chain(*parts: Transformation) -> Pair:
+def chain(*parts: Transformation) -> Rule:
     r"""The parts in series, $u \mapsto T_n(\dots T_2(T_1(u)))$.
 
     Parts may be Optax transformations. An extra argument of `update` goes to the parts that take it. `chain()` is the
@@ -42,16 +44,15 @@ def chain(*parts: Transformation) -> Pair:
                 states.append(part.init(params))
         return tuple(states)
 
-    def update(updates: Updates, state: Any, params: Any = None, **extra: Any) -> tuple[Updates, tuple[Any, ...]]:
+    def through(flow: Flow, state: Any, **extra: Any) -> Callable[[], tuple[Any, ...]]:
         check.states_of(state, len(parts))
-        states: list[Any] = []
+        finish: list[Callable[[], Any]] = []
         for i, (part, one) in enumerate(zip(parts, state, strict=True)):
-            with noted(i, part):
-                updates, after = part.update(updates, one, params, **extra_for(part, extra))
-            states.append(after)
-        return updates, tuple(states)
+            with flow.within(functools.partial(noted, i, part)):
+                finish.append(advance(part, flow, one, extra_for(part, extra)))
+        return lambda: tuple(state() for state in finish)
 
-    return init, update
+    return rule(init, through)
 
 
 @contextmanager
@@ -64,10 +65,6 @@ def noted(index: int, part: Any) -> Generator[None]:
 
 
 @transformation
-def identity() -> Pair:
+def identity() -> Rule:
     """The updates as they are, $u$."""
-
-    def update(updates: Updates, state: Any, params: Any = None) -> tuple[Updates, Any]:
-        return updates, state
-
-    return init_empty, update
+    return stateless(lambda g: g)

@@ -1,4 +1,4 @@
-"""From the formula for one array to a transformation of a tree."""
+"""From the formula for one array, or for one scalar, to a transformation of a tree."""
 
 import functools
 import inspect
@@ -10,14 +10,12 @@ import jax.numpy as jnp
 import optax
 
 from gradtx.core import check
-from gradtx.core.transformation import Updates, increment
+from gradtx.core.flow import Fields, Flow, Rule, rule
+from gradtx.core.transformation import increment
 from gradtx.core.tree import narrowed, widened
 
-Fields = dict[str, jax.Array]
-Pair = tuple[Callable[..., Any], Callable[..., Any]]
 
-
-def per_array(state_type: type[Any], init: Callable[..., Fields], update: Callable[..., tuple[Any, Fields]]) -> Pair:
+def per_array(state_type: type[Any], init: Callable[..., Fields], update: Callable[..., tuple[Any, Fields]]) -> Rule:
     """The pair whose rule for one array is `init(p) -> fields`, `update(g, state, p) -> (update, fields)`.
 
     `state_type` is a NamedTuple of the rule's quantities; in the formula each field is one array, in the state a tree.
@@ -25,11 +23,11 @@ def per_array(state_type: type[Any], init: Callable[..., Fields], update: Callab
     `init` leaves out is None. A formula without the argument `p` does not need the parameters.
 
     The formula computes in at least float32, and never meets None, an integer or a complex number: a complex array
-    comes as its real and imaginary part stacked in front. It is traced once per shape, however many arrays there are.
+    comes as its real and imaginary part stacked in front. It is traced once per shape, however many arrays there are,
+    and together with the formulas around it in a chain.
     """
     counted = "count" in state_type._fields
     needs_params = len(inspect.signature(update).parameters) > 2
-    run = lifted(update)
 
     def expected(g: jax.Array) -> Fields:
         return jax.eval_shape(functools.partial(fresh, init), g)
@@ -43,69 +41,66 @@ def per_array(state_type: type[Any], init: Callable[..., Fields], update: Callab
             fields["count"] = jnp.zeros([], jnp.int32)
         return state_type(**dict.fromkeys(state_type._fields) | fields)
 
-    def tree_update(updates: Updates, state: Any, params: Any = None) -> tuple[Updates, Any]:
+    def advance(flow: Flow, state: Any) -> Callable[[], Any]:
         check.state_of(state, state_type)
-        if needs_params and params is None:
+        if needs_params and flow.params is None:
             raise check.Refusal(ValueError, "update needs the parameters: call update(updates, state, params)")
-        leaves, structure = jax.tree.flatten(updates, is_leaf=check.is_none)
-        weights = structure.flatten_up_to(params) if needs_params else [None] * len(leaves)
         columns = {
-            name: check.matching(updates, field, f"the state's {name}")
+            name: check.matching(flow.tree, field, f"the state's {name}")
             for name, field in state._asdict().items()
             if name != "count" and field is not None
         }
-        count = {"count": state.count} if counted else {}
-        after: list[Any] = []
-        for i, (g, p) in enumerate(zip(leaves, weights, strict=True)):
-            row = {name: column[i] for name, column in columns.items()}
+        shared = dict.fromkeys(state_type._fields) | ({"count": state.count} if counted else {})
+        states: list[Any] = [None] * len(flow.leaves)
+        for i, g in enumerate(flow.leaves):
             if g is not None:
-                check.fields(row, g.shape, functools.partial(expected, g), updates, i)
-                one = state_type(**dict.fromkeys(state_type._fields) | count | row)
-                leaves[i], row = run(g, one, None if p is None else jnp.asarray(p))
-            after.append(row)
-        fields: dict[str, Any] = {name: structure.unflatten([row[name] for row in after]) for name in columns}
-        if counted:
-            fields["count"] = increment(state.count)
-        return structure.unflatten(leaves), state._replace(**fields)
+                row = {name: column[i] for name, column in columns.items()}
+                check.fields(row, g.shape, functools.partial(expected, g), flow.tree, i)
+                states[i] = state_type(**shared | row)
+        after = flow.then(update, states, needs_params)
+        structure = flow.structure
 
-    return tree_init, tree_update
+        def finish() -> Any:
+            def column(name: str, before: list[Any]) -> Any:
+                return structure.unflatten(
+                    [b if row is None else row[name] for b, row in zip(before, after, strict=True)]
+                )
+
+            fields = {name: column(name, before) for name, before in columns.items()}
+            return state._replace(**fields | ({"count": increment(state.count)} if counted else {}))
+
+        return finish
+
+    return rule(tree_init, advance)
 
 
-def stateless(formula: Callable[..., Any]) -> Pair:
+def stateless(formula: Callable[..., Any]) -> Rule:
     """The pair without a state whose rule for one array is `formula(g)` or `formula(g, p)`."""
     if len(inspect.signature(formula).parameters) > 1:
         return per_array(optax.EmptyState, lambda p: {}, lambda g, state, p: (formula(g, p), {}))
     return per_array(optax.EmptyState, lambda p: {}, lambda g, state: (formula(g), {}))
 
 
-def scaled(factor: Any, updates: Updates) -> Updates:
-    """The updates times one scalar: how a rule of the whole tree acts on it without a second copy."""
-    return jax.tree.map(lambda g: multiply(g, factor)[0], updates)
+def scaling(init: Callable[[Any], Any], factor: Callable[..., tuple[Any, Any]]) -> Rule:
+    """The pair that multiplies all updates by one scalar: `factor(state)` or `factor(state, updates)` returns it and
+    the new state. What a rule needs to know of the whole tree becomes that scalar, never a second copy of the tree.
+    """
+    needs_updates = len(inspect.signature(factor).parameters) > 1
+
+    def advance(flow: Flow, state: Any) -> Callable[[], Any]:
+        scalar, after = factor(state, flow.updates()) if needs_updates else factor(state)
+        flow.then(multiply, [scalar] * len(flow.leaves), needs_params=False)
+        return lambda: after
+
+    return rule(init, advance)
+
+
+def multiply(g: jax.Array, factor: jax.Array) -> tuple[jax.Array, Fields]:
+    return factor * g, {}
 
 
 def init_empty(params: Any) -> optax.EmptyState:
     return optax.EmptyState()
-
-
-def lifted(formula: Callable[..., Any]) -> Callable[..., tuple[jax.Array, Fields]]:
-    """The formula between arrays as they are stored, compiled once per shape."""
-
-    @jax.jit
-    def run(g: jax.Array, state: Any, p: jax.Array | None = None) -> tuple[jax.Array, Fields]:
-        wide = widened(g)
-        u, fields = formula(wide, jax.tree.map(computed, state), *(() if p is None else (widened(p),)))
-        if u.shape != wide.shape:
-            raise check.Refusal(ValueError, f"the formula made an update of shape {u.shape} from one of {wide.shape}")
-        return narrowed(u, g.dtype), {name: narrowed(x, getattr(state, name).dtype) for name, x in fields.items()}
-
-    return run
-
-
-multiply = lifted(lambda g, factor: (g * factor, {}))
-
-
-def computed(x: jax.Array) -> jax.Array:
-    return widened(x) if jnp.issubdtype(x.dtype, jnp.inexact) else x  # a count stays whole
 
 
 def fresh(init: Callable[..., Fields], p: jax.Array) -> Fields:

@@ -13,6 +13,7 @@ import optax
 from jax.core import Tracer
 
 from gradtx.core import check
+from gradtx.core.flow import Flow, Rule, rule
 from gradtx.core.value import Recipe, Value, register
 
 P = ParamSpec("P")
@@ -39,38 +40,36 @@ class Transformation(Value, optax.GradientTransformationExtraArgs):
 
     def __new__(cls) -> "Transformation":
         def init(params: Any) -> Any:
-            return self.run(0, params)
+            with check.named(self.recipe.__name__):
+                if not inner(self):
+                    check.parameters(params)
+                return self.built[0](params)
 
         def update(updates: Updates, state: Any, params: Any = None, **extra: Any) -> tuple[Updates, Any]:
             extra = self.accepted(extra)
-            if concrete(self, updates, state, params, extra) and not jax.config.jax_disable_jit:  # pyright: ignore[reportAttributeAccessIssue]
+            arguments = self, updates, state, params, extra
+            if concrete(arguments) and not jax.config.jax_disable_jit:  # pyright: ignore[reportAttributeAccessIssue]
                 try:
-                    return compiled_update(self, updates, state, params, extra)
+                    return compiled_update(*arguments)
                 except jax.errors.JAXTypeError:
                     raise
                 except (TypeError, ValueError):
                     pass  # run as written, it is raised again without JAX's frames and with the numbers in its notes
-            return self.run(1, updates, state, params, **extra)
+            with check.named(self.recipe.__name__):
+                flow = Flow(updates, params)
+            finish = advance(self, flow, state, extra)
+            return flow.updates(), finish()
 
         self = super().__new__(cls, init, update)
         return self
-
-    def run(self, which: int, tree: Any, *rest: Any, **extra: Any) -> Any:
-        """The pair's `init` (0) or `update` (1) as the factory wrote it, behind the checks."""
-        with check.named(self.recipe.__name__):
-            if not (isinstance(self.built, Transformation) or inner(self)):  # else its parts check for themselves
-                if which == 0:
-                    check.parameters(tree)
-                else:
-                    tree = check.aligned(tree, rest[1])
-            return self.built[which](tree, *rest, **extra)
 
     @functools.cached_property
     def extra(self) -> frozenset[str] | None:
         """The names of the extra arguments that `update` takes, `None` for any (Optax does not say)."""
         if isinstance(self.built, Transformation):
             return self.built.extra
-        parameters = inspect.signature(self.built[1]).parameters.values()
+        update = self.built.advance if isinstance(self.built, Rule) else self.built[1]
+        parameters = inspect.signature(update).parameters.values()
         names = frozenset(p.name for p in parameters if p.kind is p.KEYWORD_ONLY)
         if any(p.kind is p.VAR_KEYWORD for p in parameters):
             for part in inner(self):
@@ -109,9 +108,21 @@ def extra_for(part: Any, extra: dict[str, Any]) -> dict[str, Any]:
     return extra if names is None else {name: value for name, value in extra.items() if name in names}
 
 
-def concrete(*trees: Any) -> bool:
+def advance(pair: Any, flow: Flow, state: Any, extra: dict[str, Any]) -> Callable[[], Any]:
+    """Take a flow through a transformation or a plain pair; what is returned gives the new state when it has run."""
+    if isinstance(pair, Transformation):
+        with flow.within(functools.partial(check.named, pair.recipe.__name__)):
+            return advance(pair.built, flow, state, extra)
+    if isinstance(pair, Rule):
+        return pair.advance(flow, state, **extra)
+    updates, after = pair[1](flow.updates(), state, flow.params, **extra)
+    flow.put(updates)
+    return lambda: after
+
+
+def concrete(tree: Any) -> bool:
     """Whether a compiled call can take all of it: neither tracers nor functions nor what is wrong anyway."""
-    kinds = set(map(type, jax.tree.leaves(trees)))
+    kinds = set(map(type, jax.tree.leaves(tree)))
     return all(issubclass(kind, ARRAYS) and not issubclass(kind, Tracer) for kind in kinds)
 
 
@@ -170,15 +181,16 @@ class transformation(Recipe[P, Transformation]):
             count = jnp.zeros([], jnp.int32)
             return ScheduledState(count, now := at(count), self.build(arguments | now)[0](params))
 
-        def update(updates: Updates, state: Any, params: Any = None, **extra: Any) -> tuple[Updates, ScheduledState]:
+        def advance_scheduled(flow: Flow, state: Any, **extra: Any) -> Callable[[], ScheduledState]:
             check.state_of(state, ScheduledState)
             now = at(state.count)
-            updates, after = self.build(arguments | now)[1](updates, state.inner_state, params, **extra)
-            return updates, ScheduledState(increment(state.count), now, after)
+            finish = advance(self.build(arguments | now), flow, state.inner_state, extra)
+            return lambda: ScheduledState(increment(state.count), now, finish())
 
         # The names of the extra arguments are those of the pair within, which no number decides.
-        unknown = dict.fromkeys(schedules, math.nan)
-        return init, functools.wraps(self.build(arguments | unknown)[1])(update)
+        built = self.build(arguments | dict.fromkeys(schedules, math.nan))
+        taking = built.advance if isinstance(built, Rule) else built[1]
+        return rule(init, functools.wraps(taking)(advance_scheduled))
 
 
 class composition(transformation[P]):

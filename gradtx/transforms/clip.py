@@ -4,7 +4,7 @@ from typing import Any
 
 import jax.numpy as jnp
 
-from gradtx.core.lift import init_empty, scaled, stateless
+from gradtx.core.lift import init_empty, scaling, stateless
 from gradtx.core.transformation import transformation
 from gradtx.core.tree import global_norm, norm
 from gradtx.core.value import Positive
@@ -60,10 +60,10 @@ def clip_by_global_norm(max_norm: Positive):
     {'b': Array([4.], dtype=float32), 'w': Array([3.], dtype=float32)}
     """
 
-    def update(updates: Any, state: Any, params: Any = None):
-        return scaled(shrinkage(global_norm(updates), max_norm), updates), state
+    def factor(state: Any, updates: Any):
+        return shrinkage(global_norm(updates), max_norm), state
 
-    return init_empty, update
+    return scaling(init_empty, factor)
 
 
 def shrinkage(norm: Any, max_norm: Any) -> Any:

@@ -95,7 +95,7 @@ def bias_correction(decay: Decay):
     **Source:** Kingma & Ba, Adam (2015), section 3.
 
     >>> import gradtx, jax.numpy as jnp
-    >>> tx = gradtx.chain(gradtx.ema(0.75), gradtx.bias_correction(0.75))
+    >>> tx = gradtx.chain(gradtx.ema(0.5), gradtx.bias_correction(0.5))
     >>> tx.update(jnp.array([40.0]), tx.init(jnp.array([0.0])))[0]
     Array([40.], dtype=float32)
     """

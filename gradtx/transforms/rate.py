@@ -6,7 +6,7 @@ import jax
 import jax.numpy as jnp
 
 from gradtx.core import check
-from gradtx.core.lift import scaled, stateless
+from gradtx.core.lift import scaling, stateless
 from gradtx.core.transformation import Count, composition, increment, transformation, value_at
 from gradtx.core.value import NonNegative, Scalar
 
@@ -49,9 +49,9 @@ def scale_by_learning_rate(learning_rate: NonNegative):
         count = jnp.zeros([], jnp.int32)
         return ScaleByLearningRateState(count, value_at(learning_rate, count))
 
-    def update(updates: Any, state: Any, params: Any = None) -> tuple[Any, ScaleByLearningRateState]:
+    def factor(state: Any) -> tuple[jax.Array, ScaleByLearningRateState]:
         check.state_of(state, ScaleByLearningRateState)
         rate = value_at(learning_rate, state.count)
-        return scaled(-rate, updates), ScaleByLearningRateState(increment(state.count), rate)
+        return -rate, ScaleByLearningRateState(increment(state.count), rate)
 
-    return init, update
+    return scaling(init, factor)
