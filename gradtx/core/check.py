@@ -48,7 +48,7 @@ class Range:
     def __repr__(self) -> str:
         if self == Range():
             return "finite"
-        return f"in {self.ends[0]}{self.low:g}, {self.high:g}{self.ends[1]}"
+        return f"in {self.ends[0]}{self.low}, {self.high}{self.ends[1]}"
 
 
 def number(name: str, value: Any, allowed: Range) -> None:
@@ -62,8 +62,14 @@ def number(name: str, value: Any, allowed: Range) -> None:
     dtype = jnp.result_type(value)
     if not (jnp.issubdtype(dtype, jnp.floating) or jnp.issubdtype(dtype, jnp.integer)):
         raise Refusal(TypeError, f"{expected}, got one of dtype {dtype}")
-    if not isinstance(value, Tracer) and float(value) not in allowed:
-        raise Refusal(ValueError, f"{name} must be {allowed}, got {float(value):g}")
+    if isinstance(value, Tracer):
+        return
+    try:
+        x = float(value)
+    except OverflowError:  # an int beyond all floats
+        x = math.inf
+    if x not in allowed:
+        raise Refusal(ValueError, f"{name} must be {allowed}, got {x:g}")
 
 
 def schedule(name: str, function: Callable[[Any], Any]) -> None:
@@ -170,6 +176,9 @@ def alike(u: jax.Array, p: Any, updates: Any, index: int) -> jax.Array:
     if p is None:
         where = f"updates{place(updates, index)}"
         raise Refusal(ValueError, f"{where} has no counterpart in params, which hold None there")
+    if not isinstance(p, jax.Array) and branches(p).keys() != {""}:
+        where, kind = f"updates{place(updates, index)}", type(p).__name__
+        raise Refusal(ValueError, f"{where} is an array, in params it is of type {kind}")
     p = array(p, "params", updates, index)
     if u.shape != p.shape:
         where = f"updates{place(updates, index)}"

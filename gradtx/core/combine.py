@@ -66,5 +66,11 @@ def noted(index: int, part: Any) -> Generator[None]:
 
 @transformation
 def identity() -> Rule:
-    """The updates as they are, $u$."""
+    """The updates as they are, $u$.
+
+    >>> import gradtx, jax.numpy as jnp
+    >>> tx = gradtx.identity()
+    >>> tx.update(jnp.array([4.0]), tx.init(None))[0]
+    Array([4.], dtype=float32)
+    """
     return stateless(lambda g: g)

@@ -63,6 +63,11 @@ class Transformation(Value, optax.GradientTransformationExtraArgs):
         self = super().__new__(cls, init, update)
         return self
 
+    def __add__(self, other: Any) -> Any:  # a tuple's would give a tuple
+        raise TypeError(f"{self.recipe.__name__}: transformations have no + and *; join them with gradtx.chain")
+
+    __radd__ = __mul__ = __rmul__ = __add__
+
     @functools.cached_property
     def extra(self) -> frozenset[str] | None:
         """The names of the extra arguments that `update` takes, `None` for any (Optax does not say)."""
@@ -121,9 +126,9 @@ def advance(pair: Any, flow: Flow, state: Any, extra: dict[str, Any]) -> Callabl
 
 
 def concrete(tree: Any) -> bool:
-    """Whether a compiled call can take all of it: neither tracers nor functions nor what is wrong anyway."""
+    """Whether a compiled call can take all of it: some arrays, neither tracers nor functions nor what is wrong."""
     kinds = set(map(type, jax.tree.leaves(tree)))
-    return all(issubclass(kind, ARRAYS) and not issubclass(kind, Tracer) for kind in kinds)
+    return bool(kinds) and all(issubclass(kind, ARRAYS) and not issubclass(kind, Tracer) for kind in kinds)
 
 
 @jax.jit

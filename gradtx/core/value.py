@@ -130,7 +130,7 @@ class Recipe(Generic[P, V]):
         self.variadic = next((p.name for p in parameters if p.kind is p.VAR_POSITIONAL), None)
         self.ranges = {p.name: allowed for p in parameters if (allowed := range_of(p.annotation))}
 
-    def __call__(self, *args: P.args, **kwargs: P.kwargs) -> V:
+    def __call__(self, /, *args: P.args, **kwargs: P.kwargs) -> V:
         try:
             bound = self.signature.bind(*args, **kwargs)
         except TypeError as error:
@@ -207,8 +207,8 @@ def written(x: Any) -> str:
     if isinstance(x, Tracer) or (isinstance(x, jax.Array | np.ndarray) and x.ndim):
         return f"{x.dtype}{list(x.shape)}"
     if isinstance(x, optax.GradientTransformation) and not isinstance(x, Value):
-        init: Any = x.init  # a function inside of the factory that made it
-        return f"<{init.__module__.partition('.')[0]}.{init.__qualname__.partition('.')[0]}>"
+        update: Any = x.update  # a function inside of the factory that made it
+        return f"<{update.__module__.partition('.')[0]}.{update.__qualname__.partition('.')[0]}>"
     if callable(x) and not isinstance(x, Value):
         return f"<{getattr(x, '__qualname__', type(x).__name__)}>"
     return repr(x)

@@ -21,7 +21,10 @@ class Schedule(Value):
     """
 
     def __call__(self, count: Any) -> jax.Array:
-        value = self.built(jnp.asarray(count))
+        count = jnp.asarray(count)
+        if jnp.issubdtype(count.dtype, jnp.integer):
+            count = count.astype(jnp.result_type(int))  # an int32 would be divided in float32 even where x64 is on
+        value = self.built(count)
         return jnp.broadcast_to(jnp.asarray(value, jnp.result_type(float)), jnp.shape(count))
 
     def then(self, following: Any, *, at: Any) -> "Schedule":
@@ -49,6 +52,7 @@ class operator(schedule[P]):
     def __init__(self, factory: Callable[P, Any]):
         super().__init__(factory)
         self.form = str(factory.__doc__)
+        self.__name__ = self.form.format(*self.signature.parameters)  # in errors: what the user wrote
 
     def show(self, arguments: dict[str, Any]) -> str:
         return self.form.format(*map(written, arguments.values()))

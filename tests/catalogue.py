@@ -1,0 +1,53 @@
+"""Every public transformation and schedule, once or once per form, with what the laws have to know of it."""
+
+from dataclasses import dataclass
+
+import gradtx as gx
+from gradtx import Schedule, Transformation
+
+
+@dataclass(frozen=True)
+class Member:
+    tx: Transformation
+    needs_params: bool = False
+    elementwise: bool = True  # each element's update depends on nothing but its own past
+    linear: bool = False  # a complex number may pass as it is: conjugating it is the point
+
+
+TRANSFORMATIONS = [
+    Member(gx.identity()),
+    Member(gx.chain()),
+    Member(gx.scale(0.5)),
+    Member(gx.conjugate(), linear=True),
+    Member(gx.scale_by_learning_rate(0.1)),
+    Member(gx.scale_by_momentum(0.9)),
+    Member(gx.scale_by_momentum(0.9, nesterov=True, dampening=0.1)),
+    Member(gx.ema(0.9)),
+    Member(gx.bias_correction(0.9)),
+    Member(gx.scale_by_rms(0.9)),
+    Member(gx.scale_by_rms(0.9, eps_root=1e-8, centered=True, debias=True, initial=0.1)),
+    Member(gx.scale_by_adam()),
+    Member(gx.scale_by_adam(0.8, 0.99, eps_root=1e-8, nesterov=True)),
+    Member(gx.clip_by_value(0.3)),
+    Member(gx.clip_by_norm(0.3), elementwise=False),
+    Member(gx.clip_by_global_norm(0.3), elementwise=False),
+    Member(gx.add_decayed_weights(0.1), needs_params=True),
+    Member(gx.sgd(0.1)),
+    Member(gx.sgd(0.1, momentum=0.9, nesterov=True)),
+    Member(gx.rmsprop(0.1)),
+    Member(gx.rmsprop(0.1, centered=True, momentum=0.9)),
+    Member(gx.adam(0.1)),
+    Member(gx.adamw(0.1, weight_decay=0.1), needs_params=True),
+    Member(gx.chain(gx.clip_by_global_norm(0.3), gx.adamw(0.1)), needs_params=True, elementwise=False),
+]
+
+SCHEDULES: list[Schedule] = [
+    gx.constant(0.1),
+    gx.linear(0.1, 0.01, 10),
+    gx.exponential(0.1, 0.5, 10),
+    gx.exponential(0.1, 0.5, 10, staircase=True),
+    gx.cosine(0.1, 10, floor=0.01),
+    gx.warmup(0.1, 10),
+    gx.warmup(0.1, 5).then(gx.cosine(0.1, 10), at=5),
+    gx.cosine(0.1, 10) * 0.5 + gx.constant(0.01),
+]

@@ -1,0 +1,173 @@
+"""The main job, from its command line to its files."""
+
+import re
+import sys
+from typing import Any
+
+import jax
+import numpy as np
+import pytest
+
+import gradtx as gx
+from gradtx import demo
+
+DIGITS = demo.load()
+
+
+def trained(tx, steps=5, seed=0):
+    return demo.train(tx, DIGITS, steps, 32, seed, lambda done: None)
+
+
+@pytest.fixture
+def shown(tmp_path, capsys):
+    """Runs the demo with its figure in a fresh directory; gives what it prints."""
+
+    def run(*arguments):
+        demo.main([*arguments, "--out", str(tmp_path / "new" / "out")])
+        return capsys.readouterr().out
+
+    return run
+
+
+def refusal(capsys, *arguments):
+    """Runs the demo with wrong arguments; gives its last line on stderr."""
+    with pytest.raises(SystemExit) as caught:
+        demo.main(list(arguments))
+    assert caught.value.code == 2
+    out, err = capsys.readouterr()
+    assert not out
+    return err.splitlines()[-1]
+
+
+def test_compares_all_optimizers_and_draws_them(shown, tmp_path):
+    out = shown("--steps", "3", "--batch-size", "16", "--seed", "1")
+    plain = " ".join(out.split())  # as if the terminal were endless
+    for name, tx in demo.optimizers(3).items():
+        assert re.search(rf"^{name} +\S+e[-+]\d\d +\d+\.\d% +[\d,]+ +[048]\.0$", out, re.MULTILINE), name
+        assert repr(tx) in plain
+    assert "Steps: 3, each of 16 images; seed: 1; device: cpu." in plain
+    figure = tmp_path / "new" / "out" / "optimizers.png"
+    assert f"Loss curves: {figure}" in out
+    assert figure.read_bytes().startswith(b"\x89PNG")
+
+
+def test_an_optimizer_can_be_pasted_back_from_the_table(shown, monkeypatch):
+    monkeypatch.setenv("COLUMNS", "50")
+    out = shown("--steps", "3", "--only", "adamw")
+    _, _, row, *rest = out.splitlines()
+    pasted = "\n".join(rest[: rest.index("")])
+    assert pasted.count("\n") >= 2
+    again = shown("--steps", "3", "--only", "sgd", "--only", "sgd", "--optimizer", pasted, "--optimizer", "chain()")
+    assert [line.split()[0] for line in again.splitlines() if "%" in line] == ["sgd", "custom", "custom"]
+    loss, accuracy = row.split()[1:3]
+    assert re.search(rf"^custom 1 +{re.escape(loss)} +{accuracy}", again, re.MULTILINE)
+
+
+def test_a_diverging_optimizer_is_shown_too(shown):
+    assert re.search(r"^custom 1 +nan ", shown("--steps", "4", "--optimizer", "sgd(1e30)"), re.MULTILINE)
+
+
+def test_the_step_compiles_once_for_all_learning_rates():
+    step: Any = demo.step
+    step.clear_cache()
+    for rate in (1e-3, 1e-2):
+        trained(gx.adam(rate))
+    assert step._cache_size() == 1
+    for steps in (20, 40):
+        trained(demo.optimizers(steps)["adamw"])
+    assert step._cache_size() == 2
+
+
+def test_the_step_donates_parameters_and_state():
+    tx, params = gx.adam(1e-3), demo.initial(0)
+    state = tx.init(params)
+    demo.step(tx, params, state, *next(demo.batches(0, *DIGITS.train, 8)))
+    assert all(x.is_deleted() for x in jax.tree.leaves((params, state)) if x.ndim)  # a scalar may have been unused
+
+
+def test_all_start_from_the_same_weights_and_see_the_same_batches():
+    still = [trained(tx).losses for tx in (gx.scale(0.0), gx.sgd(0.0), gx.adam(0.0))]
+    np.testing.assert_array_equal(still[0], still[1])
+    np.testing.assert_array_equal(still[0], still[2])
+    assert len(set(still[0])) == 5  # each batch is another one
+    moving = trained(gx.adam(1e-3))
+    assert moving.losses[0] == still[0][0]
+    np.testing.assert_array_equal(trained(gx.adam(1e-3)).losses, moving.losses)
+    assert trained(gx.adam(1e-3), seed=1).losses[0] != moving.losses[0]
+
+
+def test_the_batches_of_an_epoch_hold_each_image_once():
+    rows = np.arange(10, dtype=np.float32)
+    seen = [images for images, _ in zip(demo.batches(0, rows, rows, 4), range(5), strict=False)]
+    drawn = np.concatenate([images for images, _ in seen])
+    np.testing.assert_array_equal(np.sort(drawn[:10]), rows)
+    np.testing.assert_array_equal(np.sort(drawn[10:]), rows)
+    assert not np.array_equal(drawn[:10], drawn[10:])
+
+
+def test_training_and_test_images_are_different_ones():
+    (images, labels), (others, answers) = DIGITS
+    assert images.dtype == others.dtype == np.float32
+    assert images.shape == (1437, 64)
+    assert others.shape == (360, 64)
+    assert set(labels) == set(answers) == set(range(10))
+    assert not {x.tobytes() for x in images} & {x.tobytes() for x in others}
+
+
+def test_a_curve_is_smoothed_by_the_mean_of_the_last_steps():
+    np.testing.assert_allclose(demo.smoothed(np.array([4.0, 2.0, 6.0, 1.0]), 3), [4.0, 3.0, 4.0, 3.0])
+
+
+def test_adam_learns_the_digits():
+    run = demo.train(demo.optimizers(600)["adam"], DIGITS, 600, 64, 0, lambda done: None)
+    assert run.accuracy >= 0.97
+    assert run.loss < 2e-3
+    assert run.memory == pytest.approx(8.0, abs=0.01)
+
+
+WHOLE = "must be a whole number, at least {} and below 2**31, got {}"
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (("--steps", "0"), "argument --steps: " + WHOLE.format(1, "'0'")),
+        (("--steps", "1e3"), "argument --steps: " + WHOLE.format(1, "'1e3'")),
+        (("--steps", "9" * 5000), "argument --steps: " + WHOLE.format(1, "'" + "9" * 39)),
+        (("--batch-size", "-3"), "argument --batch-size: " + WHOLE.format(1, "'-3'")),
+        (("--batch-size", "1438"), "argument --batch-size: there are 1437 training images, got 1438"),
+        (("--seed", "-1"), "argument --seed: " + WHOLE.format(0, "'-1'")),
+        (("--only", "adma"), "argument --only: invalid choice: 'adma' (choose from "),
+        (("--optimizer", "adam(1e-3, b1=1.5)"), "argument --optimizer: adam: b1 must be in [0, 1), got 1.5"),
+        (("--optimizer", "0.1"), "argument --optimizer: the expression is a number, not a transformation"),
+        (("--optimizer", "adamm(1)"), "argument --optimizer: column 1: unknown name 'adamm'; did you mean adam"),
+    ],
+    ids=lambda x: " ".join(x)[:30] if isinstance(x, tuple) else "",
+)
+def test_wrong_arguments_are_refused(capsys, arguments, message):
+    assert message in refusal(capsys, *arguments)
+
+
+def test_an_unknown_name_lists_the_names(capsys):
+    message = refusal(capsys, "--only", "lion")
+    assert all(name in message for name in demo.optimizers(1))
+
+
+def test_a_directory_that_cannot_be_made_is_an_error(capsys, tmp_path):
+    (tmp_path / "file").touch()
+    message = refusal(capsys, "--out", str(tmp_path / "file" / "out"))
+    assert f"argument --out: can't make the directory {str(tmp_path / 'file' / 'out')!r}: Not a directory" in message
+
+
+def test_a_figure_that_cannot_be_written_is_an_error(capsys, tmp_path):
+    (tmp_path / "optimizers.png").mkdir()
+    with pytest.raises(SystemExit):
+        demo.main(["--steps", "1", "--only", "sgd", "--out", str(tmp_path)])
+    assert "argument --out: can't write" in capsys.readouterr().err
+
+
+def test_missing_packages_are_named_with_the_remedy(capsys, monkeypatch):
+    monkeypatch.setitem(sys.modules, "rich", None)
+    monkeypatch.setitem(sys.modules, "sklearn", None)
+    message = refusal(capsys, "--steps", "1")
+    assert "rich and scikit-learn not installed; pip install 'gradtx[demo]'" in message

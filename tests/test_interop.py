@@ -1,0 +1,179 @@
+"""Training frameworks and Optax's own wrappers, each used as its users use it."""
+
+import equinox as eqx
+import jax
+import jax.numpy as jnp
+import numpy as np
+import optax
+import orbax.checkpoint as ocp
+import pytest
+from flax import nnx
+from flax.training.train_state import TrainState
+
+import gradtx as gx
+
+CLIPPED = gx.chain(gx.clip_by_global_norm(1.0), gx.adamw(gx.cosine(1e-2, 20), weight_decay=0.1))
+PARAMS = {"w": jnp.arange(6.0).reshape(2, 3), "b": jnp.ones(3)}
+G = {"w": jnp.ones((2, 3)), "b": -jnp.ones(3)}
+
+
+def steps(tx, n=3, params=PARAMS):
+    state = tx.init(params)
+    for _ in range(n):
+        updates, state = jax.jit(tx.update)(G, state, params)
+        params = optax.apply_updates(params, updates)
+    return params, state
+
+
+def assert_close(a, b):
+    jax.tree.map(lambda x, y: np.testing.assert_allclose(x, y, rtol=1e-12), a, b)
+
+
+# ---- Optax ----
+
+
+def test_is_an_optax_transformation_and_unpacks():
+    assert isinstance(CLIPPED, optax.GradientTransformationExtraArgs)
+    init, update = CLIPPED
+    assert_close(update(G, init(PARAMS), PARAMS), CLIPPED.update(G, CLIPPED.init(PARAMS), PARAMS))
+
+
+def test_optax_masked():
+    tx = optax.masked(gx.adam(0.1), {"w": True, "b": False})
+    params, _ = steps(tx)
+    alone, _ = steps(gx.adam(0.1))
+    assert_close(params["w"], alone["w"])
+    assert_close(params["b"], PARAMS["b"] + 3 * G["b"])  # masked leaves updates as they are
+
+
+def test_optax_partition():
+    rules = {"fast": gx.sgd(0.1), "slow": optax.sgd(0.01)}
+    params, _ = steps(optax.partition(rules, {"w": "fast", "b": "slow"}))
+    assert_close(params, {"w": PARAMS["w"] - 0.3 * G["w"], "b": PARAMS["b"] - 0.03 * G["b"]})
+
+
+def test_optax_multi_steps():
+    tx = optax.MultiSteps(gx.adam(0.1), every_k_schedule=2)
+    params, _ = steps(tx, 4)
+    expected, _ = steps(gx.adam(0.1), 2)
+    assert_close(params, expected)
+
+
+def test_optax_apply_if_finite():
+    tx = optax.apply_if_finite(gx.adam(0.1), max_consecutive_errors=2)
+    bad = jax.tree.map(lambda x: x * jnp.nan, G)
+    updates, state = tx.update(bad, tx.init(PARAMS), PARAMS)
+    assert_close(updates, jax.tree.map(jnp.zeros_like, G))
+    updates, _ = tx.update(G, state, PARAMS)
+    expected, _ = gx.adam(0.1).update(G, gx.adam(0.1).init(PARAMS), PARAMS)
+    assert_close(updates, expected)
+
+
+def test_optax_parts_in_a_chain_stay_beside_dynamic_ones():
+    tx = gx.chain(optax.clip_by_global_norm(1.0), gx.adam(0.1), optax.add_decayed_weights(0.1))
+    params, _ = steps(tx)
+    expected, _ = steps(gx.chain(gx.clip_by_global_norm(1.0), gx.adam(0.1), gx.add_decayed_weights(0.1)))
+    assert_close(params, expected)
+    paths = [jax.tree_util.keystr(path) for path, _ in jax.tree_util.tree_leaves_with_path(tx)]
+    assert paths[0] == ".parts[1].learning_rate"
+    assert repr(tx).startswith("chain(<optax.clip_by_global_norm>, adam(learning_rate=0.1), <optax.")
+    assert hash(tx) == hash(tx.replace())
+    assert tx == tx.replace(learning_rate=0.1)
+
+
+def test_optax_line_search_gets_its_functions():
+    def loss(w):
+        return jnp.sum((w - 1.0) ** 4)
+
+    def searched(tx):
+        w, state = jnp.zeros(3), tx.init(jnp.zeros(3))
+        for _ in range(3):
+            value, g = jax.value_and_grad(loss)(w)
+            updates, state = tx.update(g, state, w, value=value, grad=g, value_fn=loss)
+            w = gx.apply_updates(w, updates)
+        return w
+
+    line_search = optax.scale_by_backtracking_linesearch(max_backtracking_steps=15)
+    w = searched(gx.chain(gx.sgd(1.0), line_search))
+    assert_close(w, searched(optax.chain(optax.sgd(1.0), line_search)))
+    assert loss(w) < loss(jnp.zeros(3))
+
+
+def test_an_optax_schedule_is_a_schedule():
+    ours, _ = steps(gx.sgd(optax.exponential_decay(0.1, 2, 0.5)))
+    theirs, _ = steps(optax.sgd(optax.exponential_decay(0.1, 2, 0.5)))
+    assert_close(ours, theirs)
+
+
+# ---- Flax ----
+
+
+def test_flax_nnx_optimizer():
+    def trained(tx):
+        model = nnx.Linear(3, 2, rngs=nnx.Rngs(0), param_dtype=jnp.float64)
+        optimizer = nnx.Optimizer(model, tx, wrt=nnx.Param)
+
+        @nnx.jit
+        def step(model, optimizer, x):
+            optimizer.update(model, nnx.grad(lambda m: jnp.mean(m(x) ** 2))(model))
+
+        for _ in range(3):
+            step(model, optimizer, jnp.ones((4, 3)))
+        return nnx.to_pure_dict(nnx.state(model))
+
+    theirs = optax.chain(
+        optax.clip_by_global_norm(1.0), optax.adamw(optax.cosine_decay_schedule(1e-2, 20), weight_decay=0.1)
+    )
+    assert_close(trained(CLIPPED), trained(theirs))
+
+
+def test_flax_train_state():
+    state = TrainState.create(apply_fn=None, params=PARAMS, tx=CLIPPED)
+    for _ in range(3):
+        state = jax.jit(lambda s: s.apply_gradients(grads=G))(state)
+    assert_close(state.params, steps(CLIPPED)[0])
+
+
+# ---- Equinox ----
+
+
+def test_equinox_filtered_model():
+    model = eqx.nn.MLP(3, 2, 8, 1, key=jax.random.key(0), dtype=jnp.float64)  # a callable, with functions for leaves
+
+    @eqx.filter_jit
+    def step(model, state, tx, x):
+        gradients = eqx.filter_grad(lambda m: jnp.mean(jax.vmap(m)(x) ** 2))(model)
+        updates, state = tx.update(gradients, state, eqx.filter(model, eqx.is_array))
+        return eqx.apply_updates(model, updates), state
+
+    x = jnp.ones((4, 3))
+    state = CLIPPED.init(eqx.filter(model, eqx.is_array))
+    trained = model
+    for _ in range(3):
+        trained, state = step(trained, state, CLIPPED, x)
+    assert jnp.mean(jax.vmap(trained)(x) ** 2) < jnp.mean(jax.vmap(model)(x) ** 2)
+    assert trained.activation is model.activation
+
+
+def test_apply_updates_leaves_a_whole_model_in_place():
+    model = eqx.nn.Linear(3, 2, key=jax.random.key(0))
+    gradients = eqx.filter_grad(lambda m: jnp.sum(m.weight**2))(model)
+    updates, _ = gx.sgd(0.5).update(gradients, gx.sgd(0.5).init(eqx.filter(model, eqx.is_inexact_array)))
+    moved = gx.apply_updates(model, updates)
+    np.testing.assert_allclose(moved.weight, jnp.zeros_like(model.weight), atol=1e-7)
+
+
+# ---- checkpoints and devices ----
+
+
+@pytest.mark.filterwarnings("ignore")  # Orbax's own
+def test_orbax_restores_the_state_and_training_goes_on_identically(tmp_path):
+    params, state = steps(CLIPPED)
+    with ocp.StandardCheckpointer() as checkpointer:
+        checkpointer.save(tmp_path / "state", state)
+        checkpointer.wait_until_finished()
+        restored = checkpointer.restore(tmp_path / "state", jax.eval_shape(CLIPPED.init, PARAMS))
+    assert jax.tree.structure(restored) == jax.tree.structure(state)
+    jax.tree.map(np.testing.assert_array_equal, restored, state)
+    going_on, from_restored = (CLIPPED.update(G, s, params) for s in (state, restored))
+    jax.tree.map(np.testing.assert_array_equal, going_on, from_restored)

@@ -1,0 +1,237 @@
+"""The laws of the design for updates, over the whole catalogue."""
+
+import functools
+
+import chex
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+
+import gradtx as gx
+from tests.catalogue import TRANSFORMATIONS
+from tests.trees import f32, run, signature, step, three, tree
+
+members = pytest.mark.parametrize("member", TRANSFORMATIONS, ids=lambda m: repr(m.tx))
+
+
+def assert_same(a, b):
+    chex.assert_trees_all_equal_structs(a, b)
+    jax.tree.map(np.testing.assert_array_equal, a, b)
+
+
+# ---- pure, with a state that keeps its form ----
+
+REAL = [jnp.float16, jnp.bfloat16, jnp.float32, jnp.float64]
+PAIRS = [(p, g) for p in REAL for g in REAL] + [(jnp.complex64, jnp.complex64), (jnp.complex64, jnp.complex128)]
+
+
+@members
+@pytest.mark.parametrize(("p_dtype", "g_dtype"), PAIRS, ids=lambda d: jnp.dtype(d).name)
+def test_state_keeps_its_form_and_updates_their_dtype(member, p_dtype, g_dtype):
+    params, g = tree(p_dtype), tree(g_dtype, 1)
+    state = member.tx.init(params)
+    updates, after = jax.eval_shape(member.tx.update, g, state, params)
+    assert signature(after) == signature(state)
+    held = [x.dtype for x in jax.tree.leaves(state) if jnp.issubdtype(x.dtype, jnp.inexact)]
+    assert all(jnp.finfo(dtype).bits >= 32 for dtype in held)
+    wider = jnp.promote_types(p_dtype, g_dtype)
+    assert all(u.dtype == wider for u in jax.tree.leaves(updates))
+    assert jax.tree.map(jnp.shape, updates) == jax.tree.map(jnp.shape, params)
+    if not member.needs_params:
+        alone, after = jax.eval_shape(member.tx.update, g, state)
+        assert all(u.dtype == g_dtype for u in jax.tree.leaves(alone))
+        assert signature(after) == signature(state)
+
+
+@members
+def test_without_x64_the_state_keeps_its_form(member):
+    with without_x64():
+        params = tree()
+        state = member.tx.init(params)
+        _, after = step()(member.tx, tree(seed=1), state, params)
+        assert signature(after) == signature(state)
+        assert {x.dtype for x in jax.tree.leaves(state)} <= {jnp.dtype("float32"), jnp.dtype("int32")}
+
+
+class without_x64:  # noqa: N801
+    def __enter__(self):
+        jax.config.update("jax_enable_x64", False)
+
+    def __exit__(self, *_):
+        jax.config.update("jax_enable_x64", True)
+
+
+@members
+def test_same_arguments_same_result(member):
+    params, g = tree(), tree(seed=1)
+    state = member.tx.init(params)
+    before = jax.tree.map(np.array, (params, g, state))
+    first, second = (member.tx.update(g, state, params) for _ in range(2))
+    assert_same(first, second)
+    assert_same((params, g, state), before)
+
+
+@members
+def test_eager_jitted_and_as_written_agree(member):
+    params, g = tree(jnp.float64), tree(jnp.float64, 1)
+    state = member.tx.init(params)
+    eager = member.tx.update(g, state, params)
+    closed_over = jax.jit(lambda g, s, p: member.tx.update(g, s, p))(g, state, params)
+    with jax.disable_jit():
+        written = member.tx.update(g, state, params)
+    chex.assert_trees_all_close(eager, closed_over, rtol=1e-13)
+    chex.assert_trees_all_close(eager, written, rtol=1e-13)
+
+
+@members
+def test_second_call_traces_nothing(member):
+    traces = []
+
+    @jax.jit
+    def one(tx, g, state, params):
+        traces.append(tx)
+        return tx.update(g, state, params)
+
+    params = tree()
+    state = member.tx.init(params)
+    for g in three():
+        _, state = one(member.tx, g, state, params)
+    for path, value in gx.hyperparameters(member.tx).items():
+        if value is not None:
+            one(member.tx.replace(**{path: value * 0.9}), tree(), state, params)
+    assert len(traces) == 1
+
+
+@members
+def test_scan_and_cond(member):
+    params = tree()
+
+    def body(carry, g):
+        params, state = carry
+        u, state = jax.lax.cond(
+            True, lambda: member.tx.update(g, state, params), lambda: (jax.tree.map(jnp.zeros_like, g), state)
+        )
+        return (gx.apply_updates(params, u), state), u
+
+    stacked = jax.tree.map(lambda *x: jnp.stack(x), *three())
+    _, scanned = jax.lax.scan(body, (params, member.tx.init(params)), stacked)
+    looped, _ = run(member.tx, params, three())
+    chex.assert_trees_all_close(scanned, jax.tree.map(lambda *x: jnp.stack(x), *looped), rtol=1e-6, atol=1e-7)
+
+
+@members
+def test_vmap_over_the_tree_and_over_the_value(member):
+    params, g = (jax.tree.map(lambda *x: jnp.stack(x), *three()) for _ in range(2))
+
+    def one(tx, g, params):
+        return tx.update(g, tx.init(params), params)[0]
+
+    together = jax.vmap(one, in_axes=(None, 0, 0))(member.tx, g, params)
+    rows = [one(member.tx, a, a) for a in three()]
+    chex.assert_trees_all_close(together, jax.tree.map(lambda *x: jnp.stack(x), *rows), rtol=2e-5)
+
+    many = jax.tree.map(lambda x: x * jnp.array([1.0, 0.9, 0.5], f32), member.tx)
+    if jax.tree.leaves(many):
+        swept = jax.jit(jax.vmap(one, in_axes=(0, None, None)))(many, tree(), tree(seed=1))
+        for i in range(3):
+            single = one(jax.tree.map(lambda x, i=i: x[i], many), tree(), tree(seed=1))
+            chex.assert_trees_all_close(jax.tree.map(lambda x, i=i: x[i], swept), single, rtol=2e-5, atol=1e-7)
+
+
+@members
+def test_differentiates_through_update_and_value(member):
+    def loss(tx, g):
+        u, _ = tx.update(g, tx.init(g), g)
+        return sum(jnp.sum(jnp.square(x)) for x in jax.tree.leaves(u))
+
+    by_tx, by_g = jax.grad(loss, argnums=(0, 1))(member.tx, tree(seed=1))
+    assert all(np.isfinite(x).all() for x in jax.tree.leaves((by_tx, by_g)))
+    assert jax.tree.structure(by_tx) == jax.tree.structure(member.tx)
+
+
+# ---- a fresh state can be donated together with the parameters ----
+
+
+@members
+def test_init_aliases_nothing(member):
+    params = tree()
+    state = member.tx.init(params)
+
+    @functools.partial(jax.jit, donate_argnums=(0, 1))
+    def train(params, state, g):
+        u, state = member.tx.update(g, state, params)
+        return gx.apply_updates(params, u), state
+
+    train(params, state, tree(seed=1))
+
+
+# ---- None and integers ----
+
+
+@members
+def test_none_passes_through(member):
+    params, g = tree(), tree(seed=1)
+    g["a"]["b"] = None
+    state = member.tx.init(params)
+    u, after = member.tx.update(g, state, params)
+    assert u["a"]["b"] is None
+    assert u["frozen"] is None
+    assert signature(after) == signature(state)
+    moved = gx.apply_updates(params, u)
+    assert moved["a"]["b"] is params["a"]["b"]
+
+
+@members
+def test_integer_leaf_is_refused_with_a_remedy(member):
+    if member.tx == gx.chain():
+        return
+    params = {"w": jnp.ones(2), "step": jnp.zeros([], jnp.int32)}
+    with pytest.raises(TypeError, match=r"params\['step'\] must be floating-point or complex, got int32; to freeze it"):
+        member.tx.init(params)
+    with pytest.raises(TypeError, match=r"updates\['step'\] must be floating-point or complex, got int32"):
+        member.tx.update(params, member.tx.init({"w": params["w"], "step": None}), None)
+
+
+# ---- zeros and emptiness ----
+
+
+@members
+@pytest.mark.parametrize("params", [{}, None, [], jnp.zeros((0, 3)), tree()], ids=str)
+def test_zeros_and_empty_trees_stay_finite(member, params):
+    if params is None and member.needs_params:
+        return
+    zeros = jax.tree.map(jnp.zeros_like, params)
+    state = member.tx.init(params)
+    for _ in range(3):
+        u, state = member.tx.update(zeros, state, zeros)
+        assert jax.tree.structure(u) == jax.tree.structure(params)
+        assert all(np.isfinite(x).all() for x in jax.tree.leaves((u, state)))
+
+
+@members
+def test_gradient_through_an_update_of_zero_is_finite(member):
+    def loss(g):
+        u, _ = member.tx.update(g, member.tx.init(g), g)
+        return sum(jnp.sum(x) for x in jax.tree.leaves(u))
+
+    for gradient in (jax.grad(loss), jax.jit(jax.grad(loss))):
+        assert np.isfinite(gradient(jnp.zeros((2, 3)))).all()
+
+
+# ---- complex arrays are pairs of reals ----
+
+
+@members
+def test_complex_is_a_pair_of_reals(member):
+    if member.linear:
+        return
+    gradients = [x["a"] for x in three(jnp.complex128)]
+    params = tree(jnp.complex128)["a"]
+    as_pairs = functools.partial(jax.tree.map, lambda x: jnp.stack([x.real, x.imag]))
+    got, state = run(member.tx, params, gradients)
+    expected, pairs = run(member.tx, as_pairs(params), [as_pairs(g) for g in gradients])
+    chex.assert_trees_all_close(as_pairs(got), expected, rtol=1e-12)
+    complex_state = [x for x in jax.tree.leaves(state) if jnp.iscomplexobj(x)]
+    real_state = [x for x in jax.tree.leaves(pairs) if x.ndim > 1]
+    chex.assert_trees_all_close(as_pairs(complex_state), real_state, rtol=1e-12)

@@ -1,0 +1,146 @@
+"""The laws of the design for values, over the whole catalogue."""
+
+import pickle
+
+import chex
+import jax
+import jax.numpy as jnp
+import numpy as np
+import optax
+import pytest
+
+import gradtx as gx
+from gradtx.core.value import Recipe
+from gradtx.expression import parse
+from tests.catalogue import SCHEDULES, TRANSFORMATIONS
+from tests.trees import f32, run, three, tree
+
+members = pytest.mark.parametrize("member", TRANSFORMATIONS, ids=lambda m: repr(m.tx))
+values = pytest.mark.parametrize("value", [m.tx for m in TRANSFORMATIONS] + SCHEDULES, ids=repr)
+
+
+# ---- nothing is missing ----
+
+
+def test_catalogue_holds_every_public_factory():
+    def recipes(value):
+        inner = [part for x in value.arguments.values() for part in (x if type(x) is tuple else (x,))]
+        return {value.recipe}.union(*(recipes(x) for x in inner if isinstance(x, gx.Transformation | gx.Schedule)))
+
+    held = set().union(*(recipes(m.tx) for m in TRANSFORMATIONS), *(recipes(s) for s in SCHEDULES))
+    public = {name for name in gx.__all__ if isinstance(getattr(gx, name), Recipe)}
+    assert public == {recipe.__qualname__ for recipe in held} & set(gx.__all__)
+
+
+# ---- a value survives every round trip ----
+
+
+@values
+def test_value_round_trips(value):
+    leaves, structure = jax.tree.flatten(value)
+    rebuilt = [pickle.loads(pickle.dumps(value)), structure.unflatten(leaves), eval(repr(value), vars(gx))]
+    if isinstance(value, gx.Transformation):
+        rebuilt.append(parse(repr(value)))
+    for other in [*rebuilt, value.replace()]:
+        assert other == value
+        assert (other != value) is False
+        assert hash(other) == hash(value)
+        assert repr(other) == repr(value)
+
+
+@values
+def test_values_differ_by_their_numbers(value):
+    for i, leaf in enumerate(leaves := jax.tree.leaves(value)):
+        changed = [*leaves[:i], leaf * 2 + 1, *leaves[i + 1 :]]
+        other = jax.tree.unflatten(jax.tree.structure(value), changed)
+        assert other != value
+        assert (other == value) is False
+
+
+@members
+def test_value_with_arrays_for_numbers(member):
+    for kind in (np.float32, f32):
+        tx = jax.tree.map(kind, member.tx)
+        assert tx == jax.tree.map(kind, member.tx)
+        assert hash(tx) == hash(jax.tree.map(kind, member.tx))
+        assert pickle.loads(pickle.dumps(tx)) == tx
+
+
+# ---- a number, an array and a schedule are the same hyperparameter ----
+
+
+def scanned(tx, params, gradients):
+    def body(state, g):
+        return tx.update(g, state, params)[::-1]
+
+    return jax.lax.scan(body, tx.init(params), jax.tree.map(lambda *x: jnp.stack(x), *gradients))[1]
+
+
+@members
+@pytest.mark.parametrize("kind", [np.float64, np.float32, f32, gx.constant], ids=lambda k: k.__name__)
+def test_hyperparameter_kinds_agree(member, kind):
+    """Each hyperparameter in turn, closed over as another kind; and all of them traced, as arguments of jit."""
+    numbers = {path: x for path, x in gx.hyperparameters(member.tx).items() if x is not None}
+    others = [member.tx.replace(**{path: kind(x)}) for path, x in numbers.items()]
+    params, gradients = tree()["a"]["b"], [g["a"]["b"] for g in three()]
+    expected = jax.jit(lambda: scanned(member.tx, params, gradients))()
+    closed_over = jax.jit(lambda: [scanned(tx, params, gradients) for tx in others])()
+    traced = jax.jit(scanned)(member.tx.replace(**{path: kind(x) for path, x in numbers.items()}), params, gradients)
+    for got in [*closed_over, traced]:
+        chex.assert_trees_all_close(got, expected, rtol=2e-5, atol=1e-7)
+
+
+@members
+def test_schedule_is_evaluated_at_the_count(member):
+    """Under a schedule each step equals that of the transformation with that step's number, from the same state."""
+    params = tree()
+    for path, number in gx.hyperparameters(member.tx).items():
+        if number is None or number == 0.0:
+            continue
+        schedule = gx.linear(number, number / 2, 2)
+        tx = member.tx.replace(**{path: schedule})
+        state = tx.init(params)
+        for t, g in enumerate(three()):
+            now = member.tx.replace(**{path: float(schedule(t))})
+            got, after = tx.update(g, state, params)
+            expected, _ = now.update(g, as_plain(state, now.init(params)), params)
+            chex.assert_trees_all_close(got, expected, rtol=2e-5, atol=1e-7)
+            state = after
+
+
+def as_plain(state, like):
+    """The state without the frames that schedules add."""
+    if isinstance(state, gx.ScheduledState):
+        return as_plain(state.inner_state, like)
+    if type(state) is tuple:
+        return tuple(as_plain(s, one) for s, one in zip(state, like, strict=True))
+    return state
+
+
+# ---- Optax in both directions ----
+
+
+@members
+def test_inside_and_around_optax(member):
+    params = tree(jnp.float64)
+    gradients = three(jnp.float64)
+    expected, _ = run(gx.chain(gx.scale(2.0), member.tx), params, gradients)
+    for mixed in (optax.chain(optax.scale(2.0), member.tx), gx.chain(optax.scale(2.0), member.tx)):
+        state, at = mixed.init(params), params
+        for g, want in zip(gradients, expected, strict=True):
+            u, state = jax.jit(mixed.update)(g, state, at)
+            at = optax.apply_updates(at, u)
+            chex.assert_trees_all_close(u, want, rtol=1e-12)
+
+
+# ---- the chain is a monoid ----
+
+
+@members
+def test_chain_is_associative_with_identity(member):
+    a, b = member.tx, gx.scale(0.5)
+    assert gx.chain(gx.chain(a, b), a) == gx.chain(a, gx.chain(b, a)) == gx.chain(a, b, a)
+    assert gx.chain(gx.chain(), a) == gx.chain(a) == gx.chain(a, gx.chain())
+    got, _ = run(gx.chain(a), tree(), three())
+    expected, _ = run(a, tree(), three())
+    chex.assert_trees_all_close(got, expected, rtol=1e-6)
