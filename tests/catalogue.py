@@ -12,6 +12,7 @@ class Member:
     needs_params: bool = False
     elementwise: bool = True  # each element's update depends on nothing but its own past
     linear: bool = False  # a complex number may pass as it is: conjugating it is the point
+    unused: tuple[str, ...] = ()  # hyperparameters that may not be given together with the others
 
 
 TRANSFORMATIONS = [
@@ -32,7 +33,7 @@ TRANSFORMATIONS = [
     Member(gx.clip_by_norm(0.3), elementwise=False),
     Member(gx.clip_by_global_norm(0.3), elementwise=False),
     Member(gx.add_decayed_weights(0.1), needs_params=True),
-    Member(gx.sgd(0.1)),
+    Member(gx.sgd(0.1), unused=("dampening",)),
     Member(gx.sgd(0.1, momentum=0.9, nesterov=True)),
     Member(gx.rmsprop(0.1)),
     Member(gx.rmsprop(0.1, centered=True, momentum=0.9)),

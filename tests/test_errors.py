@@ -1,6 +1,7 @@
 """Bad input, and the short error that it gets."""
 
 import re
+from typing import Any
 
 import jax
 import jax.numpy as jnp
@@ -14,6 +15,9 @@ from tests.trees import signature, tree
 
 PARAMS = {"layer1": {"w": jnp.ones((3, 4)), "b": jnp.ones(4)}, "layer2": [jnp.ones(2)]}
 ADAMW = gx.adamw(0.1)
+
+
+anything: Any = gx  # for calls that a type checker refuses too
 
 
 def refused(error, message):
@@ -61,20 +65,20 @@ def test_every_hyperparameter_of_every_member_is_checked(member):
             ValueError,
             "got an array of shape (3,); to run many values at once, use jax.vmap",
         ),
-        (lambda: gx.adam(1e-3, nesterov=1), TypeError, "adam: nesterov must be True or False, got int 1"),
+        (lambda: anything.adam(1e-3, nesterov=1), TypeError, "adam: nesterov must be True or False, got int 1"),
         (
-            lambda: gx.adam(),
+            lambda: anything.adam(),
             TypeError,
             "adam: missing a required argument: 'learning_rate'; it takes learning_rate, b1",
         ),
-        (lambda: gx.adam(lr=1e-3), TypeError, "adam: unknown argument 'lr'; it takes learning_rate, b1, b2, eps"),
+        (lambda: anything.adam(lr=1e-3), TypeError, "adam: unknown argument 'lr'; it takes learning_rate, b1, b2, eps"),
         (lambda: gx.adam(1e-3).replace(lr=1e-3), TypeError, "adam.replace: it has no 'lr'; it has learning_rate, b1"),
         (
-            lambda: gx.chain(gx.adam),
+            lambda: anything.chain(gx.adam),
             TypeError,
             "chain: parts[0] must be a transformation, got a function; call it: adam(",
         ),
-        (lambda: gx.chain(gx.adam(0.1), 3), TypeError, "chain: parts[1] must be a transformation, got int 3"),
+        (lambda: anything.chain(gx.adam(0.1), 3), TypeError, "chain: parts[1] must be a transformation, got int 3"),
         (lambda: gx.adam(0.1) + gx.adam(0.1), TypeError, "adam: transformations have no + and *; join them with"),
         (lambda: 2 * gx.adam(0.1), TypeError, "adam: transformations have no + and *"),
         (
@@ -83,6 +87,28 @@ def test_every_hyperparameter_of_every_member_is_checked(member):
             "sgd: nesterov and dampening need momentum, got momentum=None",
         ),
         (lambda: gx.sgd(0.1, dampening=0.5), ValueError, "sgd: nesterov and dampening need momentum"),
+        (lambda: gx.sgd(0.1, dampening=jnp.array(0.5)), ValueError, "sgd: nesterov and dampening need momentum"),
+        (lambda: gx.sgd(0.1, dampening=gx.constant(0.5)), ValueError, "sgd: nesterov and dampening need momentum"),
+        (
+            lambda: gx.cosine(gx.constant(1.0), 5),
+            TypeError,
+            "cosine: start must be a number or a scalar array, got",
+        ),
+        (
+            lambda: gx.constant(1.0).then(2.0, at=np.int64(9)).then(3.0, at=5),
+            ValueError,
+            "must be later than",
+        ),
+        (
+            lambda: gx.adam(lambda t: "x"),
+            TypeError,
+            "adam: the schedule given for learning_rate must return",
+        ),
+        (
+            lambda: gx.constant(1.0) + None,
+            TypeError,
+            "(a + b): b must be a number, a scalar array or a schedule",
+        ),
         (lambda: gx.rmsprop(0.1, nesterov=True), ValueError, "rmsprop: nesterov needs momentum, got momentum=None"),
         (
             lambda: gx.sgd(lambda t: jnp.ones(3)),
@@ -150,20 +176,21 @@ LACKING = {"layer1": {"w": PARAMS["layer1"]["w"]}, "layer2": PARAMS["layer2"]}
         (PARAMS, STATE, LACKING, ValueError, "adamw: updates['layer1']['b'] has no counterpart in params"),
         (changed(["layer2"], (jnp.ones(2),)), STATE, PARAMS, ValueError,
          "adamw: updates['layer2'] is of type tuple, in params it is list"),
-        (changed(["layer2"], jnp.ones(2)), STATE, PARAMS, ValueError, "adamw: updates['layer2'] is an array, in params it is of type list"),
+        (changed(["layer2"], jnp.ones(2)), STATE, PARAMS, ValueError,
+         "adamw: updates['layer2'] is an array, in params it is of type list"),
         ([PARAMS], STATE, PARAMS, ValueError, "adamw: the tree of updates is of type list, in params it is dict"),
         (PARAMS, STATE, changed(["layer2", 0], None), ValueError,
          "adamw: updates['layer2'][0] has no counterpart in params, which hold None there"),
         (changed(["layer2", 0], jnp.ones(2, int)), STATE, PARAMS, TypeError,
          "adamw: updates['layer2'][0] must be floating-point or complex, got int64; to freeze it, put None"),
-        (PARAMS, STATE, None, ValueError, "add_decayed_weights: update needs the parameters: call update(updates, state,"),
-        (PARAMS, gx.sgd(0.1).init(PARAMS), PARAMS, ValueError, "the state must be a tuple of 3, got 2 states: it was made"),
+        (PARAMS, STATE, None, ValueError, "add_decayed_weights: update needs the parameters: call update(updates"),
+        (PARAMS, gx.sgd(0.1).init(PARAMS), PARAMS, ValueError, "the state must be a tuple of 3, got 2 states: it"),
         (PARAMS, gx.chain(gx.ema(0.9), gx.identity(), gx.identity()).init(PARAMS), PARAMS, TypeError,
-         "scale_by_adam: the state is a EmaState, expected ScaleByAdamState: it was made by another optimizer's init"),
+         "scale_by_adam: the state is a EmaState, expected ScaleByAdamState: it was made by another optimizer"),
         (PARAMS, ADAMW.init(LACKING), PARAMS, ValueError,
          "scale_by_adam: updates['layer1']['b'] has no counterpart in the state's mu"),
         (PARAMS, ADAMW.init(changed(["layer2", 0], jnp.ones(3))), PARAMS, ValueError,
-         "scale_by_adam: updates['layer2'][0] does not fit the state, whose mu has shape (3,), expected (2,) there; call"),
+         "scale_by_adam: updates['layer2'][0] does not fit the state, whose mu has shape (3,), expected (2,) there"),
         (PARAMS, ADAMW.init(changed(["layer2", 0], None)), PARAMS, ValueError,
          "scale_by_adam: updates['layer2'][0] does not fit the state, whose mu has None there"),
     ],

@@ -1,5 +1,7 @@
 """Training frameworks and Optax's own wrappers, each used as its users use it."""
 
+from typing import Any
+
 import equinox as eqx
 import jax
 import jax.numpy as jnp
@@ -17,7 +19,7 @@ PARAMS = {"w": jnp.arange(6.0).reshape(2, 3), "b": jnp.ones(3)}
 G = {"w": jnp.ones((2, 3)), "b": -jnp.ones(3)}
 
 
-def steps(tx, n=3, params=PARAMS):
+def steps(tx: Any, n: int = 3, params: Any = PARAMS) -> tuple[Any, Any]:
     state = tx.init(params)
     for _ in range(n):
         updates, state = jax.jit(tx.update)(G, state, params)
@@ -47,7 +49,7 @@ def test_optax_masked():
 
 
 def test_optax_partition():
-    rules = {"fast": gx.sgd(0.1), "slow": optax.sgd(0.01)}
+    rules: Any = {"fast": gx.sgd(0.1), "slow": optax.sgd(0.01)}
     params, _ = steps(optax.partition(rules, {"w": "fast", "b": "slow"}))
     assert_close(params, {"w": PARAMS["w"] - 0.3 * G["w"], "b": PARAMS["b"] - 0.03 * G["b"]})
 

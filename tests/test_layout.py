@@ -18,7 +18,7 @@ LAYERS = [f"gradtx.core.{name}" for name in CORE] + [
 
 
 def layer(module):
-    return max((i for i, name in enumerate(LAYERS) if module == name or module.startswith(name + ".")), default=None)
+    return max(i for i, name in enumerate(LAYERS) if module == name or module.startswith(name + "."))
 
 
 def imports(path):
@@ -41,7 +41,6 @@ def test_imports_go_up_the_list_of_layers_and_never_down():
         own = LAYERS.index("gradtx") if module.count(".") < 2 else layer(module)
         for imported in imports(path):
             seen += 1
-            assert layer(imported) is not None
             assert layer(imported) <= own, f"{module} imports {imported}"
     assert seen > 30
 
@@ -64,5 +63,5 @@ def test_public_factories_have_an_example_and_the_rule_in_mathematics():
     for name in gradtx.__all__:
         factory = getattr(gradtx, name)
         if isinstance(factory, gradtx.transformation | gradtx.schedule):
-            assert ">>> " in factory.__doc__, name
-            assert re.search(r"\$.+\$", factory.__doc__, re.DOTALL), name
+            assert ">>> " in str(factory.__doc__), name
+            assert re.search(r"\$.+\$", str(factory.__doc__), re.DOTALL), name

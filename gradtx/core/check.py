@@ -80,6 +80,8 @@ def schedule(name: str, function: Callable[[Any], Any]) -> None:
     except jax.errors.ConcretizationTypeError:
         remedy = "choose with jnp.where in place of if, and compute with jnp in place of math"
         raise Refusal(TypeError, f"the schedule given for {name} must be traceable: {remedy}") from None
+    except TypeError as error:
+        raise Refusal(TypeError, f"{problem}; tracing it failed: {str(error).splitlines()[0]:.200}") from None
     if not isinstance(value, jax.ShapeDtypeStruct):
         raise Refusal(TypeError, f"{problem}, got {type(value).__name__}")
     if value.shape or not (jnp.issubdtype(value.dtype, jnp.floating) or jnp.issubdtype(value.dtype, jnp.integer)):

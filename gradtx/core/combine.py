@@ -5,10 +5,12 @@ from collections.abc import Callable, Generator
 from contextlib import contextmanager
 from typing import Any
 
+import optax
+
 from gradtx.core import check
 from gradtx.core.flow import Flow, Rule, rule
 from gradtx.core.lift import stateless
-from gradtx.core.transformation import P, Transformation, advance, extra_for, transformation
+from gradtx.core.transformation import P, advance, extra_for, transformation
 
 
 class associative(transformation[P]):
@@ -21,7 +23,7 @@ class associative(transformation[P]):
 
 
 @associative
-def chain(*parts: Transformation) -> Rule:
+def chain(*parts: optax.GradientTransformation) -> Rule:
     r"""The parts in series, $u \mapsto T_n(\dots T_2(T_1(u)))$.
 
     Parts may be Optax transformations. An extra argument of `update` goes to the parts that take it. `chain()` is the

@@ -38,6 +38,9 @@ class Transformation(Value, optax.GradientTransformationExtraArgs):
     arguments that no part takes.
     """
 
+    init: Callable[[Any], Any]  # pyright: ignore[reportIncompatibleVariableOverride]  # Optax's trees are narrower
+    update: Callable[..., tuple[Any, Any]]  # pyright: ignore[reportIncompatibleVariableOverride]
+
     def __new__(cls) -> "Transformation":
         def init(params: Any) -> Any:
             with check.named(self.recipe.__name__):
@@ -152,7 +155,8 @@ class transformation(Recipe[P, Transformation]):
     kind = Transformation
 
     def checked(self, name: str, value: Any) -> Any:
-        if self.signature.parameters[name].annotation is Transformation:
+        annotation = self.signature.parameters[name].annotation
+        if inspect.isclass(annotation) and issubclass(annotation, optax.GradientTransformation):
             parts = value if name == self.variadic else (value,)
             for i, part in enumerate(parts):
                 if not isinstance(part, optax.GradientTransformation):

@@ -34,8 +34,8 @@ def scale_by_adam(
     $\hat m = m/(1 - \beta_1^t)$, $\hat v = v/(1 - \beta_2^t)$. Its elements are mostly within $\pm 1$.
 
     **Arguments:** `b1` $\beta_1$ and `b2` $\beta_2 \in [0, 1)$; `eps` $\varepsilon$ and `eps_root`
-    $\varepsilon_r \ge 0$. With `nesterov`, $\beta_1 m/(1 - \beta_1^{t+1}) + (1 - \beta_1)\,g/(1 - \beta_1^t)$ is in
-    the place of $\hat m$.
+    $\varepsilon_r \ge 0$, not both 0 where gradients may stay zero (0/0). With `nesterov`,
+    $\beta_1 m/(1 - \beta_1^{t+1}) + (1 - \beta_1)\,g/(1 - \beta_1^t)$ is in the place of $\hat m$.
 
     **State:** `count`, `mu` $m$, `nu` $v$: two arrays per parameter.
 
@@ -44,7 +44,7 @@ def scale_by_adam(
 
     >>> import gradtx, jax.numpy as jnp
     >>> tx = gradtx.scale_by_adam()
-    >>> tx.update(jnp.array([4.0, -0.5]), tx.init(jnp.zeros(2)))[0]
+    >>> tx.update(jnp.array([4.0, -0.5]), tx.init(jnp.zeros(2)))[0].round(5)
     Array([ 1., -1.], dtype=float32)
     """
 

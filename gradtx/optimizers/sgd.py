@@ -1,5 +1,8 @@
 """Gradient descent, plain and with momentum."""
 
+import numpy as np
+from jax.core import Tracer
+
 from gradtx.core.check import Refusal
 from gradtx.core.combine import chain
 from gradtx.core.transformation import composition
@@ -31,7 +34,8 @@ def sgd(
     sgd(learning_rate=0.1, momentum=0.9, nesterov=True)
     """
     if momentum is None:
-        if nesterov or (isinstance(dampening, float) and dampening > 0.0):  # a traced one was looked at before
+        damped = callable(dampening) or (not isinstance(dampening, Tracer) and np.any(dampening))
+        if nesterov or damped:  # a traced number was looked at when it was given
             raise Refusal(ValueError, "nesterov and dampening need momentum, got momentum=None; give momentum=0.9, say")
         return scale_by_learning_rate(learning_rate)
     velocity = scale_by_momentum(momentum, nesterov=nesterov, dampening=dampening)

@@ -1,6 +1,9 @@
 """Schedules that go from a start towards an end."""
 
+import math
+
 import jax.numpy as jnp
+import numpy as np
 
 from gradtx.core.value import Positive, Scalar, Steps
 from gradtx.schedules.value import schedule
@@ -45,7 +48,15 @@ def exponential(start: Scalar, factor: Positive, every: Steps, staircase: bool =
     >>> [float(gradtx.exponential(1.0, 0.5, every=2, staircase=True)(t)) for t in (0, 1, 2, 4)]
     [1.0, 1.0, 0.5, 0.25]
     """
-    return lambda count: start * factor ** (count // every if staircase else count / every)
+
+    def value(count):
+        n = count // every if staircase else count / every
+        # A factor near 1 loses its distance from 1 in float32: what a Python float knows of it better is put back.
+        rounded = np.asarray(factor, jnp.result_type(float)) if isinstance(factor, float) else factor
+        rest = math.log(factor / float(rounded)) if isinstance(factor, float) else 0.0
+        return start * rounded**n * jnp.exp(rest * n)
+
+    return value
 
 
 @schedule

@@ -5,6 +5,7 @@ from typing import Any, ParamSpec
 
 import jax
 import jax.numpy as jnp
+from jax.core import Tracer
 
 from gradtx.core.check import Refusal
 from gradtx.core.value import Recipe, Scalar, Steps, Value, register, written
@@ -45,9 +46,17 @@ class schedule(Recipe[P, Schedule]):
 
     kind = Schedule
 
+    def checked(self, name: str, value: Any) -> Any:
+        if callable(value):
+            remedy = "schedules are put together by a.then(b, at=n), a * b and a + b"
+            raise Refusal(TypeError, f"{name} must be a number or a scalar array, got a function; {remedy}")
+        return super().checked(name, value)
+
 
 class operator(schedule[P]):
     """A schedule made of others, printed as it is written."""
+
+    checked = Recipe.checked  # here functions are welcome
 
     def __init__(self, factory: Callable[P, Any]):
         super().__init__(factory)
@@ -78,7 +87,7 @@ def product(a: Scalar, b: Scalar):
 def joined(first: Scalar, following: Scalar, at: Steps):
     "{}.then({}, at={})"
     earlier = first.at if isinstance(first, Schedule) and first.recipe is joined else 0
-    if isinstance(at, int | float) and isinstance(earlier, int | float) and at <= earlier:
+    if not isinstance(at, Tracer) and not isinstance(earlier, Tracer) and at <= earlier:
         raise Refusal(ValueError, f"at must be later than the joint before, at={earlier}, got {at}")
 
     def value(count: jax.Array) -> jax.Array:

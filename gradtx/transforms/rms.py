@@ -31,7 +31,8 @@ def scale_by_rms(
     $r \leftarrow \rho r + (1 - \rho)\,g^2$; `centered`, over its standard deviation: $r - m^2$ in place of $r$, with
     $m \leftarrow \rho m + (1 - \rho)\,g$.
 
-    **Arguments:** `decay` $\rho \in [0, 1)$; `eps` $\varepsilon$ and `eps_root` $\varepsilon_r \ge 0$; `debias` divides
+    **Arguments:** `decay` $\rho \in [0, 1)$; `eps` $\varepsilon$ and `eps_root` $\varepsilon_r \ge 0$,
+    not both 0 where gradients may stay zero (0/0); `debias` divides
     the averages by $1 - \rho^t$; `initial` $\ge 0$ is $r$ before the first update.
 
     **State:** `count`, `nu` $r$ and, centered, `mu` $m$: one array per parameter, two where centered.
