@@ -1,6 +1,7 @@
 """What a user does with a value: read it, change it, hand it around, write a new one."""
 
 import copy
+import os
 import subprocess
 import sys
 from typing import Any
@@ -142,8 +143,21 @@ assert state[1][0].mu.sharding == split, state[1][0].mu.sharding
 updates, state = tx.update(w, state, w)
 assert updates.sharding.is_equivalent_to(split, 2) and state[1][0].nu.sharding.is_equivalent_to(split, 2)
 """
-    flags = {"XLA_FLAGS": "--xla_force_host_platform_device_count=2", "JAX_PLATFORMS": "cpu"}
-    subprocess.run([sys.executable, "-W", "ignore", "-c", code], env=flags, check=True, timeout=120)
+    run_python(code, XLA_FLAGS="--xla_force_host_platform_device_count=2", JAX_PLATFORMS="cpu")
+
+
+def run_python(code, **environment):
+    subprocess.run([sys.executable, "-W", "ignore", "-c", code], env=os.environ | environment, check=True, timeout=120)
+
+
+def test_building_a_value_starts_no_device():
+    """A value may be built before `jax.distributed.initialize`: without any JAX backend to be had."""
+    code = """
+import gradtx as gx
+tx = gx.chain(gx.clip_by_norm(1.0), gx.adamw(gx.warmup(0.1, 5).then(gx.cosine(0.1, 10), at=5)), gx.scale(lambda t: t))
+hash(tx), repr(tx), gx.hyperparameters(tx), tx.replace(max_norm=2.0), tx == tx.replace()
+"""
+    run_python(code, JAX_PLATFORMS="none_such")
 
 
 # ---- writing a new one ----
