@@ -3,7 +3,6 @@
 from typing import Any
 
 import jax
-import jax.numpy as jnp
 
 from gradtx.core import check
 
@@ -29,4 +28,8 @@ def apply_updates(params: Any, updates: Any) -> Any:
 
 @jax.jit
 def added(params: Any, updates: Any) -> Any:
-    return jax.tree.map(lambda p, u: (p + u).astype(jnp.result_type(p)), params, updates)
+    def add(p: jax.Array, u: jax.Array) -> jax.Array:  # with lax, since for hundreds of arrays jnp traces for long
+        wide = jax.lax.add(jax.lax.convert_element_type(p, u.dtype), u)
+        return jax.lax.convert_element_type(wide, p.dtype)
+
+    return jax.tree.map(add, params, updates)
