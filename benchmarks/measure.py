@@ -7,7 +7,6 @@ from collections import Counter
 from collections.abc import Callable, Generator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
-from functools import partial
 from typing import Any
 
 import jax
@@ -91,16 +90,22 @@ def timed(call: Callable[..., Any], *args: Any) -> tuple[Any, float]:
     return value, time.perf_counter() - start
 
 
-def in_turn(runs: dict[str, Callable[[], Any]], rounds: int, seconds: float = math.inf) -> Seconds:
-    """The seconds of each call, A B A B …, with fewer rounds where they take too long."""
+def in_turn(
+    runs: dict[str, Callable[[], Any]], rounds: int, seconds: float = math.inf, before: Callable[[], Any] | None = None
+) -> Seconds:
+    """The seconds of each call, with fewer rounds where they take too long."""
     spent: Seconds = {name: [] for name in runs}
+    names = list(runs)
+    swapped = names[1::-1] + names[:1:-1]  # A B, B A, A B …: each is as often the one that comes first or after torch
     start = time.perf_counter()
     with uncollected():
         for i in range(rounds):
             if i >= rounds / 3 and time.perf_counter() - start > seconds:
                 break
-            for name, run in runs.items():
-                spent[name].append(timed(run)[1])
+            for name in swapped if i % 2 else names:
+                if before:
+                    before()
+                spent[name].append(timed(runs[name])[1])
     return spent
 
 
@@ -136,28 +141,23 @@ class Copy:
     def __init__(self, elements: int):
         self.add_one = jax.jit(lambda x: x + 1, donate_argnums=0)
         self.array = jax.block_until_ready(self.add_one(jax.numpy.zeros(elements, np.float32)))
-        self.bytes = 2 * self.array.nbytes
+        self.bandwidths: list[float] = []
 
     def __call__(self) -> None:
-        self.array = jax.block_until_ready(self.add_one(self.array))
+        time.sleep(0.01)  # torch's threads wait for more work by spinning, for some milliseconds
+        self.array, seconds = timed(lambda: jax.block_until_ready(self.add_one(self.array)))
+        self.bandwidths.append(2 * self.array.nbytes / seconds)
 
 
 def steps(runs: dict[str, Any], rounds: Rounds, result: Result) -> None:
     for run in runs.values():
         run()
     agree(runs)
+    # Before each step, the copy also leaves the caches without the parameters, as a backward pass does.
+    in_turn(runs, 1, before=Copy(rounds.copied))
     copy = Copy(rounds.copied)
-    calls: dict[str, Callable[[], Any]] = {}
-    for name, run in runs.items():
-        calls[f"copy {name}"] = copy  # also leaves the caches without the parameters, as a backward pass does
-        calls[name] = run
-        if isinstance(run, TorchRun):
-            calls[f"rest {name}"] = partial(time.sleep, 0.02)  # its threads wait for more work by spinning, for some ms
-    in_turn(calls, 1)
-    seconds = in_turn(calls, rounds.step, rounds.seconds)
-    result.step = {name: seconds[name] for name in runs}
-    fastest = np.min([seconds[f"copy {name}"] for name in runs], axis=0)
-    result.bandwidth = (copy.bytes / fastest).tolist()
+    result.step = in_turn(runs, rounds.step, rounds.seconds, before=copy)
+    result.bandwidth = np.reshape(copy.bandwidths, (-1, len(runs))).max(axis=1).tolist()
 
 
 def agree(runs: dict[str, Any]) -> None:

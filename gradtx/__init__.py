@@ -3,6 +3,7 @@
 from gradtx.core.apply import apply_updates
 from gradtx.core.combine import chain, identity
 from gradtx.core.lift import per_array, scaling, stateless
+from gradtx.core.recipe import Decay, Fraction, NonNegative, Positive, Scalar, Steps
 from gradtx.core.transformation import (
     ScheduledState,
     Transformation,
@@ -12,7 +13,6 @@ from gradtx.core.transformation import (
     transformation,
 )
 from gradtx.core.tree import global_norm
-from gradtx.core.value import Decay, Fraction, NonNegative, Positive, Scalar, Steps
 from gradtx.optimizers.adam import ScaleByAdamState, adam, adamw, scale_by_adam
 from gradtx.optimizers.rmsprop import rmsprop
 from gradtx.optimizers.sgd import sgd

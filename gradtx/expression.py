@@ -9,7 +9,7 @@ from collections.abc import Callable
 from typing import Any
 
 import gradtx
-from gradtx.core.value import Recipe
+from gradtx.core.recipe import Recipe
 
 LONGEST = 4_000  # characters: within them no number is too long for Python
 DEEPEST = 50  # calls and operators inside each other: all that runs over a value is recursive

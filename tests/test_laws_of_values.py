@@ -10,7 +10,7 @@ import optax
 import pytest
 
 import gradtx as gx
-from gradtx.core.value import Recipe
+from gradtx.core.recipe import Recipe
 from gradtx.expression import parse
 from tests.catalogue import SCHEDULES, TRANSFORMATIONS
 from tests.trees import f32, run, three, tree

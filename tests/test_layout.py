@@ -8,7 +8,7 @@ import gradtx
 
 PACKAGE = Path(gradtx.__file__).parent
 FILES = sorted(PACKAGE.rglob("*.py"))
-CORE = ["check", "tree", "value", "flow", "transformation", "lift", "combine", "apply"]
+CORE = ["check", "tree", "value", "recipe", "flow", "transformation", "lift", "combine", "apply"]
 LAYERS = [f"gradtx.core.{name}" for name in CORE] + [
     "gradtx.schedules",
     "gradtx.transforms",

@@ -53,8 +53,10 @@ class Range:
 
 def number(name: str, value: Any, allowed: Range) -> None:
     """Refuse a hyperparameter that is no real scalar in its range; a traced one has no value to look at."""
+    if type(value) is float and value in allowed:  # the usual case
+        return
     expected = f"{name} must be a number, a scalar array or a schedule"
-    if isinstance(value, bool) or not isinstance(value, int | float | np.number | np.ndarray | jax.Array):
+    if isinstance(value, bool) or not isinstance(value, int | float | np.generic | np.ndarray | jax.Array):
         raise Refusal(TypeError, f"{expected}, got {type(value).__name__} {value!r:.60}")
     if np.ndim(value):
         remedy = "to run many values at once, use jax.vmap over the factory"
@@ -77,7 +79,7 @@ def schedule(name: str, function: Callable[[Any], Any]) -> None:
     problem = f"the schedule given for {name} must return a real scalar"
     try:
         value = jax.eval_shape(function, jax.ShapeDtypeStruct((), jnp.int32))
-    except jax.errors.ConcretizationTypeError:
+    except jax.errors.JAXTypeError:
         remedy = "choose with jnp.where in place of if, and compute with jnp in place of math"
         raise Refusal(TypeError, f"the schedule given for {name} must be traceable: {remedy}") from None
     except TypeError as error:
@@ -105,11 +107,12 @@ def array(leaf: Any, name: str, tree: Any, index: int) -> jax.Array:
     if isinstance(leaf, jax.Array) and is_inexact(leaf.dtype):
         return leaf
     remedy = "to freeze it, put None in its place or wrap the optimizer in optax.masked"
-    if not isinstance(leaf, jax.Array | np.ndarray | np.generic | int | float | complex):
-        where, kind = f"{name}{place(tree, index)}", type(leaf).__name__
-        raise Refusal(TypeError, f"{where} must be an array, got {kind}; {remedy}")
-    if not is_inexact(jnp.result_type(leaf)):
-        where, dtype = f"{name}{place(tree, index)}", jnp.result_type(leaf)
+    where = f"{name}{place(tree, index)}"
+    try:
+        dtype = jnp.result_type(leaf)
+    except TypeError:
+        raise Refusal(TypeError, f"{where} must be an array, got {type(leaf).__name__}; {remedy}") from None
+    if not is_inexact(dtype):
         raise Refusal(TypeError, f"{where} must be floating-point or complex, got {dtype}; {remedy}")
     return jnp.asarray(leaf)
 
@@ -199,9 +202,26 @@ def state_of(state: Any, expected: type) -> None:
         raise Refusal(TypeError, f"the state is a {got}, expected {want}: it was made by another optimizer's init")
 
 
-def formula(before: jax.Array, after: jax.Array) -> None:
-    if after.shape != before.shape:
-        raise Refusal(ValueError, f"the formula made an update of shape {after.shape} from one of {before.shape}")
+def formula(before: jax.Array, returned: Any, state: Any, names: list[str]) -> None:
+    """Refuse what is not `(update, fields)` with an update and fields like those that went in."""
+    if not (isinstance(returned, tuple) and len(returned) == 2 and isinstance(returned[1], dict)):
+        raise Refusal(TypeError, f"the formula must return (update, dict of fields), got {type(returned).__name__}")
+    u, after = returned
+    if np.shape(u) != before.shape or not isinstance(u, jax.Array):
+        got = f"an update of shape {np.shape(u)}" if isinstance(u, jax.Array) else type(u).__name__
+        raise Refusal(ValueError, f"the formula made {got} from one of shape {before.shape}")
+    if after.keys() != set(names):
+        raise Refusal(ValueError, f"the formula returned the fields {sorted(after)}, expected {sorted(names)}")
+    for name in names:
+        if np.shape(after[name]) != getattr(state, name).shape:
+            shapes = f"{np.shape(after[name])}, expected {getattr(state, name).shape}"
+            raise Refusal(ValueError, f"the formula returned {name} in shape {shapes}")
+
+
+def pair(built: Any) -> Any:
+    if not (isinstance(built, tuple) and len(built) == 2 and all(map(callable, built))):
+        raise Refusal(TypeError, f"the factory must return a pair (init, update), got {type(built).__name__}")
+    return built
 
 
 def states_of(state: Any, parts: int) -> None:

@@ -8,7 +8,7 @@ from typing import Any
 import optax
 
 from gradtx.core import check
-from gradtx.core.flow import Flow, Rule, rule
+from gradtx.core.flow import Flow, Rule
 from gradtx.core.lift import stateless
 from gradtx.core.transformation import P, advance, extra_for, transformation
 
@@ -54,7 +54,7 @@ def chain(*parts: optax.GradientTransformation) -> Rule:
                 finish.append(advance(part, flow, one, extra_for(part, extra)))
         return lambda: tuple(state() for state in finish)
 
-    return rule(init, through)
+    return Rule(init, through)
 
 
 @contextmanager

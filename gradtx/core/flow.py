@@ -1,7 +1,7 @@
 """The updates on their way through a chain, with the formulas that are still to be applied to each array.
 
-The rules of a chain are collected and run as one formula per array: one pass over memory, one trace per shape. Only a
-rule that looks at the whole tree, for a norm say, makes those before it run first.
+The rules of a chain are collected and run as one formula per array: one pass over memory, one trace per shape. Only
+what looks at the whole tree makes those before it run first: a norm, a plain pair of functions, a part of Optax.
 """
 
 from collections.abc import Callable, Generator
@@ -10,6 +10,7 @@ from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
+import optax
 from jax.core import Tracer
 
 from gradtx.core import check
@@ -24,6 +25,7 @@ class Stage(NamedTuple):
 
     formula: Callable[..., tuple[jax.Array, Fields]]
     states: list[Any]
+    names: list[str]  # of the fields that it returns
     needs_params: bool
     contexts: list[Context]  # they name the rule in its errors
     after: list[Fields | None]  # what the formula returned, once it has run
@@ -42,9 +44,11 @@ class Flow:
         self.leaves, self.structure, self.weights = check.aligned(updates, self.params)
         self.pending: list[Stage] = []
 
-    def then(self, formula: Callable[..., Any], states: list[Any], needs_params: bool) -> list[Fields | None]:
+    def then(
+        self, formula: Callable[..., Any], states: list[Any], names: list[str], needs_params: bool
+    ) -> list[Fields | None]:
         """Apply the formula to every array; the list returned is filled when that is done."""
-        stage = Stage(formula, states, needs_params, list(self.contexts), [])
+        stage = Stage(formula, states, names, needs_params, list(self.contexts), [])
         self.pending.append(stage)
         return stage.after
 
@@ -89,10 +93,11 @@ def in_series(stages: list[Stage]) -> Callable[..., tuple[jax.Array, list[Fields
                 for context in stage.contexts:
                     stack.enter_context(context())
                 rest = (weight,) if stage.needs_params else ()
-                v, fields = stage.formula(u, jax.tree.map(computed, state), *rest)
-                check.formula(u, v)
-            after.append({name: narrowed(x, getattr(state, name).dtype) for name, x in fields.items()})
-            u = v
+                wide = jax.tree.map(computed, state)
+                returned = stage.formula(u, wide, *rest)
+                check.formula(u, returned, wide, stage.names)
+            u, fields = returned
+            after.append({name: narrowed(fields[name], getattr(state, name).dtype) for name in stage.names})
         return narrowed(u, g.dtype), after
 
     # Inside of a trace, arrays of one shape share one trace of the formula. Elsewhere it runs as it is written.
@@ -104,20 +109,20 @@ def computed(x: jax.Array) -> jax.Array:
     return widened(x) if check.is_inexact(x.dtype) else x
 
 
-class Rule(NamedTuple):
-    """A pair that can join others: `advance` adds its stages to a flow, and returns what gives the new state when
-    the flow has run.
+class Rule(optax.GradientTransformationExtraArgs):
+    """A pair `init`, `update` that can join others: `advance` adds its stages to a flow, and returns what gives the
+    new state when the flow has run.
     """
 
-    init: Callable[[Any], Any]
-    update: Callable[..., tuple[Any, Any]]
     advance: Callable[..., Callable[[], Any]]
 
+    def __new__(cls, init: Any, advance: Callable[..., Callable[[], Any]]) -> "Rule":
+        def update(updates: Any, state: Any, params: Any = None, **extra: Any) -> tuple[Any, Any]:
+            with check.named("update"):
+                flow = Flow(updates, params)
+                finish = advance(flow, state, **extra)
+                return flow.updates(), finish()
 
-def rule(init: Callable[[Any], Any], advance: Callable[..., Callable[[], Any]]) -> Rule:
-    def update(updates: Any, state: Any, params: Any = None, **extra: Any) -> tuple[Any, Any]:
-        flow = Flow(updates, params)
-        finish = advance(flow, state, **extra)
-        return flow.updates(), finish()
-
-    return Rule(init, update, advance)
+        self = super().__new__(cls, init, update)
+        self.advance = advance
+        return self

@@ -10,7 +10,7 @@ import jax.numpy as jnp
 import optax
 
 from gradtx.core import check
-from gradtx.core.flow import Fields, Flow, Rule, rule
+from gradtx.core.flow import Fields, Flow, Rule
 from gradtx.core.transformation import increment
 from gradtx.core.tree import narrowed, widened
 
@@ -20,14 +20,14 @@ def per_array(state_type: type[Any], init: Callable[..., Fields], update: Callab
 
     `state_type` is a NamedTuple of the rule's quantities; in the formula each field is one array, in the state a tree.
     A field named `count` is kept here: the number of updates done so far, the same for every array. A field that
-    `init` leaves out is None. A formula without the argument `p` does not need the parameters.
+    `init` leaves out is None. A formula of two arguments, without `p`, does not need the parameters.
 
     The formula computes in at least float32, and never meets None, an integer or a complex number: a complex array
-    comes as its real and imaginary part stacked in front. It is traced once per shape, however many arrays there are,
-    and together with the formulas around it in a chain.
+    comes as its real and imaginary part stacked in front. Inside of `jit` it is traced once per shape and dtype, for
+    however many arrays, and together with the formulas around it in a chain.
     """
     counted = "count" in state_type._fields
-    needs_params = len(inspect.signature(update).parameters) > 2
+    needs_params = arity(update) > 2
 
     def expected(g: jax.Array) -> Fields:
         return jax.eval_shape(functools.partial(fresh, init), g)
@@ -36,6 +36,9 @@ def per_array(state_type: type[Any], init: Callable[..., Fields], update: Callab
         leaves, structure = jax.tree.flatten(params)
         rows = [fresh(init, jnp.asarray(p)) for p in leaves]
         names = rows[0] if rows else fresh(init, jnp.zeros([]))  # an empty tree has the fields too
+        if not names.keys() <= set(state_type._fields):
+            has = f"{state_type.__name__} has {list(state_type._fields)}"
+            raise check.Refusal(ValueError, f"init returned the fields {sorted(names)}, but {has}")
         fields: dict[str, Any] = {name: structure.unflatten([row[name] for row in rows]) for name in names}
         if counted:
             fields["count"] = jnp.zeros([], jnp.int32)
@@ -57,7 +60,7 @@ def per_array(state_type: type[Any], init: Callable[..., Fields], update: Callab
                 row = {name: column[i] for name, column in columns.items()}
                 check.fields(row, g.shape, functools.partial(expected, g), flow.tree, i)
                 states[i] = state_type(**shared | row)
-        after = flow.then(update, states, needs_params)
+        after = flow.then(update, states, list(columns), needs_params)
         structure = flow.structure
 
         def finish() -> Any:
@@ -71,12 +74,12 @@ def per_array(state_type: type[Any], init: Callable[..., Fields], update: Callab
 
         return finish
 
-    return rule(tree_init, advance)
+    return Rule(tree_init, advance)
 
 
 def stateless(formula: Callable[..., Any]) -> Rule:
     """The pair without a state whose rule for one array is `formula(g)` or `formula(g, p)`."""
-    if len(inspect.signature(formula).parameters) > 1:
+    if arity(formula) > 1:
         return per_array(optax.EmptyState, lambda p: {}, lambda g, state, p: (formula(g, p), {}))
     return per_array(optax.EmptyState, lambda p: {}, lambda g, state: (formula(g), {}))
 
@@ -85,18 +88,24 @@ def scaling(init: Callable[[Any], Any], factor: Callable[..., tuple[Any, Any]]) 
     """The pair that multiplies all updates by one scalar: `factor(state)` or `factor(state, updates)` returns it and
     the new state. What a rule needs to know of the whole tree becomes that scalar, never a second copy of the tree.
     """
-    needs_updates = len(inspect.signature(factor).parameters) > 1
+    needs_updates = arity(factor) > 1
 
     def advance(flow: Flow, state: Any) -> Callable[[], Any]:
         scalar, after = factor(state, flow.updates()) if needs_updates else factor(state)
-        flow.then(multiply, [scalar] * len(flow.leaves), needs_params=False)
+        flow.then(multiply, [scalar] * len(flow.leaves), names=[], needs_params=False)
         return lambda: after
 
-    return rule(init, advance)
+    return Rule(init, advance)
 
 
 def multiply(g: jax.Array, factor: jax.Array) -> tuple[jax.Array, Fields]:
     return factor * g, {}
+
+
+def arity(function: Callable[..., Any]) -> int:
+    """How many arguments a function needs."""
+    parameters = inspect.signature(function).parameters.values()
+    return sum(p.default is p.empty and p.kind in (p.POSITIONAL_ONLY, p.POSITIONAL_OR_KEYWORD) for p in parameters)
 
 
 def init_empty(params: Any) -> optax.EmptyState:
@@ -109,6 +118,7 @@ def fresh(init: Callable[..., Fields], p: jax.Array) -> Fields:
     fields: Fields = {}
     taken = {id(p), id(wide)}
     for name, x in init(wide).items():
+        x = jnp.asarray(x)
         like_p = jnp.iscomplexobj(p) and x.shape == wide.shape
         x = narrowed(x, p.dtype) if like_p else x.astype(x.dtype)
         fields[name] = jnp.copy(x) if id(x) in taken else x

@@ -2,7 +2,6 @@
 
 import functools
 import inspect
-import math
 from collections.abc import Callable
 from typing import Any, NamedTuple, ParamSpec
 
@@ -13,8 +12,9 @@ import optax
 from jax.core import Tracer
 
 from gradtx.core import check
-from gradtx.core.flow import Flow, Rule, rule
-from gradtx.core.value import Recipe, Value, register
+from gradtx.core.flow import Flow, Rule
+from gradtx.core.recipe import Recipe
+from gradtx.core.value import Value, arguments, register
 
 P = ParamSpec("P")
 Updates = Any  # a tree of arrays like the parameters
@@ -22,7 +22,7 @@ Count = jax.Array  # int32, (): the number of updates done so far
 
 # Extra arguments of `update` that may always be passed: line searches and measurement-driven parts take them.
 STANDARD = frozenset({"value", "grad", "value_fn", "loss_fn"})
-ARRAYS = (jax.Array, np.ndarray, np.number, np.bool_, bool, int, float, complex)
+ARRAYS = (jax.Array, np.ndarray, np.generic, bool, int, float, complex)
 
 
 @register
@@ -50,10 +50,10 @@ class Transformation(Value, optax.GradientTransformationExtraArgs):
 
         def update(updates: Updates, state: Any, params: Any = None, **extra: Any) -> tuple[Updates, Any]:
             extra = self.accepted(extra)
-            arguments = self, updates, state, params, extra
-            if concrete(arguments) and not jax.config.jax_disable_jit:  # pyright: ignore[reportAttributeAccessIssue]
+            rest = updates, state, params, extra
+            if compilable(self, *rest):
                 try:
-                    return compiled_update(*arguments)
+                    return compiled_update(self, *rest) if self.shareable else self.compiled(*rest)
                 except jax.errors.JAXTypeError:
                     raise
                 except (TypeError, ValueError):
@@ -71,14 +71,16 @@ class Transformation(Value, optax.GradientTransformationExtraArgs):
 
     __radd__ = __mul__ = __rmul__ = __add__
 
+    def _replace(self, **changes: Any) -> Any:  # a tuple's would forget what it was built from
+        raise TypeError(f"{self.recipe.__name__}: use .replace(…), or optax.GradientTransformation(init, update)")
+
     @functools.cached_property
     def extra(self) -> frozenset[str] | None:
         """The names of the extra arguments that `update` takes, `None` for any (Optax does not say)."""
         if isinstance(self.built, Transformation):
             return self.built.extra
-        update = self.built.advance if isinstance(self.built, Rule) else self.built[1]
-        parameters = inspect.signature(update).parameters.values()
-        names = frozenset(p.name for p in parameters if p.kind is p.KEYWORD_ONLY)
+        parameters = extra_parameters(self.built)
+        names = frozenset(p.name for p in parameters if p.kind is not p.VAR_KEYWORD)
         if any(p.kind is p.VAR_KEYWORD for p in parameters):
             for part in inner(self):
                 taken = extra_of(part)
@@ -86,6 +88,17 @@ class Transformation(Value, optax.GradientTransformationExtraArgs):
                     return None
                 names |= taken
         return names
+
+    @functools.cached_property
+    def shareable(self) -> bool:
+        """Whether all that is static is plain data, so that equal structures may share a compiled update for ever."""
+        inside = [x for _, x in arguments(self) if not isinstance(x, Value)]
+        return not any(callable(x) or isinstance(x, optax.GradientTransformation) for x in inside)
+
+    @functools.cached_property
+    def compiled(self) -> Any:
+        """The update of this value alone, which goes when the value goes, with the functions that it holds."""
+        return jax.jit(lambda updates, state, params, extra: self.update(updates, state, params, **extra))
 
     def accepted(self, extra: dict[str, Any]) -> dict[str, Any]:
         if self.extra is None or extra.keys() <= self.extra:
@@ -102,6 +115,13 @@ def inner(tx: Transformation) -> list[Any]:
     """The transformations among a value's arguments, Optax's too."""
     nested = [v if type(v) is tuple else (v,) for v in tx.arguments.values()]
     return [part for parts in nested for part in parts if isinstance(part, optax.GradientTransformation)]
+
+
+def extra_parameters(pair: Any) -> list[inspect.Parameter]:
+    """The parameters of an update behind `updates, state, params`."""
+    advances = isinstance(pair, Rule)
+    parameters = list(inspect.signature(pair.advance if advances else pair[1]).parameters.values())
+    return parameters[2 if advances else 3 :]
 
 
 def extra_of(part: Any) -> frozenset[str] | None:
@@ -128,9 +148,13 @@ def advance(pair: Any, flow: Flow, state: Any, extra: dict[str, Any]) -> Callabl
     return lambda: after
 
 
-def concrete(tree: Any) -> bool:
+def compilable(tx: Transformation, updates: Updates, state: Any, params: Any, extra: dict[str, Any]) -> bool:
     """Whether a compiled call can take all of it: some arrays, neither tracers nor functions nor what is wrong."""
-    kinds = set(map(type, jax.tree.leaves(tree)))
+    if jax.config.jax_disable_jit:  # pyright: ignore[reportAttributeAccessIssue]
+        return False
+    kinds = set(map(type, jax.tree.leaves((tx, updates, state, params, extra))))
+    if any(isinstance(x, bool | int) for x in jax.tree.leaves(extra)):
+        return False  # it may be meant for Python's if
     return bool(kinds) and all(issubclass(kind, ARRAYS) and not issubclass(kind, Tracer) for kind in kinds)
 
 
@@ -178,7 +202,7 @@ class transformation(Recipe[P, Transformation]):
 
     def pair(self, arguments: dict[str, Any]) -> Any:
         schedules = {k: v for k, v in arguments.items() if k in self.ranges and callable(v)}
-        return self.scheduled(arguments, schedules) if schedules else self.build(arguments)
+        return self.scheduled(arguments, schedules) if schedules else check.pair(self.build(arguments))
 
     def scheduled(self, arguments: dict[str, Any], schedules: dict[str, Callable[..., Any]]) -> Any:
         """The pair with its schedules evaluated at a count of its own."""
@@ -196,17 +220,24 @@ class transformation(Recipe[P, Transformation]):
             finish = advance(self.build(arguments | now), flow, state.inner_state, extra)
             return lambda: ScheduledState(increment(state.count), now, finish())
 
-        # The names of the extra arguments are those of the pair within, which no number decides.
-        built = self.build(arguments | dict.fromkeys(schedules, math.nan))
-        taking = built.advance if isinstance(built, Rule) else built[1]
-        return rule(init, functools.wraps(taking)(advance_scheduled))
+        # The extra arguments are those of the pair within, which no number decides.
+        taken: list[inspect.Parameter] = []
+        number = jax.ShapeDtypeStruct((), jnp.result_type(float))
+        jax.eval_shape(
+            lambda now: taken.extend(extra_parameters(check.pair(self.build(arguments | now)))),
+            dict.fromkeys(schedules, number),
+        )
+        own = list(inspect.signature(advance_scheduled).parameters.values())[:2]
+        keyword = [p if p.kind is p.VAR_KEYWORD else p.replace(kind=p.KEYWORD_ONLY) for p in taken]
+        advance_scheduled.__signature__ = inspect.Signature(own + keyword)
+        return Rule(init, advance_scheduled)
 
 
 class composition(transformation[P]):
     """Makes a factory of other transformations a factory of `Transformation`; schedules reach it as they are."""
 
     def pair(self, arguments: dict[str, Any]) -> Any:
-        return self.build(arguments)
+        return check.pair(self.build(arguments))
 
 
 class ScheduledState(NamedTuple):
@@ -218,8 +249,8 @@ class ScheduledState(NamedTuple):
 
 
 def value_at(value: Any, count: Count) -> jax.Array:
-    """A hyperparameter's number at a count, in JAX's default float."""
-    return jnp.asarray(value(count) if callable(value) else value, jnp.result_type(float))
+    """A hyperparameter's number at a count, in JAX's default float, in a buffer of its own that may be donated."""
+    return jnp.array(value(count) if callable(value) else value, jnp.result_type(float))
 
 
 def increment(count: Count) -> Count:

@@ -9,7 +9,7 @@ import jax.numpy as jnp
 
 def widened(x: jax.Array) -> jax.Array:
     """The array in at least float32, a complex one as its real and imaginary part stacked in front."""
-    x = x.astype(jnp.promote_types(x.dtype, jnp.float32))
+    x = x.astype(jnp.float32 if x.dtype.itemsize < 4 else x.dtype)
     return jnp.stack([x.real, x.imag]) if jnp.iscomplexobj(x) else x
 
 

@@ -1,42 +1,33 @@
 """What optimizers and schedules have in common: they are values, which remember what they were built from."""
 
 import functools
-import inspect
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from dataclasses import dataclass
-from typing import Annotated, Any, Generic, ParamSpec, Self, TypeVar, get_args
+from typing import Any, Self, TypeVar
 
 import jax
+import jax.numpy as jnp
 import numpy as np
 import optax
 from jax.core import Tracer
 from jax.tree_util import GetAttrKey
 
-from gradtx.core.check import Range, Refusal, named, number, schedule
+from gradtx.core.check import named
 
-# A hyperparameter's annotation says which numbers it may be, and that it is one: a leaf of the value's pytree.
-# A schedule given for it reaches a transformation as its number at the count, so in a body it is a number.
-Scalar = Annotated[Any, Range()]
-Positive = Annotated[Any, Range(0)]
-NonNegative = Annotated[Any, Range(0, ends="[)")]
-Fraction = Annotated[Any, Range(0, 1, "[]")]
-Decay = Annotated[Any, Range(0, 1, "[)")]
-Steps = Annotated[Any, Range(1, 2**31 - 1, "[]")]  # the count is an int32
-
-P = ParamSpec("P")
 V = TypeVar("V", bound="Value")
 
 
 class Value:
     """Built by a recipe from arguments: equal, hashed, printed, pickled by them; a pytree of the numbers among them."""
 
-    recipe: "Recipe[..., Any]"
+    recipe: Any  # the Recipe
     arguments: dict[str, Any]
 
     @functools.cached_property
     def built(self) -> Any:
         """What the recipe makes of the arguments."""
-        with jax.ensure_compile_time_eval():  # what a factory computes outlives the trace that first needs it
+        # What a factory computes outlives the trace that first needs it.
+        with named(self.recipe.__name__), jax.ensure_compile_time_eval():
             return self.recipe.pair(self.arguments)
 
     def __getattr__(self, name: str) -> Any:
@@ -69,10 +60,11 @@ class Value:
     def replace(self, **changes: Any) -> Self:
         """The same value with other arguments, by name or by path: `tx.replace(learning_rate=1e-4)`.
 
-        A name may stand anywhere inside, as long as it stands there once; a path, as `hyperparameters(tx)` writes it,
-        is given as `tx.replace(**{"parts[1].learning_rate": 1e-4})`.
+        A name is that of an own argument, or of one that stands inside once; a path, as `hyperparameters(tx)` writes
+        it, is given as `tx.replace(**{"parts[1].learning_rate": 1e-4})`.
 
-        **Raises:** `TypeError` for a name that is unknown or stands in several places; what the factory raises.
+        **Raises:** `TypeError` for a name that is unknown or stands in several places, and for a path inside of
+        another one; what the factory raises.
         """
         paths = [path for path, _ in arguments(self)]
         single = [path for path, argument in arguments(self) if not isinstance(argument, Value | tuple)]
@@ -84,7 +76,12 @@ class Value:
                 problem = f"has several {key!r}: {', '.join(inside)}" if inside else f"has no {key!r}"
                 raise TypeError(f"{self.recipe.__name__}.replace: it {problem}; it has {', '.join(single)}")
             found[candidates[0]] = new
+        for path in found:
+            if any(path.startswith((other + ".", other + "[")) for other in found):
+                raise TypeError(f"{self.recipe.__name__}.replace: {path} stands inside of another one that is replaced")
         return replaced(self, "", found)
+
+    __replace__ = replace
 
 
 def arguments(value: Value, prefix: str = "") -> Iterator[tuple[str, Any]]:
@@ -115,92 +112,15 @@ def replaced(argument: Any, path: str, changes: dict[str, Any]) -> Any:
     return argument
 
 
-class Recipe(Generic[P, V]):
-    """A factory of values: binds the arguments of a call, checks them, and says how a value is written."""
-
-    kind: type[V]
-    __name__: str
-    __qualname__: str
-
-    def __init__(self, factory: Callable[P, Any]):
-        functools.update_wrapper(self, factory)
-        self.factory = factory
-        self.signature = inspect.signature(factory, eval_str=True)
-        parameters = self.signature.parameters.values()
-        self.variadic = next((p.name for p in parameters if p.kind is p.VAR_POSITIONAL), None)
-        self.ranges = {p.name: allowed for p in parameters if (allowed := range_of(p.annotation))}
-
-    def __call__(self, /, *args: P.args, **kwargs: P.kwargs) -> V:
-        try:
-            bound = self.signature.bind(*args, **kwargs)
-        except TypeError as error:
-            unknown = sorted(kwargs.keys() - self.signature.parameters.keys())
-            problem = f"unknown argument {unknown[0]!r}" if unknown else error
-            raise TypeError(f"{self.__name__}: {problem}; it takes {', '.join(self.signature.parameters)}") from None
-        bound.apply_defaults()
-        return self.make(dict(bound.arguments))
-
-    def __get__(self, instance: Any, owner: Any = None) -> Self:
-        return self  # with this, help() and doctest take the factory for the function that it stands for
-
-    def __reduce__(self) -> str:
-        return self.__qualname__
-
-    def make(self, arguments: dict[str, Any]) -> V:
-        """The value of these arguments, once they have been checked."""
-        with named(self.__name__):
-            arguments = {name: self.checked(name, value) for name, value in arguments.items()}
-            value = restore(self.kind, self, arguments)
-            value.built  # noqa: B018  # what the factory refuses is refused here, not at the first step
-        return value
-
-    def checked(self, name: str, value: Any) -> Any:
-        parameter = self.signature.parameters[name]
-        if name in self.ranges:
-            if value is None and type(None) in get_args(parameter.annotation):
-                return value
-            if callable(value):
-                schedule(name, value)
-                return value
-            number(name, value, self.ranges[name])
-            # An int means a real number here, as in max_norm=1; a number of steps stays exact.
-            return float(value) if isinstance(value, int) and parameter.annotation is not Steps else value
-        if parameter.annotation is bool and not isinstance(value, bool):
-            raise Refusal(TypeError, f"{name} must be True or False, got {type(value).__name__} {value!r:.60}")
-        return value
-
-    def pair(self, arguments: dict[str, Any]) -> Any:
-        return self.build(arguments)
-
-    def build(self, arguments: dict[str, Any]) -> Any:
-        named = dict(arguments)
-        parts = named.pop(self.variadic) if self.variadic else ()
-        return self.factory(*parts, **named)  # pyright: ignore[reportCallIssue]
-
-    def show(self, arguments: dict[str, Any]) -> str:
-        words: list[str] = []
-        for name, value in arguments.items():
-            if name == self.variadic:
-                words += map(written, value)
-            elif comparable(value) != comparable(self.signature.parameters[name].default):
-                words.append(f"{name}={written(value)}")
-        return f"{self.__name__}({', '.join(words)})"
-
-
-def range_of(annotation: Any) -> Range | None:
-    """The range in `Scalar`, `Scalar | None` and the like."""
-    found = [x for x in (annotation, *get_args(annotation)) if isinstance(x, Range)]
-    nested = [r for x in get_args(annotation) if (r := range_of(x))] if annotation is not None else []
-    return next(iter(found + nested), None)
-
-
 def comparable(x: Any) -> Any:
     """Something hashable that is equal when the value is."""
     if isinstance(x, Tracer):
         return id(x)
     if isinstance(x, jax.Array | np.ndarray):
+        if jnp.issubdtype(x.dtype, jax.dtypes.prng_key):
+            x = jax.random.key_data(x)
         return x.shape, str(x.dtype), np.asarray(x).tobytes()
-    return tuple(map(comparable, x)) if type(x) is tuple else x
+    return tuple(map(comparable, x)) if type(x) is tuple else (type(x), x)  # 0, 0.0 and False are not the same
 
 
 def written(x: Any) -> str:
@@ -231,7 +151,7 @@ class Static:
         return hash(comparable(self.value))
 
 
-def restore(kind: type[V], recipe: "Recipe[..., V]", arguments: dict[str, Any]) -> V:
+def restore(kind: type[V], recipe: Any, arguments: dict[str, Any]) -> V:
     """A value as it was: unchecked and not built, since JAX puts tracers, None and other marks in its leaves."""
     value = kind.__new__(kind)
     value.__dict__.update(recipe=recipe, arguments=arguments)
@@ -243,7 +163,8 @@ def child(argument: Any, is_number: bool) -> Any:
         return argument
     if type(argument) is tuple:
         return tuple(child(part, is_number) for part in argument)
-    return argument if is_number and not callable(argument) else Static(argument)
+    dynamic = isinstance(argument, jax.Array | np.ndarray) or (is_number and not callable(argument))
+    return argument if dynamic else Static(argument)
 
 
 def revealed(child: Any) -> Any:

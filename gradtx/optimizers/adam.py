@@ -6,9 +6,9 @@ import jax.numpy as jnp
 
 from gradtx.core.combine import chain
 from gradtx.core.lift import per_array
+from gradtx.core.recipe import Decay, NonNegative
 from gradtx.core.transformation import Count, Updates, composition, transformation
 from gradtx.core.tree import root
-from gradtx.core.value import Decay, NonNegative
 from gradtx.transforms.decay import add_decayed_weights
 from gradtx.transforms.momentum import debias
 from gradtx.transforms.rate import scale_by_learning_rate
@@ -39,8 +39,9 @@ def scale_by_adam(
 
     **State:** `count`, `mu` $m$, `nu` $v$: two arrays per parameter.
 
-    **Source:** Kingma & Ba (2015), algorithm 1; `nesterov`: Dozat (2016), in Optax's form. Equals torch and Optax;
-    Keras folds the corrections into the rate, so that its epsilon is $\varepsilon\sqrt{1 - \beta_2^t}$.
+    **Source:** Kingma & Ba (2015), algorithm 1; `nesterov`: Dozat (2016), in Optax's form. Equals Optax and,
+    without `nesterov`, torch; Keras folds the corrections into the rate, which makes its epsilon
+    $\varepsilon\sqrt{1 - \beta_2^t}$.
 
     >>> import gradtx, jax.numpy as jnp
     >>> tx = gradtx.scale_by_adam()

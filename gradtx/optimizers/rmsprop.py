@@ -2,8 +2,8 @@
 
 from gradtx.core.check import Refusal
 from gradtx.core.combine import chain
+from gradtx.core.recipe import Decay, Fraction, NonNegative
 from gradtx.core.transformation import composition
-from gradtx.core.value import Decay, Fraction, NonNegative
 from gradtx.transforms.momentum import scale_by_momentum
 from gradtx.transforms.rate import scale_by_learning_rate
 from gradtx.transforms.rms import scale_by_rms

@@ -5,8 +5,8 @@ from jax.core import Tracer
 
 from gradtx.core.check import Refusal
 from gradtx.core.combine import chain
+from gradtx.core.recipe import Fraction, NonNegative
 from gradtx.core.transformation import composition
-from gradtx.core.value import Fraction, NonNegative
 from gradtx.transforms.momentum import scale_by_momentum
 from gradtx.transforms.rate import scale_by_learning_rate
 

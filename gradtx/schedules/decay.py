@@ -5,7 +5,7 @@ import math
 import jax.numpy as jnp
 import numpy as np
 
-from gradtx.core.value import Positive, Scalar, Steps
+from gradtx.core.recipe import Positive, Scalar, Steps
 from gradtx.schedules.value import schedule
 
 
@@ -42,7 +42,9 @@ def linear(start: Scalar, end: Scalar, steps: Steps):
 def exponential(start: Scalar, factor: Positive, every: Steps, staircase: bool = False):
     r"""A constant ratio, $\eta_\tau = \eta_0\,c^{\tau/s}$; with `staircase`, $\eta_0\,c^{\lfloor\tau/s\rfloor}$.
 
-    **Arguments:** `start` $\eta_0$, finite; `factor` $c > 0$; `every` $s \ge 1$ steps.
+    **Arguments:** `start` $\eta_0$, finite; `factor` $c > 0$; `every` $s \ge 1$ steps. As an argument of `jit`, and in
+    updates outside of it, $c$ is a float32, whose rounding grows to $6\cdot10^{-8}\,\tau/s$ of the value: write a slow
+    decay as a factor far from 1 over many steps, `exponential(start, 0.5, every=100_000)`, which does not drift.
 
     >>> import gradtx
     >>> [float(gradtx.exponential(1.0, 0.5, every=2, staircase=True)(t)) for t in (0, 1, 2, 4)]

@@ -1,5 +1,6 @@
 """Schedules as values: pure functions of the step count that can be added, scaled and joined."""
 
+import functools
 from collections.abc import Callable
 from typing import Any, ParamSpec
 
@@ -8,7 +9,8 @@ import jax.numpy as jnp
 from jax.core import Tracer
 
 from gradtx.core.check import Refusal
-from gradtx.core.value import Recipe, Scalar, Steps, Value, register, written
+from gradtx.core.recipe import Recipe, Scalar, Steps
+from gradtx.core.value import Value, register, written
 
 P = ParamSpec("P")
 
@@ -18,7 +20,8 @@ class Schedule(Value):
     """A pure function of the step count (the number of updates done so far, 0 first), and a value.
 
     `a * 0.1`, `a * b`, `a + b` are schedules; `a.then(b, at=n)` is `a` for the steps before `n`, then `b` from its own
-    step 0. The count may be an array: the schedule is then evaluated at each of its elements.
+    step 0. The count may be an array: the schedule is then evaluated at each of its elements. Numbers of steps are
+    integer leaves: `jax.grad` over a value that holds a schedule wants `allow_int=True`, or steps written as 10.0.
     """
 
     def __call__(self, count: Any) -> jax.Array:
@@ -58,9 +61,9 @@ class operator(schedule[P]):
 
     checked = Recipe.checked  # here functions are welcome
 
-    def __init__(self, factory: Callable[P, Any]):
+    def __init__(self, form: str, factory: Callable[P, Any]):
         super().__init__(factory)
-        self.form = str(factory.__doc__)
+        self.form = form
         self.__name__ = self.form.format(*self.signature.parameters)  # in errors: what the user wrote
 
     def show(self, arguments: dict[str, Any]) -> str:
@@ -71,21 +74,18 @@ def at_count(term: Any, count: Any) -> Any:
     return term(count) if callable(term) else term
 
 
-@operator
+@functools.partial(operator, "({} + {})")
 def total(a: Scalar, b: Scalar):
-    "({} + {})"
     return lambda count: at_count(a, count) + at_count(b, count)
 
 
-@operator
+@functools.partial(operator, "({} * {})")
 def product(a: Scalar, b: Scalar):
-    "({} * {})"
     return lambda count: at_count(a, count) * at_count(b, count)
 
 
-@operator
+@functools.partial(operator, "{}.then({}, at={})")
 def joined(first: Scalar, following: Scalar, at: Steps):
-    "{}.then({}, at={})"
     earlier = first.at if isinstance(first, Schedule) and first.recipe is joined else 0
     if not isinstance(at, Tracer) and not isinstance(earlier, Tracer) and at <= earlier:
         raise Refusal(ValueError, f"at must be later than the joint before, at={earlier}, got {at}")

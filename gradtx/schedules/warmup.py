@@ -2,7 +2,7 @@
 
 import jax.numpy as jnp
 
-from gradtx.core.value import Scalar, Steps
+from gradtx.core.recipe import Scalar, Steps
 from gradtx.schedules.value import schedule
 
 

@@ -5,9 +5,9 @@ from typing import Any
 import jax.numpy as jnp
 
 from gradtx.core.lift import init_empty, scaling, stateless
+from gradtx.core.recipe import Positive
 from gradtx.core.transformation import transformation
 from gradtx.core.tree import global_norm, norm
-from gradtx.core.value import Positive
 
 
 @transformation
@@ -34,7 +34,7 @@ def clip_by_norm(max_norm: Positive):
     **Arguments:** `max_norm` $c > 0$, in the units of the gradient.
 
     Equals Keras' `clipnorm`; Optax bounds $\lVert g\rVert_2/\sqrt n$ in `clip_by_block_rms`.
-    A norm beyond float32 (1.8e19) gives zeros.
+    A finite norm beyond float32 (1.8e19) gives zeros.
 
     >>> import gradtx, jax.numpy as jnp
     >>> tx = gradtx.clip_by_norm(5.0)
@@ -52,7 +52,7 @@ def clip_by_global_norm(max_norm: Positive):
 
     **Source:** Pascanu, Mikolov & Bengio, On the difficulty of training recurrent neural networks (2013), algorithm 1.
     Equals Optax's function of this name and Keras' `global_clipnorm`; torch's `clip_grad_norm_` adds 1e-6 to the norm.
-    A norm beyond float32 (1.8e19) gives zeros.
+    A finite norm beyond float32 (1.8e19) gives zeros.
 
     >>> import gradtx, jax.numpy as jnp
     >>> tx = gradtx.clip_by_global_norm(5.0)

@@ -1,8 +1,8 @@
 """Pulling the parameters toward zero."""
 
 from gradtx.core.lift import stateless
+from gradtx.core.recipe import NonNegative
 from gradtx.core.transformation import transformation
-from gradtx.core.value import NonNegative
 
 
 @transformation

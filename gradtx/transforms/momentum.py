@@ -7,8 +7,8 @@ import jax.numpy as jnp
 import numpy as np
 
 from gradtx.core.lift import per_array
+from gradtx.core.recipe import Decay, Fraction
 from gradtx.core.transformation import Count, Updates, transformation
-from gradtx.core.value import Decay, Fraction
 
 
 class ScaleByMomentumState(NamedTuple):
@@ -54,7 +54,7 @@ class EmaState(NamedTuple):
 
 @transformation
 def ema(decay: Decay):
-    r"""The exponentially weighted average, $v \leftarrow \beta v + (1 - \beta)\,g$: memory: $1/(1-\beta)$ steps.
+    r"""The exponentially weighted average, $v \leftarrow \beta v + (1 - \beta)\,g$, over about $1/(1-\beta)$ steps.
 
     It starts at zero; `bias_correction` with the same decay, behind it, takes that start out.
 

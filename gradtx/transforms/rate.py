@@ -7,8 +7,8 @@ import jax.numpy as jnp
 
 from gradtx.core import check
 from gradtx.core.lift import scaling, stateless
+from gradtx.core.recipe import NonNegative, Scalar
 from gradtx.core.transformation import Count, composition, increment, transformation, value_at
-from gradtx.core.value import NonNegative, Scalar
 
 
 @transformation

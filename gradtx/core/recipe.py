@@ -1,0 +1,124 @@
+"""Factories of values: what a hyperparameter may be, and what happens when a factory is called."""
+
+import functools
+import inspect
+from collections.abc import Callable
+from typing import Annotated, Any, Generic, ParamSpec, Self, TypeVar, get_args
+
+import jax
+import numpy as np
+from jax.core import Tracer
+
+from gradtx.core.check import Range, Refusal, named, number, schedule
+from gradtx.core.value import Value, comparable, restore, written
+
+P = ParamSpec("P")
+V = TypeVar("V", bound=Value)
+
+# A hyperparameter's annotation says which numbers it may be, and that it is one: a leaf of the value's pytree.
+# A schedule given for it reaches a transformation as its number at the count, so in a body it is a number.
+Scalar = Annotated[Any, Range()]
+Positive = Annotated[Any, Range(0)]
+NonNegative = Annotated[Any, Range(0, ends="[)")]
+Fraction = Annotated[Any, Range(0, 1, "[]")]
+Decay = Annotated[Any, Range(0, 1, "[)")]
+Steps = Annotated[Any, Range(1, 2**31 - 1, "[]")]  # the count is an int32
+
+
+class Recipe(Generic[P, V]):
+    """A factory of values: binds the arguments of a call, checks them, and says how a value is written."""
+
+    kind: type[V]
+    __name__: str
+    __qualname__: str
+
+    def __init__(self, factory: Callable[P, Any]):
+        functools.update_wrapper(self, factory)
+        self.factory = factory
+        signature = inspect.signature(factory)
+        resolved = [p.replace(annotation=self.resolved(p.annotation)) for p in signature.parameters.values()]
+        self.signature = signature.replace(parameters=resolved)
+        parameters = self.signature.parameters.values()
+        clash = self.signature.parameters.keys() & set(dir(self.kind))
+        if clash:
+            raise TypeError(f"{self.__name__}: {min(clash)} can't be an argument: values have one of that name")
+        self.variadic = next((p.name for p in parameters if p.kind is p.VAR_POSITIONAL), None)
+        self.ranges = {p.name: allowed for p in parameters if (allowed := range_of(p.annotation))}
+
+    def __call__(self, /, *args: P.args, **kwargs: P.kwargs) -> V:
+        try:
+            bound = self.signature.bind(*args, **kwargs)
+        except TypeError as error:
+            unknown = sorted(kwargs.keys() - self.signature.parameters.keys())
+            problem = f"unknown argument {unknown[0]!r}" if unknown else error
+            raise TypeError(f"{self.__name__}: {problem}; it takes {', '.join(self.signature.parameters)}") from None
+        bound.apply_defaults()
+        return self.make(dict(bound.arguments))
+
+    def resolved(self, annotation: Any) -> Any:
+        """An annotation that was kept as text, where it can be told what it stands for."""
+        try:
+            return eval(annotation, self.factory.__globals__) if isinstance(annotation, str) else annotation
+        except NameError:
+            return annotation
+
+    def __get__(self, instance: Any, owner: Any = None) -> Self:
+        return self  # with this, help() and doctest take the factory for the function that it stands for
+
+    def __reduce__(self) -> Any:
+        # By name; cloudpickle can also take a factory that has none outside of the function that made it.
+        return (type(self), (self.factory,)) if "<locals>" in self.__qualname__ else self.__qualname__
+
+    def make(self, arguments: dict[str, Any]) -> V:
+        """The value of these arguments, once they have been checked."""
+        with named(self.__name__):
+            arguments = {name: self.checked(name, value) for name, value in arguments.items()}
+            value = restore(self.kind, self, arguments)
+            value.built  # noqa: B018  # what the factory refuses is refused here, not at the first step
+        return value
+
+    def checked(self, name: str, value: Any) -> Any:
+        parameter = self.signature.parameters[name]
+        if name in self.ranges:
+            if value is None and type(None) in get_args(parameter.annotation):
+                return value
+            if callable(value):
+                if not isinstance(value, Value):  # whose own numbers were checked
+                    schedule(name, value)
+                return value
+            number(name, value, self.ranges[name])
+            if isinstance(value, jax.Array | np.ndarray) and not isinstance(value, Tracer):
+                return np.asarray(value)[()]  # no buffer that could be donated or changed later
+            # An int means a real number here, as in max_norm=1; a number of steps stays exact.
+            return float(value) if isinstance(value, int) and parameter.annotation is not Steps else value
+        if parameter.annotation is bool and not isinstance(value, bool):
+            raise Refusal(TypeError, f"{name} must be True or False, got {type(value).__name__} {value!r:.60}")
+        try:
+            hash(comparable(value))
+        except TypeError:
+            raise Refusal(TypeError, f"{name} must be hashable, got {type(value).__name__}; give a tuple") from None
+        return value
+
+    def pair(self, arguments: dict[str, Any]) -> Any:
+        return self.build(arguments)
+
+    def build(self, arguments: dict[str, Any]) -> Any:
+        named = dict(arguments)
+        parts = named.pop(self.variadic) if self.variadic else ()
+        return self.factory(*parts, **named)  # pyright: ignore[reportCallIssue]
+
+    def show(self, arguments: dict[str, Any]) -> str:
+        words: list[str] = []
+        for name, value in arguments.items():
+            if name == self.variadic:
+                words += map(written, value)
+            elif comparable(value) != comparable(self.signature.parameters[name].default):
+                words.append(f"{name}={written(value)}")
+        return f"{self.__name__}({', '.join(words)})"
+
+
+def range_of(annotation: Any) -> Range | None:
+    """The range in `Scalar`, `Scalar | None` and the like."""
+    found = [x for x in (annotation, *get_args(annotation)) if isinstance(x, Range)]
+    nested = [r for x in get_args(annotation) if (r := range_of(x))] if annotation is not None else []
+    return next(iter(found + nested), None)
