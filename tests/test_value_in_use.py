@@ -175,5 +175,5 @@ def test_optax_inject_hyperparams_and_tree_map_params():
     state.hyperparams["learning_rate"] = jnp.asarray(0.2)
     updates, _ = tx.update(jnp.ones(2), state, jnp.ones(2))
     np.testing.assert_allclose(updates, -0.2, rtol=1e-3)
-    marked = optax.tree_map_params(gx.adam(0.1), lambda x: "p", gx.adam(0.1).init({"w": jnp.ones(2)}))
+    marked: Any = optax.tree_map_params(gx.adam(0.1), lambda x: "p", gx.adam(0.1).init({"w": jnp.ones(2)}))
     assert marked[0].mu == {"w": "p"}

@@ -3,7 +3,7 @@
 import functools
 import inspect
 from collections.abc import Callable
-from typing import Any, NamedTuple, ParamSpec
+from typing import Any, NamedTuple, ParamSpec, Protocol
 
 import jax
 import jax.numpy as jnp
@@ -25,6 +25,14 @@ STANDARD = frozenset({"value", "grad", "value_fn", "loss_fn"})
 ARRAYS = (jax.Array, np.ndarray, np.generic, bool, int, float, complex)
 
 
+class Init(Protocol):
+    def __call__(self, params: Any) -> Any: ...
+
+
+class Update(Protocol):
+    def __call__(self, updates: Any, state: Any, params: Any = None, **extra: Any) -> tuple[Any, Any]: ...
+
+
 @register
 class Transformation(Value, optax.GradientTransformationExtraArgs):
     """A pure pair `init(params) -> state`, `update(updates, state, params, **extra) -> (updates, state)`, and a value.
@@ -38,8 +46,8 @@ class Transformation(Value, optax.GradientTransformationExtraArgs):
     arguments that no part takes.
     """
 
-    init: Callable[[Any], Any]  # pyright: ignore[reportIncompatibleVariableOverride]  # Optax's trees are narrower
-    update: Callable[..., tuple[Any, Any]]  # pyright: ignore[reportIncompatibleVariableOverride]
+    init: Init  # pyright: ignore[reportIncompatibleVariableOverride]  # Optax's types of trees are narrower
+    update: Update  # pyright: ignore[reportIncompatibleVariableOverride]
 
     def __new__(cls) -> "Transformation":
         def init(params: Any) -> Any:
