@@ -187,6 +187,8 @@ LACKING = {"layer1": {"w": PARAMS["layer1"]["w"]}, "layer2": PARAMS["layer2"]}
         (PARAMS, gx.sgd(0.1).init(PARAMS), PARAMS, ValueError, "the state must be a tuple of 3, got 2 states: it"),
         (PARAMS, gx.chain(gx.ema(0.9), gx.identity(), gx.identity()).init(PARAMS), PARAMS, TypeError,
          "scale_by_adam: the state is a EmaState, expected ScaleByAdamState: it was made by another optimizer"),
+        (PARAMS, (STATE[0], STATE[1], STATE[1]), PARAMS, TypeError,
+         "scale_by_learning_rate: the state is a EmptyState, expected ScaleByLearningRateState: it was made"),
         (PARAMS, ADAMW.init(LACKING), PARAMS, ValueError,
          "scale_by_adam: updates['layer1']['b'] has no counterpart in the state's mu"),
         (PARAMS, ADAMW.init(changed(["layer2", 0], jnp.ones(3))), PARAMS, ValueError,

@@ -93,6 +93,17 @@ def test_hyperparameter_kinds_agree(member, kind):
 
 
 @members
+def test_every_hyperparameter_matters(member):
+    """None is dropped on the way to the formula: another number gives other updates, to the bit."""
+    params, gradients = tree()["a"]["b"], [g["a"]["b"] for g in three()]
+    expected = scanned(member.tx, params, gradients)
+    for path, x in gx.hyperparameters(member.tx).items():
+        if x is not None and path not in member.unused:
+            other = member.tx.replace(**{path: 0.5 if x != 0.5 else 0.25})
+            assert not np.array_equal(scanned(other, params, gradients), expected), path
+
+
+@members
 def test_schedule_is_evaluated_at_the_count(member):
     """Under a schedule each step equals that of the transformation with that step's number, from the same state."""
     params = tree()

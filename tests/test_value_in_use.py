@@ -49,6 +49,7 @@ def test_an_array_argument_is_a_leaf():
     key = multiplied(jax.random.key(0))
     assert hash(key) == hash(multiplied(jax.random.key(0)))
     assert key != multiplied(jax.random.key(1))
+    assert multiplied(jnp.zeros(2, jnp.float32)) != multiplied(jnp.zeros(2, jnp.int32))
 
 
 def test_the_state_never_aliases_a_hyperparameter():
@@ -117,6 +118,21 @@ def test_a_positional_extra_argument_is_one_too():
 
     tx = gx.chain(scale_by_value())
     np.testing.assert_allclose(tx.update(jnp.ones(2), tx.init(jnp.ones(2)), value=3.0)[0], 3.0)
+
+
+def test_an_extra_argument_reaches_a_transformation_with_a_schedule():
+    @gx.transformation
+    def scale_by_loss(power: gx.Scalar = 1.0):
+        def update(updates, state, params=None, *, loss):
+            return jax.tree.map(lambda u: u * loss**power, updates), state
+
+        return lambda params: (), update
+
+    tx = gx.chain(gx.scale(1.0), scale_by_loss(gx.linear(1.0, 2.0, 1)))
+    state = tx.init(jnp.ones(2))
+    for expected in (3.0, 9.0):
+        updates, state = tx.update(jnp.ones(2), state, loss=3.0)
+        np.testing.assert_allclose(updates, expected)
 
 
 def test_a_factory_that_builds_others_takes_a_schedule():
