@@ -12,15 +12,9 @@ from gradtx.core import transformation
 
 compiled_update: Any = transformation.compiled_update
 N = 1 << 20
+pytestmark = pytest.mark.usefixtures("float32")
 CLIPPED = gx.chain(gx.clip_by_global_norm(1.0), gx.adamw(1e-3))
 OPTAX_CLIPPED = optax.chain(optax.clip_by_global_norm(1.0), optax.adamw(1e-3))
-
-
-@pytest.fixture(autouse=True)
-def float32():
-    jax.config.update("jax_enable_x64", False)
-    yield
-    jax.config.update("jax_enable_x64", True)
 
 
 def gpt2(width=16, layers=12):

@@ -6,20 +6,14 @@ import pkgutil
 import re
 from pathlib import Path
 
-import jax
 import pytest
 
 import gradtx
 
 ROOT = Path(__file__).parent.parent
+pytestmark = pytest.mark.usefixtures("float32")  # as users have it, and as the examples show it
+
 MODULES = [name for _, name, package in pkgutil.walk_packages(gradtx.__path__, "gradtx.") if not package]
-
-
-@pytest.fixture(autouse=True)
-def float32():
-    jax.config.update("jax_enable_x64", False)
-    yield
-    jax.config.update("jax_enable_x64", True)
 
 
 @pytest.mark.parametrize("name", MODULES)

@@ -45,21 +45,13 @@ def test_state_keeps_its_form_and_updates_their_dtype(member, p_dtype, g_dtype):
 
 
 @members
+@pytest.mark.usefixtures("float32")
 def test_without_x64_the_state_keeps_its_form(member):
-    with without_x64():
-        params = tree()
-        state = member.tx.init(params)
-        _, after = step()(member.tx, tree(seed=1), state, params)
-        assert signature(after) == signature(state)
-        assert {x.dtype for x in jax.tree.leaves(state)} <= {jnp.dtype("float32"), jnp.dtype("int32")}
-
-
-class without_x64:  # noqa: N801
-    def __enter__(self):
-        jax.config.update("jax_enable_x64", False)
-
-    def __exit__(self, *_):
-        jax.config.update("jax_enable_x64", True)
+    params = tree()
+    state = member.tx.init(params)
+    _, after = step()(member.tx, tree(seed=1), state, params)
+    assert signature(after) == signature(state)
+    assert {x.dtype for x in jax.tree.leaves(state)} <= {jnp.dtype("float32"), jnp.dtype("int32")}
 
 
 @members

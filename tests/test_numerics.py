@@ -10,13 +10,6 @@ import gradtx as gx
 HALF = [jnp.float16, jnp.bfloat16]
 
 
-@pytest.fixture
-def float32():
-    jax.config.update("jax_enable_x64", False)
-    yield
-    jax.config.update("jax_enable_x64", True)
-
-
 @pytest.mark.parametrize("dtype", HALF)
 def test_a_norm_of_half_precision_does_not_overflow(dtype):
     tree = {"w": jnp.full((1000,), 300.0, dtype), "b": jnp.zeros(3, dtype)}
