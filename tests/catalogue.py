@@ -1,6 +1,8 @@
 """Every public transformation and schedule, once or once per form, with what the laws have to know of it."""
 
+from collections.abc import Callable
 from dataclasses import dataclass
+from typing import Any
 
 import gradtx as gx
 from gradtx import Schedule, Transformation
@@ -9,10 +11,15 @@ from gradtx import Schedule, Transformation
 @dataclass(frozen=True)
 class Member:
     tx: Transformation
+    extra: Callable[[Any, Any], dict[str, Any]] = lambda updates, params: {}  # arguments that its update needs
     needs_params: bool = False
     elementwise: bool = True  # each element's update depends on nothing but its own past
     linear: bool = False  # a complex number may pass as it is: conjugating it is the point
     unused: tuple[str, ...] = ()  # hyperparameters that may not be given together with the others
+
+    def update(self, updates: Any, state: Any, params: Any = None, *, tx: Any = None) -> tuple[Any, Any]:
+        """The update of the member, or of a relative of it that takes the same extra arguments."""
+        return (tx or self.tx).update(updates, state, params, **self.extra(updates, params))
 
 
 TRANSFORMATIONS = [
