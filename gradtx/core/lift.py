@@ -54,8 +54,8 @@ def per_array(
 
     def advance(flow: Flow, state: Any) -> Callable[[], Any]:
         check.state_of(state, state_type)
-        if needs_params and flow.params is None:
-            raise check.Refusal(ValueError, "update needs the parameters: call update(updates, state, params)")
+        if needs_params:
+            check.given(flow.params)
         columns = {
             name: check.matching(flow.tree, field, f"the state's {name}")
             for name, field in state._asdict().items()
