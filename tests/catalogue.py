@@ -46,7 +46,7 @@ TRANSFORMATIONS = [
     Member(gx.scale_by_amsgrad(0.8, 0.9, debias_first=True)),
     Member(gx.scale_by_amsgrad(0.8, 0.9, debias=False)),
     Member(gx.scale_by_sign()),
-    Member(gx.scale_by_lion()),
+    Member(gx.scale_by_lion(b2=0.5)),
     Member(gx.clip_by_value(0.3)),
     Member(gx.clip_by_norm(0.3), elementwise=False),
     Member(gx.clip_by_global_norm(0.3), elementwise=False),
@@ -67,7 +67,7 @@ TRANSFORMATIONS = [
     Member(gx.nadam(0.1, momentum_decay=0.1)),
     Member(gx.nadamw(0.1, weight_decay=0.1), needs_params=True),
     Member(gx.sign_sgd(0.1)),
-    Member(gx.lion(0.1, weight_decay=0.1), needs_params=True),
+    Member(gx.lion(0.1, b2=0.5, weight_decay=0.1), needs_params=True),
     Member(gx.chain(gx.clip_by_global_norm(0.3), gx.adamw(0.1)), needs_params=True, elementwise=False),
 ]
 

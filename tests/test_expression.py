@@ -43,7 +43,7 @@ ALLOWED = "; allowed are calls of gradtx's factories"
 BAD = {
     # unknown names, and known ones in the wrong place
     "adamm(1e-3)": "column 1: unknown name 'adamm'; did you mean adam or nadam or adamw?",
-    "chain(clip_by_norm(1.0), bogus_thing(2))": "column 26: unknown name 'bogus_thing'; known are sgd, adagrad, rmsprop,",
+    "chain(clip_by_norm(1.0), bogus_thing(2))": "column 26: unknown name 'bogus_thing'; known are sgd, adagrad,",
     "__import__('os').system('true')": f"column 1: found a call of `__import__('os').system`{ALLOWED}",
     "__import__('os')": "column 1: unknown name '__import__'",
     "eval('1')": "column 1: unknown name 'eval'",

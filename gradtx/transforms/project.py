@@ -22,8 +22,8 @@ def soft_threshold(penalty: NonNegative, learning_rate: NonNegative = 1.0):
     stays exactly there, $u' = \operatorname{sign}(w + u)\max(|w + u| - \lambda\eta,\ 0) - w$.
 
     **Arguments:** `penalty` $\lambda \ge 0$ of $\lambda\lVert w\rVert_1$; `learning_rate` $\eta \ge 0$, that of the
-    chain, schedules too: `chain(scale_by_learning_rate(rate), soft_threshold(0.1, rate))`; 1 where the penalty is the
-    threshold itself.
+    chain, schedules too, `chain(sgd(rate), soft_threshold(0.1, rate))`; behind momentum $\mu$ it is $\eta/(1 - \mu)$;
+    1 where the penalty is the threshold itself.
 
     **State:** `zeros`, one number per array: the share of its parameters that are exactly zero after the step.
 
