@@ -87,7 +87,7 @@ def constrain_norm(max_norm: Positive, axis: int | tuple[int, ...] = 0):
 
     # On whole trees, not by a formula: that would see a complex array with one axis more in front.
     def update(updates: Any, state: Any, params: Any = None):
-        check.given(params)
+        check.needed(params)
         leaves, structure, weights = check.aligned(updates, params)
         for i, u in enumerate(leaves):
             if u is not None and u.ndim > 1:
