@@ -3,7 +3,6 @@
 import itertools
 from typing import Any
 
-import jax
 import jax.numpy as jnp
 from jax.core import Tracer
 
@@ -44,24 +43,28 @@ def cosine_restarts(start: Scalar, period: Steps, factor: Steps = 1, decay: Posi
 
 
 def in_period(count: Any, period: Any, factor: Any) -> tuple[Any, Any]:
-    """The share of the period that is left, and the number of periods before it, of which each was longer by a factor.
+    """The share that is left of the period, and how many periods lie before it, each longer by the factor.
 
-    Nothing here grows beyond the count, so that an int32 is exact, and no period's beginning depends on rounding.
+    Every number here is a whole one below 2³¹, so that the beginning of a period is exact in an int32.
     """
-    whole = jnp.asarray(count // period, jnp.result_type(count, period, factor))  # how many periods lie behind
-    alike = factor == 1
+    whole = jnp.asarray(count // period, jnp.result_type(count, period, factor))
+    restarts = jnp.where(factor == 1, whole, 0)
+    whole, rest = whole - restarts, left(count % period, period)
 
-    def longer(_: Any, state: Any) -> Any:
-        whole, rest, restarts = state
-        over = whole > 0
-        # In units of the next period, m times as long, which begins one of the present ones later.
-        rest = jnp.where(over, (factor - 1 - (whole - 1) % factor + rest) / factor, rest)
-        return jnp.where(over, (whole - 1) // factor, 0), rest, restarts + over
+    # Jumps over 1, 2, 4, 8 and 16 periods: what they take of the first one, and how much longer the next one is.
+    jumps = [(1, 1, jnp.asarray(factor, whole.dtype), True)]
+    for _ in range(4):
+        k, taken, longer, possible = jumps[-1]
+        possible &= longer <= 46_340  # the last one whose square is an int32
+        square = jnp.where(possible, longer * longer, longer)
+        jumps.append((2 * k, jnp.where(possible, taken * (1 + longer), taken), square, possible))
 
-    rest = jnp.asarray(left(count % period, period), jnp.result_type(float))
-    state = jnp.where(alike, 0, whole), rest, jnp.where(alike, whole, 0)
-    # From 1 on, at least doubled, periods reach the largest count 2³¹ - 1 in 31 passes.
-    _, rest, restarts = jax.lax.fori_loop(0, 31, longer, state, unroll=True)
+    # From the longest on each is made at most once, but for the shortest: its square may be too large.
+    for k, taken, longer, possible in [*reversed(jumps), jumps[0]]:
+        over = possible & (whole >= taken)
+        ahead, part = jnp.divmod(whole - taken, longer)
+        rest = jnp.where(over, (longer - 1 - part + rest) / longer, rest)
+        whole, restarts = jnp.where(over, ahead, whole), jnp.where(over, restarts + k, restarts)
     return rest, restarts
 
 
