@@ -15,7 +15,7 @@ class Row:
     name: str
     ours: Callable[..., Any]
     formula: Callable[..., Any]
-    cases: list[Any]  # two lists of numbers for both, with all joints below 50 steps
+    cases: list[Any]  # two lists of numbers for both, with joints before 50 steps
     far: list[Any]  # numbers for joints around 2³⁰
     joints: Callable[..., list[Any]] = field(default=lambda *numbers: [])
 
@@ -160,6 +160,7 @@ ROWS = [
             *((1.0, period, 1, 1.0, 0.1) for period in (1, 7, FAR, 2**31 - 1)),
             *((1.0, period, 2, 0.9, 0.1) for period in (1, 3, 1000, 2**24 + 1)),
             *((1.0, period, factor, 1.0, 0.1) for period in (1, 10) for factor in (3, 10, 46_341, 2**31 - 1)),
+            *((1.0, 1, factor, 1.0, 0.1) for factor in (215, 216, 1290, 1291, 46_340)),  # whose powers end near 2³¹
         ],
         joints=lambda start, period, factor, decay, floor: restarts(period, factor),
     ),
