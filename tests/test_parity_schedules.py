@@ -2,6 +2,7 @@
 
 import json
 from pathlib import Path
+from typing import Any
 
 import jax
 import jax.numpy as jnp
@@ -60,7 +61,7 @@ TORCH = json.loads((Path(__file__).parent / "reference" / "torch_schedules.json"
 LINEAR = "OneCycleLR(optimizer, 0.1, total_steps=17, pct_start=0.45, anneal_strategy='linear', "
 
 
-def shares(total_steps, pct_start):
+def shares(total_steps, pct_start) -> dict[str, Any]:
     """The arguments of one cycle that are those of torch."""
     share = (pct_start * total_steps - 1) / (total_steps - 1)
     return dict(steps=total_steps - 1, rise=share, fall=share)

@@ -118,7 +118,7 @@ def test_replace():
             r"steps_per_epoch must be in \[1, .*\], got 0",
         ),
         (
-            lambda: gx.per_epoch(0.1, 3),
+            lambda: gx.per_epoch(0.1, 3),  # pyright: ignore[reportArgumentType]
             TypeError,
             "schedule must be a schedule or .* got float 0.1",
         ),  # pyright: ignore[reportArgumentType]

@@ -52,7 +52,7 @@ def in_period(count: Any, period: Any, factor: Any) -> tuple[Any, Any]:
     whole, rest = whole - restarts, left(count % period, period)
 
     # Jumps over 1, 2, 4, 8 and 16 periods: what they take of the first one, and how much longer the next one is.
-    jumps = [(1, 1, jnp.asarray(factor, whole.dtype), True)]
+    jumps: list[tuple[Any, ...]] = [(1, 1, jnp.asarray(factor, whole.dtype), True)]
     for _ in range(4):
         k, taken, longer, possible = jumps[-1]
         possible &= longer <= 46_340  # the last one whose square is an int32
@@ -108,14 +108,15 @@ def one_cycle(
     r"""Up to the peak, down to where it started, and in the rest of the steps down to almost nothing.
 
     $$s\,\eta \to \eta \text{ at } rK, \quad \to s\,\eta \text{ at } (r + f)K, \quad \to e\,\eta \text{ at } K,$$
-    then $e\,\eta$ for ever, in straight lines or, with `cosine`, in half cosine waves.
+    then $e\,\eta$ for ever, in straight lines or, with `cosine`, in half cosine waves. The peak lies between two steps
+    where $rK$ is no whole number.
 
     **Arguments:** `peak` $\eta$, finite; `steps` $K \ge 1$; `rise` $r$ and `fall` $f$, in [0, 1], shares of the steps,
     together at most 1; `start_share` $s$ and `end_share` $e \ge 0$, shares of the peak.
 
     **Raises:** `ValueError` where the rise and the fall are longer than all steps.
 
-    **Source:** Smith & Topin, Super-Convergence (2018); the defaults are Géron's, Hands-On Machine Learning, chapter
+    **Source:** Smith & Topin, Super-Convergence (2017); the defaults are Géron's, Hands-On Machine Learning, chapter
     11. Optax's `linear_onecycle_schedule` is `start_share=1 / div_factor`, `end_share` that over `final_div_factor`,
     `rise=pct_start`, `fall=pct_final - pct_start`, where these fall on whole steps. torch's `OneCycleLR(peak, T,
     three_phase=True)` is the same with `cosine=True`, `steps=T - 1` and `rise` and `fall` of

@@ -57,7 +57,8 @@ def inverse_time(start: Scalar, decay_rate: NonNegative):
 
     **Arguments:** `start` $\eta_0$, finite; `decay_rate` $k \ge 0$ per step; per epoch under `per_epoch`.
 
-    **Source:** Robbins & Monro (1951); Keras's `InverseTimeDecay` with $k$ as `decay_rate / decay_steps`.
+    **Source:** Ng, Deep Learning Specialization, there per epoch; Keras's `InverseTimeDecay`, whose
+    `decay_rate / decay_steps` is $k$; Optax and torch have none.
 
     >>> import gradtx
     >>> [float(gradtx.inverse_time(1.0, 0.5)(t)) for t in (0, 2, 6)]
