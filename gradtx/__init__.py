@@ -22,9 +22,13 @@ from gradtx.optimizers.nadam import ScaleByNadamState, nadam, nadamw, scale_by_n
 from gradtx.optimizers.rmsprop import rmsprop
 from gradtx.optimizers.sgd import sgd
 from gradtx.optimizers.sign import ScaleByLionState, lion, scale_by_lion, scale_by_sign, sign_sgd
-from gradtx.schedules.decay import constant, cosine, exponential, linear
+from gradtx.schedules.cycles import cosine_restarts, cyclic, one_cycle, one_cycle_momentum
+from gradtx.schedules.decay import exponential, inverse_sqrt, inverse_time, power
+from gradtx.schedules.epochs import per_epoch
+from gradtx.schedules.pieces import piecewise_constant, step
+from gradtx.schedules.ramp import constant, cosine, linear, polynomial
 from gradtx.schedules.value import Schedule, schedule
-from gradtx.schedules.warmup import warmup
+from gradtx.schedules.warmup import warmup, warmup_stable_decay
 from gradtx.transforms.clip import clip_by_global_norm, clip_by_norm, clip_by_value
 from gradtx.transforms.conjugate import conjugate
 from gradtx.transforms.decay import add_decayed_weights, add_sign_decay
@@ -89,9 +93,21 @@ __all__ = [  # noqa: RUF022  # in reading order
     "Schedule",
     "constant",
     "linear",
-    "exponential",
+    "polynomial",
     "cosine",
+    "exponential",
+    "power",
+    "inverse_time",
+    "inverse_sqrt",
+    "step",
+    "piecewise_constant",
     "warmup",
+    "warmup_stable_decay",
+    "one_cycle",
+    "one_cycle_momentum",
+    "cyclic",
+    "cosine_restarts",
+    "per_epoch",
     # Writing a new one
     "transformation",
     "composition",

@@ -275,11 +275,11 @@ def hyperparameters(tx: Transformation) -> dict[str, Any]:
     """
     found: dict[str, Any] = {}
     for name, value in tx.arguments.items():
-        if name in tx.recipe.ranges:
-            found[name] = value
         several = type(value) is tuple
         for i, part in enumerate(value if several else (value,)):
+            where = f"{name}[{i}]" if several else name
+            if name in tx.recipe.ranges:
+                found[where] = part
             if isinstance(part, Transformation):
-                where = f"{name}[{i}]" if several else name
                 found |= {f"{where}.{path}": x for path, x in hyperparameters(part).items()}
     return found
