@@ -3,7 +3,7 @@
 from gradtx.core.apply import apply_updates
 from gradtx.core.combine import chain, identity
 from gradtx.core.lift import per_array, scaling, stateless
-from gradtx.core.recipe import Decay, Fraction, NonNegative, Positive, Scalar, Steps
+from gradtx.core.recipe import Decay, Fraction, Natural, NonNegative, Positive, Scalar, Steps
 from gradtx.core.transformation import (
     ScheduledState,
     Transformation,
@@ -13,12 +13,15 @@ from gradtx.core.transformation import (
     transformation,
 )
 from gradtx.core.tree import global_norm
+from gradtx.measured.plateau import ReduceOnPlateauState, reduce_on_plateau
+from gradtx.measured.stopping import EarlyStoppingState, best_parameters, early_stopping
 from gradtx.optimizers.adam import ScaleByAdamState, adam, adamw, scale_by_adam
 from gradtx.optimizers.rmsprop import rmsprop
 from gradtx.optimizers.sgd import sgd
 from gradtx.schedules.decay import constant, cosine, exponential, linear
 from gradtx.schedules.value import Schedule, schedule
 from gradtx.schedules.warmup import warmup
+from gradtx.transforms.average import AverageParametersState, average_parameters, evaluation_parameters
 from gradtx.transforms.clip import clip_by_global_norm, clip_by_norm, clip_by_value
 from gradtx.transforms.conjugate import conjugate
 from gradtx.transforms.decay import add_decayed_weights
@@ -59,6 +62,12 @@ __all__ = [  # noqa: RUF022  # in reading order
     "clip_by_global_norm",
     "add_decayed_weights",
     "conjugate",
+    # Driven by measurements, and what to evaluate with
+    "reduce_on_plateau",
+    "early_stopping",
+    "best_parameters",
+    "average_parameters",
+    "evaluation_parameters",
     # Schedules
     "Schedule",
     "constant",
@@ -81,6 +90,7 @@ __all__ = [  # noqa: RUF022  # in reading order
     "Fraction",
     "Decay",
     "Steps",
+    "Natural",
     # States
     "ScheduledState",
     "ScaleByLearningRateState",
@@ -89,4 +99,7 @@ __all__ = [  # noqa: RUF022  # in reading order
     "BiasCorrectionState",
     "ScaleByRmsState",
     "ScaleByAdamState",
+    "ReduceOnPlateauState",
+    "EarlyStoppingState",
+    "AverageParametersState",
 ]

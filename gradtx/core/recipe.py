@@ -23,6 +23,7 @@ NonNegative = Annotated[Any, Range(0, ends="[)")]
 Fraction = Annotated[Any, Range(0, 1, "[]")]
 Decay = Annotated[Any, Range(0, 1, "[)")]
 Steps = Annotated[Any, Range(1, 2**31 - 1, "[]")]  # the count is an int32
+Natural = Annotated[Any, Range(0, 2**31 - 1, "[]")]  # steps too, or none
 
 
 class Recipe(Generic[P, V]):
@@ -90,7 +91,7 @@ class Recipe(Generic[P, V]):
             if isinstance(value, jax.Array | np.ndarray) and not isinstance(value, Tracer):
                 return np.asarray(value)[()]  # no buffer that could be donated or changed later
             # An int means a real number here, as in max_norm=1; a number of steps stays exact.
-            return float(value) if isinstance(value, int) and parameter.annotation is not Steps else value
+            return float(value) if isinstance(value, int) and parameter.annotation not in (Steps, Natural) else value
         if parameter.annotation is bool and not isinstance(value, bool):
             raise Refusal(TypeError, f"{name} must be True or False, got {type(value).__name__} {value!r:.60}")
         try:
