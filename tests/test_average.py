@@ -1,6 +1,7 @@
 """Averages of the parameters: against a reference, Optax, and in the precision that they are for."""
 
 import re
+from typing import Any
 
 import jax
 import jax.numpy as jnp
@@ -56,7 +57,7 @@ def test_a_schedule_of_the_decay_averages_the_tail():
 
 def test_same_average_as_optax():
     weights, got = walked(gx.average_parameters(0.9))
-    average = jnp.asarray(START)
+    average: Any = START
     for w, a in zip(weights, got, strict=True):
         average = optax.incremental_update(w, average, 0.1)
         np.testing.assert_allclose(a, average, rtol=1e-12)

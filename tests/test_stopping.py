@@ -1,6 +1,7 @@
 """Early stopping: against a reference on lists, by properties, and in the loops that people write."""
 
 import re
+from typing import Any
 
 import jax
 import jax.numpy as jnp
@@ -138,7 +139,8 @@ def test_the_best_parameters_are_exact_copies(dtype):
 def test_the_best_parameters_are_found_wherever_they_stand():
     w = jnp.ones(2)
     inside = gx.chain(gx.early_stopping(gx.constant(3)), gx.scale(1.0))
-    for tx in (inside, optax.chain(optax.scale(1.0), inside), optax.apply_if_finite(inside, 3)):
+    around: list[Any] = [inside, optax.chain(optax.scale(1.0), inside), optax.apply_if_finite(inside, 3)]
+    for tx in around:
         state = tx.init(w)
         with refused(ValueError, "best_parameters: no measurement was good so far; there is no best before the first"):
             gx.best_parameters(state)

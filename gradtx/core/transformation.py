@@ -43,7 +43,7 @@ class Transformation(Value, optax.GradientTransformationExtraArgs):
 
     **Raises:** (`update`) `ValueError` where the updates, the parameters and the state don't match in structure or
     shape; `TypeError` for leaves that are neither floating-point nor complex, a state of another optimizer, and extra
-    arguments that no part takes.
+    arguments that no part takes or that a part lacks.
     """
 
     init: Init  # pyright: ignore[reportIncompatibleVariableOverride]  # Optax's types of trees are narrower
