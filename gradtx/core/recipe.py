@@ -24,6 +24,7 @@ NonNegative = Annotated[Any, Range(0, ends="[)")]
 Fraction = Annotated[Any, Range(0, 1, "[]")]
 Decay = Annotated[Any, Range(0, 1, "[)")]
 Steps = Annotated[Any, Range(1, 2**31 - 1, "[]")]  # the count is an int32
+Natural = Annotated[Any, Range(0, 2**31 - 1, "[]")]  # steps too, or none
 
 
 class Recipe(Generic[P, V]):
@@ -129,7 +130,7 @@ def checked_number(name: str, value: Any, annotation: Any) -> Any:
     if isinstance(value, jax.Array | np.ndarray) and not isinstance(value, Tracer):
         return np.asarray(value)[()]  # no buffer that could be donated or changed later
     # An int means a real number here, as in max_norm=1; a number of steps stays exact.
-    return float(value) if isinstance(value, int) and annotation is not Steps else value
+    return float(value) if isinstance(value, int) and annotation not in (Steps, Natural) else value
 
 
 def range_of(annotation: Any) -> Range | None:
