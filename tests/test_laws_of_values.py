@@ -85,7 +85,7 @@ def test_hyperparameter_kinds_agree(member, kind):
         path: x for path, x in gx.hyperparameters(member.tx).items() if x is not None and path not in member.unused
     }
     others = [member.tx.replace(**{path: kind(x)}) for path, x in numbers.items()]
-    params, gradients = tree()["a"]["b"], [g["a"]["b"] for g in three()]
+    params, gradients = tree()["a"]["w"], [g["a"]["w"] for g in three()]
     expected = jax.jit(lambda: scanned(member, member.tx, params, gradients))()
     closed_over = jax.jit(lambda: [scanned(member, tx, params, gradients) for tx in others])()
     kinds = member.tx.replace(**{path: kind(x) for path, x in numbers.items()})
@@ -97,7 +97,7 @@ def test_hyperparameter_kinds_agree(member, kind):
 @members
 def test_every_hyperparameter_matters(member):
     """None is dropped on the way to the formula: another number gives other updates, to the bit."""
-    params, gradients = tree()["a"]["b"], [g["a"]["b"] for g in three()]
+    params, gradients = tree()["a"]["w"], [g["a"]["w"] for g in three()]
     expected = scanned(member, member.tx, params, gradients)
     for path, x in gx.hyperparameters(member.tx).items():
         if x is not None and path not in member.unused:
