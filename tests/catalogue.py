@@ -59,10 +59,10 @@ TRANSFORMATIONS = [
     Member(gx.add_sign_decay(0.1), needs_params=True),
     Member(gx.soft_threshold(0.1, 0.5), needs_params=True),
     Member(gx.constrain_norm(0.3), needs_params=True, elementwise=False, pairs=False),
-    # With these numbers the laws' three measurements show each of them: the first is the best, the others just are not.
-    Member(gx.reduce_on_plateau(0.3, 1, rtol=1.0, atol=1.2, maximize=True), extra=measured, elementwise=False),
+    # With these numbers three measurements show each of them: the first is the best, the third only just is not.
+    Member(gx.reduce_on_plateau(0.3, 1, rtol=0.55, atol=0.7, maximize=True), extra=measured, elementwise=False),
     Member(
-        gx.early_stopping(1, 2.5, maximize=True),
+        gx.early_stopping(2, 2.6, maximize=True),
         extra=measured,
         needs_params=True,
         elementwise=False,
