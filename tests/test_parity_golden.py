@@ -1,0 +1,51 @@
+"""The paths that torch and Keras walked, as tests/golden/record.py recorded them: ours is the same at every one of the
+recorded steps.
+"""
+
+import functools
+
+import numpy as np
+import pytest
+
+import gradtx as gx
+from tests.golden import keras_rows, torch_rows
+from tests.golden.record import recording
+from tests.problems import START, apart, gradient, moves, trajectory
+from tests.row import BOUND
+
+PEERS = {"torch": torch_rows.ROWS, "keras": keras_rows.ROWS}
+CASES = [(peer, row) for peer, rules in PEERS.items() for rows in rules.values() for row in rows]
+
+
+@functools.cache
+def recorded(peer):
+    """The steps, and the path of each call."""
+    with np.load(recording(peer)) as data:
+        return data["steps"], dict(zip(data["calls"].tolist(), data["paths"], strict=True))
+
+
+@pytest.mark.parametrize("peer", PEERS)
+def test_every_row_is_recorded(peer):
+    rows = {row.call for p, row in CASES if p == peer}
+    assert recorded(peer)[1].keys() == rows, f"run: python -m tests.golden.record {peer}"
+
+
+@pytest.mark.parametrize(("peer", "row"), CASES, ids=[f"{peer}: {row.call}" for peer, row in CASES])
+def test_same_path_as_recorded(peer, row):
+    steps, paths = recorded(peer)
+    expected = paths[row.call]
+    assert min(moves(expected).values()) > 1e-2
+    distances = apart(trajectory(row.ours)[steps - 1], expected)
+    if row.apart:
+        assert max(distances.values()) == pytest.approx(row.apart, rel=0.2), distances
+    else:
+        assert max(distances.values()) < BOUND, distances
+
+
+def test_clip_grad_norm_of_torch_goes_short_by_1e_6_over_the_norm():
+    (row,) = (row for row in torch_rows.ROWS["Clipping"] if row.apart)
+    first_steps = [path[0] - np.concatenate(START) for path in (recorded("torch")[1][row.call], trajectory(row.ours))]
+    theirs, ours = map(np.linalg.norm, first_steps)
+    norm = float(gx.global_norm(gradient(START)))
+    assert norm > 100.0
+    assert 1.0 - theirs / ours == pytest.approx(1e-6 / norm, rel=1e-3)
