@@ -75,8 +75,38 @@ ROWS = {
         ),
     ],
     "NAdam": [
-        Row("nadam(1e-2)", gx.adam(1e-2, nesterov=True)),
-        Row("nadamw(1e-2, weight_decay=0.1)", gx.adamw(1e-2, weight_decay=0.1, nesterov=True)),
+        Row("nadam(1e-2)", gx.nadam(1e-2)),
+        Row("nadamw(1e-2, weight_decay=0.1)", gx.nadamw(1e-2, weight_decay=0.1)),
+    ],
+    "AdaGrad": [
+        Row("adagrad(0.05)", gx.adagrad(0.05, 0.0, eps_root=1e-7, initial=0.1), "ε inside the root; starts at 0.1"),
+        Row(
+            "adagrad(0.05, initial_accumulator_value=0.0, eps=1e-3)",
+            gx.adagrad(0.05, 0.0, eps_root=1e-3),
+        ),
+    ],
+    "AdaDelta": [
+        Row("adadelta(1.0)", gx.adadelta(1.0)),
+        Row("adadelta(1.0, rho=0.95, eps=1e-3)", gx.adadelta(1.0, 0.95, 1e-3)),
+    ],
+    "AMSGrad": [
+        Row("amsgrad(1e-2)", gx.amsgrad(1e-2, debias_first=True), "corrects first, then takes the maximum"),
+        Row("amsgrad(1e-2, eps=1e-3, eps_root=1e-6)", gx.amsgrad(1e-2, eps=1e-3, eps_root=1e-6, debias_first=True)),
+    ],
+    "Adamax": [
+        Row("adamax(1e-2)", gx.adamax(1e-2, eps=0.0, eps_max=1e-8), "ε inside the maximum"),
+        Row("adamax(1e-2, 0.8, 0.99, 1e-3)", gx.adamax(1e-2, 0.8, 0.99, 0.0, eps_max=1e-3)),
+        Row(
+            "adamaxw(1e-2, weight_decay=0.1)",
+            gx.chain(
+                gx.scale_by_adamax(eps=0.0, eps_max=1e-8), gx.add_decayed_weights(0.1), gx.scale_by_learning_rate(1e-2)
+            ),
+        ),
+    ],
+    "Signs": [
+        Row("sign_sgd(1e-3)", gx.sign_sgd(1e-3)),
+        Row("lion(1e-3)", gx.lion(1e-3)),
+        Row("lion(1e-3, 0.8, 0.95, weight_decay=0.1)", gx.lion(1e-3, 0.8, 0.95, 0.1)),
     ],
     "Clipping": [
         Row("chain(clip(0.5), sgd(1e-2))", gx.chain(gx.clip_by_value(0.5), gx.sgd(1e-2))),

@@ -57,6 +57,30 @@ ROWS = {
         Row("AdamW(1e-2)", gx.adamw(1e-2, eps=folded(1e-7), weight_decay=4e-3), "decoupled, times the rate"),
         Row("AdamW(1e-2, 0.1, epsilon=1e-3)", gx.adamw(1e-2, eps=folded(1e-3), weight_decay=0.1)),
     ],
+    "NAdam": [
+        Row("Nadam(1e-2)", gx.nadam(1e-2, eps=1e-7, momentum_decay=1.0), "the momentum rises to β₁; not folded"),
+        Row("Nadam(1e-2, 0.8, 0.99, 1e-3)", gx.nadam(1e-2, 0.8, 0.99, 1e-3, momentum_decay=1.0)),
+    ],
+    "AMSGrad": [
+        Row("Adam(1e-2, amsgrad=True)", gx.amsgrad(1e-2, eps=folded(1e-7)), "the folded form"),
+        Row("Adam(1e-2, epsilon=1e-3, amsgrad=True)", gx.amsgrad(1e-2, eps=folded(1e-3)), "the folded form"),
+    ],
+    "Adamax": [
+        Row("Adamax(1e-2)", gx.adamax(1e-2, eps=1e-7), "ε beside the maximum"),
+        Row("Adamax(1e-2, 0.8, 0.99, 1e-3)", gx.adamax(1e-2, 0.8, 0.99, 1e-3)),
+    ],
+    "AdaGrad": [
+        Row("Adagrad(0.05)", gx.adagrad(0.05, 0.0, eps_root=1e-7, initial=0.1), "ε inside the root; starts at 0.1"),
+        Row("Adagrad(0.05, 0.0, 1e-3)", gx.adagrad(0.05, 0.0, eps_root=1e-3)),
+    ],
+    "AdaDelta": [
+        Row("Adadelta(1.0)", gx.adadelta(1.0, 0.95, 1e-7), "Keras' own rate is 1e-3"),
+        Row("Adadelta(0.5, epsilon=1e-3)", gx.adadelta(0.5, 0.95, 1e-3)),
+    ],
+    "Signs": [
+        Row("Lion(1e-3)", gx.lion(1e-3, weight_decay=0.0), "no decay unless asked for"),
+        Row("Lion(1e-3, 0.8, 0.95, weight_decay=0.1)", gx.lion(1e-3, 0.8, 0.95, 0.1)),
+    ],
     "Clipping": [
         Row("SGD(1e-2, clipvalue=0.5)", gx.chain(gx.clip_by_value(0.5), gx.sgd(1e-2))),
         Row("SGD(1e-2, clipnorm=1.0)", gx.chain(gx.clip_by_norm(1.0), gx.sgd(1e-2)), "each array by itself"),

@@ -3,11 +3,18 @@ step; a scheduler moves on after it.
 """
 
 import gradtx as gx
+from gradtx import NonNegative, Scalar
 from tests.row import Row
 
 FALLING = gx.exponential(1e-3, 0.95, every=1)
 L2 = gx.add_decayed_weights(0.1)
 FIRST_WHOLE = gx.constant(0.0).then(gx.constant(0.5), at=1)
+
+
+@gx.schedule
+def inverse_time(start: Scalar, decay_rate: NonNegative):
+    return lambda count: start / (1.0 + decay_rate * count)
+
 
 ROWS = {
     "Gradient descent": [
@@ -51,6 +58,42 @@ ROWS = {
             gx.adamw(FALLING, weight_decay=0.1),
             "the decay falls with the rate",
         ),
+    ],
+    "NAdam": [
+        Row("NAdam(w, 1e-2)", gx.nadam(1e-2, momentum_decay=4e-3), "the momentum rises to β₁"),
+        Row("NAdam(w, 1e-2, eps=1e-3, momentum_decay=0.1)", gx.nadam(1e-2, eps=1e-3, momentum_decay=0.1)),
+        Row(
+            "NAdam(w, 1e-2, weight_decay=0.1)",
+            gx.chain(L2, gx.nadam(1e-2, momentum_decay=4e-3)),
+            "L2",
+        ),
+        Row(
+            "NAdam(w, 1e-2, weight_decay=0.1, decoupled_weight_decay=True)",
+            gx.nadamw(1e-2, weight_decay=0.1, momentum_decay=4e-3),
+            "decoupled, times the rate",
+        ),
+    ],
+    "AMSGrad": [
+        Row("Adam(w, 1e-2, amsgrad=True)", gx.amsgrad(1e-2), "takes the maximum first, then corrects"),
+        Row("Adam(w, 1e-2, eps=1e-3, amsgrad=True)", gx.amsgrad(1e-2, eps=1e-3)),
+    ],
+    "Adamax": [
+        Row("Adamax(w, 1e-2)", gx.adamax(1e-2, eps=0.0, eps_max=1e-8), "ε inside the maximum"),
+        Row("Adamax(w, 1e-2, betas=(0.8, 0.99), eps=1e-3)", gx.adamax(1e-2, 0.8, 0.99, 0.0, eps_max=1e-3)),
+    ],
+    "AdaGrad": [
+        Row("Adagrad(w, 0.05)", gx.adagrad(0.05, 1e-10), "ε outside the root; starts at 0"),
+        Row("Adagrad(w, 0.05, eps=1e-3)", gx.adagrad(0.05, 1e-3)),
+        Row("Adagrad(w, 0.05, initial_accumulator_value=0.1)", gx.adagrad(0.05, 1e-10, initial=0.1)),
+        Row(
+            "Adagrad(w, 0.05, lr_decay=0.1)",
+            gx.adagrad(inverse_time(0.05, 0.1), 1e-10),
+            "the rate falls with time besides",
+        ),
+    ],
+    "AdaDelta": [
+        Row("Adadelta(w)", gx.adadelta(), "the rate is 1"),
+        Row("Adadelta(w, 0.5, rho=0.95, eps=1e-3)", gx.adadelta(0.5, 0.95, 1e-3)),
     ],
     "Clipping": [
         Row("clip_grad_value_(w, 0.5); SGD(w, 1e-2)", gx.chain(gx.clip_by_value(0.5), gx.sgd(1e-2))),
