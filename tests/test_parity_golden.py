@@ -3,6 +3,7 @@ recorded steps.
 """
 
 import functools
+from typing import NamedTuple
 
 import numpy as np
 import pytest
@@ -17,25 +18,30 @@ PEERS = {"torch": torch_rows.ROWS, "keras": keras_rows.ROWS}
 CASES = [(peer, row) for peer, rules in PEERS.items() for rows in rules.values() for row in rows]
 
 
+class Recording(NamedTuple):
+    version: str
+    steps: np.ndarray
+    paths: dict[str, np.ndarray]  # by call
+
+
 @functools.cache
 def recorded(peer):
-    """The steps, and the path of each call."""
     with np.load(recording(peer)) as data:
-        return data["steps"], dict(zip(data["calls"].tolist(), data["paths"], strict=True))
+        paths = dict(zip(data["calls"].tolist(), data["paths"], strict=True))
+        return Recording(str(data["version"]), data["steps"], paths)
 
 
 @pytest.mark.parametrize("peer", PEERS)
 def test_every_row_is_recorded(peer):
     rows = {row.call for p, row in CASES if p == peer}
-    assert recorded(peer)[1].keys() == rows, f"run: python -m tests.golden.record {peer}"
+    assert recorded(peer).paths.keys() == rows, f"run: python -m tests.golden.record {peer}"
 
 
 @pytest.mark.parametrize(("peer", "row"), CASES, ids=[f"{peer}: {row.call}" for peer, row in CASES])
 def test_same_path_as_recorded(peer, row):
-    steps, paths = recorded(peer)
-    expected = paths[row.call]
+    expected = recorded(peer).paths[row.call]
     assert min(moves(expected).values()) > 1e-2
-    distances = apart(trajectory(row.ours)[steps - 1], expected)
+    distances = apart(trajectory(row.ours)[recorded(peer).steps - 1], expected)
     if row.apart:
         assert max(distances.values()) == pytest.approx(row.apart, rel=0.2), distances
     else:
@@ -44,7 +50,9 @@ def test_same_path_as_recorded(peer, row):
 
 def test_clip_grad_norm_of_torch_goes_short_by_1e_6_over_the_norm():
     (row,) = (row for row in torch_rows.ROWS["Clipping"] if row.apart)
-    first_steps = [path[0] - np.concatenate(START) for path in (recorded("torch")[1][row.call], trajectory(row.ours))]
+    first_steps = [
+        path[0] - np.concatenate(START) for path in (recorded("torch").paths[row.call], trajectory(row.ours))
+    ]
     theirs, ours = map(np.linalg.norm, first_steps)
     norm = float(gx.global_norm(gradient(START)))
     assert norm > 100.0

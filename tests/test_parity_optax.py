@@ -64,15 +64,15 @@ ROWS = {
             gx.adam(1e-2, b1=gx.linear(0.5, 0.9, 30)),
             "any number may be a schedule",
         ),
-    ],
-    "AdamW": [
-        Row("adamw(1e-2)", gx.adamw(1e-2), "decoupled, times the rate"),
-        Row("adamw(1e-2, weight_decay=0.1)", gx.adamw(1e-2, weight_decay=0.1)),
         Row(
             "chain(add_decayed_weights(0.1), adam(1e-2))",
             gx.chain(gx.add_decayed_weights(0.1), gx.adam(1e-2)),
             "L2",
         ),
+    ],
+    "AdamW": [
+        Row("adamw(1e-2)", gx.adamw(1e-2), "decoupled, times the rate"),
+        Row("adamw(1e-2, weight_decay=0.1)", gx.adamw(1e-2, weight_decay=0.1)),
     ],
     "NAdam": [
         Row("nadam(1e-2)", gx.nadam(1e-2)),

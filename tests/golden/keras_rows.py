@@ -3,14 +3,13 @@
 import jax.numpy as jnp
 
 import gradtx as gx
-from gradtx import Decay, Positive
 from tests.row import Row
 
 FALLING = gx.scale_by_learning_rate(gx.exponential(1e-3, 0.95, every=1))
 
 
 @gx.schedule
-def folded(eps: Positive, b2: Decay = 0.999):
+def folded(eps: gx.Positive, b2: gx.Decay = 0.999):
     return lambda count: eps / jnp.sqrt(1 - b2 ** (count + 1))
 
 

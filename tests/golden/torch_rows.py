@@ -3,7 +3,6 @@ step; a scheduler moves on after it.
 """
 
 import gradtx as gx
-from gradtx import NonNegative, Scalar
 from tests.row import Row
 
 FALLING = gx.exponential(1e-3, 0.95, every=1)
@@ -12,7 +11,7 @@ FIRST_WHOLE = gx.constant(0.0).then(gx.constant(0.5), at=1)
 
 
 @gx.schedule
-def inverse_time(start: Scalar, decay_rate: NonNegative):
+def inverse_time(start: gx.Scalar, decay_rate: gx.NonNegative):
     return lambda count: start / (1.0 + decay_rate * count)
 
 
