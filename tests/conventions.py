@@ -30,13 +30,13 @@ def number(x: float) -> str:
 
 
 def line(library: str, row: Row) -> list[str]:
-    equal = f"no option; {number(row.apart)}" if row.apart else number(BOUND)
-    return [library, f"`{row.call}`", f"`{row.ours}`", equal, row.remark]
+    words = [f"`{row.call}`", f"`{row.ours}`", *filter(None, [row.remark])]
+    return [library, "<br>".join(words), f"no option; {number(row.apart)}" if row.apart else number(BOUND)]
 
 
 def table_of_rule(rule: str) -> str:
     lines = [line(library, row) for library, rules in LIBRARIES.items() for row in rules.get(rule, [])]
-    return table(["library", "its call", "gradtx", "equal to", "remark"], lines)
+    return table(["library", "its call, and below it gradtx's", "equal to"], lines)
 
 
 def table_of_libraries() -> str:
