@@ -73,6 +73,11 @@ ROWS = {
     "AdamW": [
         Row("adamw(1e-2)", gx.adamw(1e-2), "decoupled, times the rate"),
         Row("adamw(1e-2, weight_decay=0.1)", gx.adamw(1e-2, weight_decay=0.1)),
+        Row(
+            "adamw(exponential_decay(1e-3, 1, 0.95), weight_decay=0.1)",
+            gx.adamw(gx.exponential(1e-3, 0.95, every=1), weight_decay=0.1),
+            "the decay falls with the rate",
+        ),
     ],
     "NAdam": [
         Row("nadam(1e-2)", gx.nadam(1e-2)),

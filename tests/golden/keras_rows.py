@@ -5,7 +5,8 @@ import jax.numpy as jnp
 import gradtx as gx
 from tests.row import Row
 
-FALLING = gx.scale_by_learning_rate(gx.exponential(1e-3, 0.95, every=1))
+RATE = gx.exponential(1e-3, 0.95, every=1)
+FALLING = gx.scale_by_learning_rate(RATE)
 
 
 @gx.schedule
@@ -33,6 +34,17 @@ ROWS = {
             gx.chain(gx.scale_by_momentum(0.9), gx.add_decayed_weights(0.1), gx.scale_by_learning_rate(5e-4)),
             "decoupled: the decay does not enter the velocity",
         ),
+        Row(
+            "SGD(ExponentialDecay(1e-3, 1, 0.95), momentum=0.8, weight_decay=0.1)",
+            gx.chain(
+                FALLING,
+                gx.scale_by_momentum(0.8),
+                gx.scale(-1.0),
+                gx.add_decayed_weights(0.1 * RATE),
+                gx.scale(-1.0),
+            ),
+            "rate inside the velocity, decay outside of it and times the rate",
+        ),
     ],
     "RMSProp": [
         Row("RMSprop(1e-3)", gx.rmsprop(1e-3, eps=0.0, eps_root=1e-7), "ε inside the root"),
@@ -55,6 +67,11 @@ ROWS = {
     "AdamW": [
         Row("AdamW(1e-2)", gx.adamw(1e-2, eps=folded(1e-7), weight_decay=4e-3), "decoupled, times the rate"),
         Row("AdamW(1e-2, 0.1, epsilon=1e-3)", gx.adamw(1e-2, eps=folded(1e-3), weight_decay=0.1)),
+        Row(
+            "AdamW(ExponentialDecay(1e-3, 1, 0.95), 0.1)",
+            gx.adamw(RATE, eps=folded(1e-7), weight_decay=0.1),
+            "the decay falls with the rate",
+        ),
     ],
     "NAdam": [
         Row("Nadam(1e-2)", gx.nadam(1e-2, eps=1e-7, momentum_decay=1.0), "the momentum rises to β₁; not folded"),

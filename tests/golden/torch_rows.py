@@ -99,7 +99,7 @@ ROWS = {
         Row(
             "clip_grad_norm_(w, 100.0); SGD(w, 5e-4, momentum=0.9)",
             gx.chain(gx.clip_by_global_norm(100.0), gx.sgd(5e-4, 0.9)),
-            "torch divides by the norm + 1e-6: where it clips, it shortens a gradient by 1e-6 / norm more",
+            "torch divides by the norm + 1e-6: where it clips, its gradients are shorter by the share 1e-6 / norm",
             apart=3e-9,
         ),
     ],
