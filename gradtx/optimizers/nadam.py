@@ -41,8 +41,8 @@ def scale_by_nadam(
     **State:** `count`, `product` $\prod_{i\le t}\mu_i$ (with `momentum_decay`), `mu` $m$, `nu` $v$: two arrays per
     parameter.
 
-    **Source:** Dozat, Incorporating Nesterov Momentum into Adam (2016). `momentum_decay=4e-3` equals torch, 1.0 Keras
-    (but for its folded epsilon, see `scale_by_adam`), None Optax.
+    **Source:** Dozat, Incorporating Nesterov Momentum into Adam (2016). `momentum_decay=4e-3` equals torch, 1.0 Keras,
+    None Optax.
 
     >>> import gradtx, jax.numpy as jnp
     >>> tx = gradtx.scale_by_nadam(momentum_decay=4e-3)

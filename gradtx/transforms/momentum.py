@@ -28,7 +28,7 @@ def scale_by_momentum(decay: Fraction = 0.9, *, nesterov: bool = False, dampenin
     **Source:** Polyak (1964); Sutskever et al., On the importance of initialization and momentum (2013), whose
     look-ahead form `nesterov` rewrites with the gradient at one place. Ahead of the learning rate it equals torch's SGD
     and Optax's `trace`; behind it, the rate is inside the velocity, as in Bishop and Keras. The averaged form of Ng is
-    `ema`. With dampening, torch takes the first gradient whole.
+    `ema`. With dampening $d$, torch takes the first gradient whole: `dampening=constant(0.0).then(constant(d), at=1)`.
 
     >>> import gradtx, jax.numpy as jnp
     >>> tx = gradtx.scale_by_momentum(0.5)
