@@ -10,11 +10,6 @@ L2 = gx.add_decayed_weights(0.1)
 FIRST_WHOLE = gx.constant(0.0).then(gx.constant(0.5), at=1)
 
 
-@gx.schedule
-def inverse_time(start: gx.Scalar, decay_rate: gx.NonNegative):
-    return lambda count: start / (1.0 + decay_rate * count)
-
-
 ROWS = {
     "Gradient descent": [
         Row("SGD(w, 5e-4)", gx.sgd(5e-4)),
@@ -86,7 +81,7 @@ ROWS = {
         Row("Adagrad(w, 0.05, initial_accumulator_value=0.1)", gx.adagrad(0.05, 1e-10, initial=0.1)),
         Row(
             "Adagrad(w, 0.05, lr_decay=0.1)",
-            gx.adagrad(inverse_time(0.05, 0.1), 1e-10),
+            gx.adagrad(gx.inverse_time(0.05, 0.1), 1e-10),
             "the rate falls with time besides",
         ),
     ],
