@@ -13,15 +13,21 @@ from gradtx.core.transformation import (
     transformation,
 )
 from gradtx.core.tree import global_norm
+from gradtx.optimizers.adadelta import ScaleByAdadeltaState, adadelta, scale_by_adadelta
+from gradtx.optimizers.adagrad import ScaleByRssState, adagrad, scale_by_rss
 from gradtx.optimizers.adam import ScaleByAdamState, adam, adamw, scale_by_adam
+from gradtx.optimizers.adamax import ScaleByAdamaxState, adamax, scale_by_adamax
+from gradtx.optimizers.amsgrad import ScaleByAmsgradState, amsgrad, scale_by_amsgrad
+from gradtx.optimizers.nadam import ScaleByNadamState, nadam, nadamw, scale_by_nadam
 from gradtx.optimizers.rmsprop import rmsprop
 from gradtx.optimizers.sgd import sgd
+from gradtx.optimizers.sign import ScaleByLionState, lion, scale_by_lion, scale_by_sign, sign_sgd
 from gradtx.schedules.decay import constant, cosine, exponential, linear
 from gradtx.schedules.value import Schedule, schedule
 from gradtx.schedules.warmup import warmup
 from gradtx.transforms.clip import clip_by_global_norm, clip_by_norm, clip_by_value
 from gradtx.transforms.conjugate import conjugate
-from gradtx.transforms.decay import add_decayed_weights
+from gradtx.transforms.decay import add_decayed_weights, add_sign_decay
 from gradtx.transforms.momentum import (
     BiasCorrectionState,
     EmaState,
@@ -30,6 +36,7 @@ from gradtx.transforms.momentum import (
     ema,
     scale_by_momentum,
 )
+from gradtx.transforms.project import SoftThresholdState, constrain_norm, soft_threshold
 from gradtx.transforms.rate import ScaleByLearningRateState, scale, scale_by_learning_rate
 from gradtx.transforms.rms import ScaleByRmsState, scale_by_rms
 
@@ -40,9 +47,17 @@ __all__ = [  # noqa: RUF022  # in reading order
     "hyperparameters",
     # Optimizers
     "sgd",
+    "adagrad",
     "rmsprop",
+    "adadelta",
     "adam",
     "adamw",
+    "nadam",
+    "nadamw",
+    "adamax",
+    "amsgrad",
+    "sign_sgd",
+    "lion",
     # Putting one together
     "chain",
     "identity",
@@ -53,11 +68,21 @@ __all__ = [  # noqa: RUF022  # in reading order
     "ema",
     "bias_correction",
     "scale_by_rms",
+    "scale_by_rss",
+    "scale_by_adadelta",
     "scale_by_adam",
+    "scale_by_nadam",
+    "scale_by_adamax",
+    "scale_by_amsgrad",
+    "scale_by_sign",
+    "scale_by_lion",
     "clip_by_value",
     "clip_by_norm",
     "clip_by_global_norm",
     "add_decayed_weights",
+    "add_sign_decay",
+    "soft_threshold",
+    "constrain_norm",
     "conjugate",
     # Schedules
     "Schedule",
@@ -88,5 +113,12 @@ __all__ = [  # noqa: RUF022  # in reading order
     "EmaState",
     "BiasCorrectionState",
     "ScaleByRmsState",
+    "ScaleByRssState",
+    "ScaleByAdadeltaState",
     "ScaleByAdamState",
+    "ScaleByNadamState",
+    "ScaleByAdamaxState",
+    "ScaleByAmsgradState",
+    "ScaleByLionState",
+    "SoftThresholdState",
 ]

@@ -1,6 +1,8 @@
 """Every public transformation and schedule, once or once per form, with what the laws have to know of it."""
 
+from collections.abc import Callable
 from dataclasses import dataclass
+from typing import Any
 
 import gradtx as gx
 from gradtx import Schedule, Transformation
@@ -9,17 +11,22 @@ from gradtx import Schedule, Transformation
 @dataclass(frozen=True)
 class Member:
     tx: Transformation
+    extra: Callable[[Any, Any], dict[str, Any]] = lambda updates, params: {}  # arguments that its update needs
     needs_params: bool = False
     elementwise: bool = True  # each element's update depends on nothing but its own past
-    linear: bool = False  # a complex number may pass as it is: conjugating it is the point
+    pairs: bool = True  # a complex array gets what its real and imaginary parts, stacked in front, get
     unused: tuple[str, ...] = ()  # hyperparameters that may not be given together with the others
+
+    def update(self, updates: Any, state: Any, params: Any = None, *, tx: Any = None) -> tuple[Any, Any]:
+        """The update of the member, or of a relative of it that takes the same extra arguments."""
+        return (tx or self.tx).update(updates, state, params, **self.extra(updates, params))
 
 
 TRANSFORMATIONS = [
     Member(gx.identity()),
     Member(gx.chain()),
     Member(gx.scale(0.5)),
-    Member(gx.conjugate(), linear=True),
+    Member(gx.conjugate(), pairs=False),
     Member(gx.scale_by_learning_rate(0.1)),
     Member(gx.scale_by_momentum(0.9)),
     Member(gx.scale_by_momentum(0.9, nesterov=True, dampening=0.1)),
@@ -29,16 +36,38 @@ TRANSFORMATIONS = [
     Member(gx.scale_by_rms(0.9, eps_root=1e-8, centered=True, debias=True, initial=0.1)),
     Member(gx.scale_by_adam()),
     Member(gx.scale_by_adam(0.8, 0.99, eps_root=1e-8, nesterov=True)),
+    Member(gx.scale_by_rss()),
+    Member(gx.scale_by_rss(0.1, eps_root=0.1, initial=0.1)),
+    Member(gx.scale_by_adadelta(eps=1e-3)),
+    Member(gx.scale_by_nadam()),
+    Member(gx.scale_by_nadam(0.8, 0.99, eps_root=1e-8, momentum_decay=0.1)),
+    Member(gx.scale_by_adamax(0.8, 0.9, eps=0.1, eps_max=0.1)),
+    Member(gx.scale_by_amsgrad(0.8, 0.9)),
+    Member(gx.scale_by_amsgrad(0.8, 0.9, debias_first=True)),
+    Member(gx.scale_by_amsgrad(0.8, 0.9, debias=False)),
+    Member(gx.scale_by_sign()),
+    Member(gx.scale_by_lion(b2=0.5)),
     Member(gx.clip_by_value(0.3)),
     Member(gx.clip_by_norm(0.3), elementwise=False),
     Member(gx.clip_by_global_norm(0.3), elementwise=False),
     Member(gx.add_decayed_weights(0.1), needs_params=True),
+    Member(gx.add_sign_decay(0.1), needs_params=True),
+    Member(gx.soft_threshold(0.1, 0.5), needs_params=True),
+    Member(gx.constrain_norm(0.3), needs_params=True, elementwise=False, pairs=False),
     Member(gx.sgd(0.1), unused=("dampening",)),
     Member(gx.sgd(0.1, momentum=0.9, nesterov=True)),
     Member(gx.rmsprop(0.1)),
     Member(gx.rmsprop(0.1, centered=True, momentum=0.9)),
     Member(gx.adam(0.1)),
     Member(gx.adamw(0.1, weight_decay=0.1), needs_params=True),
+    Member(gx.adagrad(0.1)),
+    Member(gx.adadelta(eps=1e-3)),
+    Member(gx.adamax(0.1)),
+    Member(gx.amsgrad(0.1)),
+    Member(gx.nadam(0.1, momentum_decay=0.1)),
+    Member(gx.nadamw(0.1, weight_decay=0.1), needs_params=True),
+    Member(gx.sign_sgd(0.1)),
+    Member(gx.lion(0.1, b2=0.5, weight_decay=0.1), needs_params=True),
     Member(gx.chain(gx.clip_by_global_norm(0.3), gx.adamw(0.1)), needs_params=True, elementwise=False),
 ]
 

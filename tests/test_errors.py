@@ -65,7 +65,7 @@ def test_every_hyperparameter_of_every_member_is_checked(member):
             ValueError,
             "got an array of shape (3,); to run many values at once, use jax.vmap",
         ),
-        (lambda: anything.adam(1e-3, nesterov=1), TypeError, "adam: nesterov must be True or False, got int 1"),
+        (lambda: anything.rmsprop(1e-3, centered=1), TypeError, "rmsprop: centered must be True or False, got int 1"),
         (
             lambda: anything.adam(),
             TypeError,

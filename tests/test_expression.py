@@ -29,8 +29,8 @@ def test_what_an_optimizer_prints_reads_back(tx):
 
 
 def test_reads_what_a_user_types():
-    text = "\n  chain(clip_by_norm(1),\n\tadam(cosine(3e-3, 500), nesterov=True))\n"
-    assert parse(text) == gx.chain(gx.clip_by_norm(1), gx.adam(gx.cosine(3e-3, 500), nesterov=True))
+    text = "\n  chain(clip_by_norm(1),\n\trmsprop(cosine(3e-3, 500), centered=True))\n"
+    assert parse(text) == gx.chain(gx.clip_by_norm(1), gx.rmsprop(gx.cosine(3e-3, 500), centered=True))
     assert parse("sgd(0.1, None)") == gx.sgd(0.1)
 
 
@@ -42,8 +42,8 @@ def test_every_factory_is_known_and_nothing_else():
 ALLOWED = "; allowed are calls of gradtx's factories"
 BAD = {
     # unknown names, and known ones in the wrong place
-    "adamm(1e-3)": "column 1: unknown name 'adamm'; did you mean adam or adamw?",
-    "chain(clip_by_norm(1.0), bogus_thing(2))": "column 26: unknown name 'bogus_thing'; known are sgd, rmsprop, adam,",
+    "adamm(1e-3)": "column 1: unknown name 'adamm'; did you mean adam or nadam or adamw?",
+    "chain(clip_by_norm(1.0), bogus_thing(2))": "column 26: unknown name 'bogus_thing'; known are sgd, adagrad,",
     "__import__('os').system('true')": f"column 1: found a call of `__import__('os').system`{ALLOWED}",
     "__import__('os')": "column 1: unknown name '__import__'",
     "eval('1')": "column 1: unknown name 'eval'",

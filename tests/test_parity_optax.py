@@ -105,10 +105,10 @@ ROWS = [
     ("adam", gx.adam(1e-2), optax.adam(1e-2)),
     ("adam numbers", gx.adam(1e-2, 0.8, 0.99, 1e-3), optax.adam(1e-2, 0.8, 0.99, 1e-3)),
     ("adam eps_root", gx.adam(1e-2, eps_root=1e-6), optax.adam(1e-2, eps_root=1e-6)),
-    ("nadam", gx.adam(1e-2, nesterov=True), optax.nadam(1e-2)),
+    ("nadam", gx.nadam(1e-2), optax.nadam(1e-2)),
     ("adamw", gx.adamw(1e-2, weight_decay=0.1), optax.adamw(1e-2, weight_decay=0.1)),
     ("adamw defaults", gx.adamw(1e-2), optax.adamw(1e-2)),
-    ("nadamw", gx.adamw(1e-2, weight_decay=0.1, nesterov=True), optax.nadamw(1e-2, weight_decay=0.1)),
+    ("nadamw", gx.nadamw(1e-2, weight_decay=0.1), optax.nadamw(1e-2, weight_decay=0.1)),
     (
         "clip_by_global_norm",
         gx.chain(gx.clip_by_global_norm(10.0), gx.adamw(1e-2)),

@@ -101,7 +101,7 @@ def numbers(values):
 rate, eps = numbers(positive), numbers(st.floats(0, 1))
 velocity = dict(nesterov=switch, dampening=numbers(fraction))
 rms = dict(decay=numbers(decay), eps=eps, eps_root=eps, centered=switch, debias=switch, initial=numbers(positive))
-moments = dict(b1=numbers(decay), b2=numbers(decay), eps=eps, eps_root=eps, nesterov=switch)
+moments = dict(b1=numbers(decay), b2=numbers(decay), eps=eps)
 
 transformations = st.recursive(
     st.builds(gx.identity)
@@ -112,7 +112,7 @@ transformations = st.recursive(
     | st.builds(gx.ema, numbers(decay))
     | st.builds(gx.bias_correction, numbers(decay))
     | st.builds(gx.scale_by_rms, **rms)
-    | st.builds(gx.scale_by_adam, **moments)
+    | st.builds(gx.scale_by_adam, **moments, eps_root=eps, nesterov=switch)
     | st.builds(gx.clip_by_value, numbers(positive))
     | st.builds(gx.clip_by_norm, numbers(positive))
     | st.builds(gx.clip_by_global_norm, numbers(positive))
@@ -121,8 +121,16 @@ transformations = st.recursive(
     | st.builds(gx.sgd, rate, numbers(fraction), **velocity)
     | st.builds(gx.rmsprop, rate, **rms)
     | st.builds(gx.rmsprop, rate, momentum=numbers(fraction), nesterov=switch, **rms)
-    | st.builds(gx.adam, rate, **moments)
-    | st.builds(gx.adamw, rate, weight_decay=rate, **moments),
+    | st.builds(gx.adam, rate, **moments, eps_root=eps)
+    | st.builds(gx.adamw, rate, **moments, weight_decay=rate)
+    | st.builds(gx.nadam, rate, **moments, momentum_decay=st.none() | rate)
+    | st.builds(gx.amsgrad, rate, **moments, debias_first=switch)
+    | st.builds(gx.adamax, rate, **moments, eps_max=eps)
+    | st.builds(gx.adagrad, rate, eps, initial=rate)
+    | st.builds(gx.adadelta, rate, numbers(decay))
+    | st.builds(gx.lion, rate, weight_decay=rate)
+    | st.builds(gx.soft_threshold, rate, rate)
+    | st.builds(gx.constrain_norm, numbers(positive), st.integers(-2, 1)),
     lambda inner: st.lists(inner, max_size=4).map(lambda parts: gx.chain(*parts)),
     max_leaves=4,
 )

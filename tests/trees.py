@@ -24,21 +24,18 @@ def three(dtype=f32):
     return [tree(dtype, seed) for seed in (1, 2, 3)]
 
 
-@functools.cache
-def step():
-    """One jitted step with the transformation as an argument, as users write it."""
-
-    def one(tx, updates, state, params):
-        return tx.update(updates, state, params)
-
-    return jax.jit(one)
+@functools.partial(jax.jit, static_argnums=0)
+def step(member, tx, updates, state, params):
+    """One step with the transformation as an argument, as users write it."""
+    return member.update(updates, state, params, tx=tx)
 
 
-def run(tx, params, gradients):
+def run(member, params, gradients, tx=None):
     """The updates of several steps and the last state; the parameters move along."""
+    tx = tx or member.tx
     state, out = tx.init(params), []
     for g in gradients:
-        u, state = step()(tx, g, state, params)
+        u, state = step(member, tx, g, state, params)
         params = gx.apply_updates(params, u)
         out.append(u)
     return out, state

@@ -163,6 +163,19 @@ def parameters(params: Any) -> None:
             array(p, "params", params, i)
 
 
+def given(params: Any) -> None:
+    if params is None:
+        raise Refusal(ValueError, "update needs the parameters: call update(updates, state, params)")
+
+
+def has_axes(u: jax.Array, axes: tuple[int, ...], updates: Any, index: int) -> None:
+    if any(not -u.ndim <= axis < u.ndim for axis in axes):
+        where = f"updates{place(updates, index)}"
+        raise Refusal(
+            ValueError, f"{where} of shape {u.shape} has no axis {max(axes, key=abs)}; give the axes of its inputs"
+        )
+
+
 def aligned(updates: Any, params: Any) -> tuple[list[Any], Any, list[Any]]:
     """The updates as arrays like their parameters, each in the wider of the two dtypes, their structure, and the
     parameters beside them. None counts as a leaf.

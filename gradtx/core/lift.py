@@ -15,18 +15,26 @@ from gradtx.core.transformation import increment
 from gradtx.core.tree import narrowed, widened
 
 
-def per_array(state_type: type[Any], init: Callable[..., Fields], update: Callable[..., tuple[Any, Fields]]) -> Rule:
+def per_array(
+    state_type: type[Any],
+    init: Callable[..., Fields],
+    update: Callable[..., tuple[Any, Fields]],
+    shared: dict[str, tuple[Any, Callable[[Any], Any]]] | None = None,
+) -> Rule:
     """The pair whose rule for one array is `init(p) -> fields`, `update(g, state, p) -> (update, fields)`.
 
     `state_type` is a NamedTuple of the rule's quantities; in the formula each field is one array, in the state a tree.
-    A field named `count` is kept here: the number of updates done so far, the same for every array. A field that
-    `init` leaves out is None. A formula of two arguments, without `p`, does not need the parameters.
+    A field named `count` is kept here: the number of updates done so far, the same for every array. Other scalars that
+    all arrays share are given as `shared=dict(name=(start, following))`, where `following(state)` is the next one. A
+    field that `init` leaves out is None. A formula of two arguments, without `p`, does not need the parameters.
 
     The formula computes in at least float32, and never meets None, an integer or a complex number: a complex array
     comes as its real and imaginary part stacked in front. Inside of `jit` it is traced once per shape and dtype, for
     however many arrays, and together with the formulas around it in a chain.
     """
-    counted = "count" in state_type._fields
+    scalars = dict(shared or {})
+    if "count" in state_type._fields:
+        scalars["count"] = 0, lambda state: increment(state.count)
     needs_params = arity(update) > 2
 
     def expected(g: jax.Array) -> Fields:
@@ -40,26 +48,26 @@ def per_array(state_type: type[Any], init: Callable[..., Fields], update: Callab
             has = f"{state_type.__name__} has {list(state_type._fields)}"
             raise check.Refusal(ValueError, f"init returned the fields {sorted(names)}, but {has}")
         fields: dict[str, Any] = {name: structure.unflatten([row[name] for row in rows]) for name in names}
-        if counted:
-            fields["count"] = jnp.zeros([], jnp.int32)
+        for name, (start, _) in scalars.items():
+            fields[name] = jnp.array(start, jnp.int32 if name == "count" else jnp.result_type(float))
         return state_type(**dict.fromkeys(state_type._fields) | fields)
 
     def advance(flow: Flow, state: Any) -> Callable[[], Any]:
         check.state_of(state, state_type)
-        if needs_params and flow.params is None:
-            raise check.Refusal(ValueError, "update needs the parameters: call update(updates, state, params)")
+        if needs_params:
+            check.given(flow.params)
         columns = {
             name: check.matching(flow.tree, field, f"the state's {name}")
             for name, field in state._asdict().items()
-            if name != "count" and field is not None
+            if name not in scalars and field is not None
         }
-        shared = dict.fromkeys(state_type._fields) | ({"count": state.count} if counted else {})
+        common = dict.fromkeys(state_type._fields) | {name: getattr(state, name) for name in scalars}
         states: list[Any] = [None] * len(flow.leaves)
         for i, g in enumerate(flow.leaves):
             if g is not None:
                 row = {name: column[i] for name, column in columns.items()}
                 check.fields(row, g.shape, functools.partial(expected, g), flow.tree, i)
-                states[i] = state_type(**shared | row)
+                states[i] = state_type(**common | row)
         after = flow.then(update, states, list(columns), needs_params)
         structure = flow.structure
 
@@ -70,7 +78,9 @@ def per_array(state_type: type[Any], init: Callable[..., Fields], update: Callab
                 )
 
             fields = {name: column(name, before) for name, before in columns.items()}
-            return state._replace(**fields | ({"count": increment(state.count)} if counted else {}))
+            for name, (_, following) in scalars.items():
+                fields[name] = jnp.asarray(following(state), getattr(state, name).dtype)
+            return state._replace(**fields)
 
         return finish
 

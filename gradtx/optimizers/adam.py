@@ -70,7 +70,6 @@ def adam(
     eps: NonNegative = 1e-8,
     *,
     eps_root: NonNegative = 0.0,
-    nesterov: bool = False,
 ):
     r"""Adam, $w \leftarrow w - \eta\,\hat m/(\sqrt{\hat v} + \varepsilon)$: `scale_by_adam` times the learning rate.
 
@@ -80,7 +79,7 @@ def adam(
     >>> gradtx.adam(1e-3, b2=0.99)
     adam(learning_rate=0.001, b2=0.99)
     """
-    direction = scale_by_adam(b1, b2, eps, eps_root=eps_root, nesterov=nesterov)
+    direction = scale_by_adam(b1, b2, eps, eps_root=eps_root)
     return chain(direction, scale_by_learning_rate(learning_rate))
 
 
@@ -93,7 +92,6 @@ def adamw(
     weight_decay: NonNegative = 1e-4,
     *,
     eps_root: NonNegative = 0.0,
-    nesterov: bool = False,
 ):
     r"""Adam with decoupled weight decay, $w \leftarrow w - \eta\,(\hat m/(\sqrt{\hat v} + \varepsilon) + \lambda w)$.
 
@@ -107,5 +105,5 @@ def adamw(
     >>> gradtx.adamw(1e-3, weight_decay=0.1)
     adamw(learning_rate=0.001, weight_decay=0.1)
     """
-    direction = scale_by_adam(b1, b2, eps, eps_root=eps_root, nesterov=nesterov)
+    direction = scale_by_adam(b1, b2, eps, eps_root=eps_root)
     return chain(direction, add_decayed_weights(weight_decay), scale_by_learning_rate(learning_rate))

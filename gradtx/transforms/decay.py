@@ -1,5 +1,7 @@
 """Pulling the parameters toward zero."""
 
+import jax.numpy as jnp
+
 from gradtx.core.lift import stateless
 from gradtx.core.recipe import NonNegative
 from gradtx.core.transformation import transformation
@@ -25,3 +27,23 @@ def add_decayed_weights(weight_decay: NonNegative):
     Array([2.], dtype=float32)
     """
     return stateless(lambda g, p: g + weight_decay * p)
+
+
+@transformation
+def add_sign_decay(sign_decay: NonNegative):
+    r"""The parameter's sign added to its update, $g + \lambda\operatorname{sign}(w)$, with 0 for $w = 0$.
+
+    Before a preconditioner it is the (sub)gradient of the L1 penalty $\lambda\lVert w\rVert_1$. Its steps jump over
+    zero; `soft_threshold` stops there.
+
+    **Arguments:** `sign_decay` $\lambda \ge 0$, in the units of the gradient.
+
+    **Raises:** `ValueError` where `update` is called without the parameters.
+
+    >>> import gradtx, jax.numpy as jnp
+    >>> tx = gradtx.add_sign_decay(0.5)
+    >>> w = jnp.array([2.0, -2.0, 0.0])
+    >>> tx.update(jnp.ones(3), tx.init(w), w)[0]
+    Array([1.5, 0.5, 1. ], dtype=float32)
+    """
+    return stateless(lambda g, p: g + sign_decay * jnp.sign(p))

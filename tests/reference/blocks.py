@@ -59,6 +59,68 @@ def adam(grads, b1=0.9, b2=0.999, eps=1e-8, eps_root=0.0, nesterov=False):
         yield m_hat / (np.sqrt(v_hat + eps_root) + eps)
 
 
+def adamax(grads, b1=0.9, b2=0.999, eps=1e-8, eps_max=0.0):
+    """m ← b1·m + (1 - b1)·g, u ← max(b2·u, |g| + eps_max); out m/(1 - b1^t) / (u + eps)."""
+    m = u = 0.0
+    for t, g in enumerate(grads, start=1):
+        m = b1 * m + (1 - b1) * g
+        u = np.maximum(b2 * u, np.abs(g) + eps_max)
+        yield m / (1 - b1**t) / (u + eps)
+
+
+def nadam(grads, b1=0.9, b2=0.999, eps=1e-8, eps_root=0.0, momentum_decay=0.004):
+    """Adam with μ_t = b1·(1 - ½·0.96^(t·ψ)) and Π_t = μ_1 ⋯ μ_t, where m̂ is μ_(t+1)·m/(1 - Π_(t+1)) +
+    (1 - μ_t)·g/(1 - Π_t).
+    """
+    m = v = 0.0
+    product = 1.0
+    for t, g in enumerate(grads, start=1):
+        m = b1 * m + (1 - b1) * g
+        v = b2 * v + (1 - b2) * g**2
+        now, ahead = (b1 * (1 - 0.5 * 0.96 ** (i * momentum_decay)) for i in (t, t + 1))
+        product *= now
+        m_hat = ahead * m / (1 - product * ahead) + (1 - now) * g / (1 - product)
+        yield m_hat / (np.sqrt(v / (1 - b2**t) + eps_root) + eps)
+
+
+def amsgrad(grads, b1=0.9, b2=0.999, eps=1e-8, eps_root=0.0, debias=True, debias_first=False):
+    """Adam with the largest v so far, corrected afterwards (torch) or not at all (the paper); or v̂ so far (Optax)."""
+    m = v = largest = 0.0
+    for t, g in enumerate(grads, start=1):
+        m = b1 * m + (1 - b1) * g
+        v = b2 * v + (1 - b2) * g**2
+        largest = np.maximum(largest, v / (1 - b2**t) if debias_first else v)
+        m_hat = m / (1 - b1**t) if debias else m
+        v_hat = largest / (1 - b2**t) if debias and not debias_first else largest
+        yield m_hat / (np.sqrt(v_hat + eps_root) + eps)
+
+
+def rss(grads, eps=1e-8, eps_root=0.0, initial=0.0):
+    """h ← h + g²; out g / (√(h + eps_root) + eps)."""
+    h = initial
+    for g in grads:
+        h = h + g**2
+        yield g / (np.sqrt(h + eps_root) + eps)
+
+
+def adadelta(grads, decay=0.9, eps=1e-6):
+    """r ← decay·r + (1 - decay)·g²; d = √(s + ε)/√(r + ε)·g; s ← decay·s + (1 - decay)·d²; out d."""
+    r = s = 0.0
+    for g in grads:
+        r = decay * r + (1 - decay) * g**2
+        d = np.sqrt(s + eps) / np.sqrt(r + eps) * g
+        s = decay * s + (1 - decay) * d**2
+        yield d
+
+
+def lion(grads, b1=0.9, b2=0.99):
+    """out sign(b1·m + (1 - b1)·g); m ← b2·m + (1 - b2)·g."""
+    m = 0.0
+    for g in grads:
+        yield np.sign(b1 * m + (1 - b1) * g)
+        m = b2 * m + (1 - b2) * g
+
+
 def clip_by_value(grads, limit):
     """Each element into [-limit, limit]."""
     for g in grads:
@@ -76,6 +138,30 @@ def add_decayed_weights(grads, weights, weight_decay):
     """g + λ·w."""
     for g, w in zip(grads, weights, strict=True):
         yield g + weight_decay * w
+
+
+def add_sign_decay(grads, weights, sign_decay):
+    """g + λ·sign(w)."""
+    for g, w in zip(grads, weights, strict=True):
+        yield g + sign_decay * np.sign(w)
+
+
+def soft_threshold(updates, weights, threshold):
+    """The update to w + u moved toward zero by the threshold, and to zero from within it."""
+    for u, w in zip(updates, weights, strict=True):
+        x = w + u
+        yield np.where(x > threshold, x - threshold, np.where(x < -threshold, x + threshold, 0.0)) - w
+
+
+def constrain_norm(updates, weights, max_norm):
+    """The update to w + u with each of its columns shortened to the norm where it is longer."""
+    for u, w in zip(updates, weights, strict=True):
+        lengths = np.sqrt(np.sum((w + u) ** 2, axis=0))
+        yield (
+            np.where(lengths > max_norm, (w + u) * max_norm / np.maximum(lengths, max_norm) - w, u)
+            if u.ndim == 2
+            else u
+        )
 
 
 def descent(w, directions, rates, weight_decay=0.0):

@@ -1,0 +1,62 @@
+"""AdaGrad."""
+
+from typing import Any, NamedTuple
+
+import jax.numpy as jnp
+
+from gradtx.core.combine import chain
+from gradtx.core.lift import per_array
+from gradtx.core.recipe import NonNegative
+from gradtx.core.transformation import Updates, composition, transformation
+from gradtx.core.tree import root
+from gradtx.transforms.rate import scale_by_learning_rate
+
+
+class ScaleByRssState(NamedTuple):
+    sum_of_squares: Updates
+
+
+@transformation
+def scale_by_rss(eps: NonNegative = 1e-8, *, eps_root: NonNegative = 0.0, initial: NonNegative = 0.0):
+    r"""The gradient over the root of the sum of all squares so far, $g / (\sqrt{h + \varepsilon_r} + \varepsilon)$ with
+    $h \leftarrow h + g^2$. Nothing is forgotten: under gradients of one size the steps shrink like $1/\sqrt t$.
+
+    **Arguments:** `eps` $\varepsilon$ and `eps_root` $\varepsilon_r \ge 0$, not both 0 where gradients may stay zero
+    (0/0); `initial` $\ge 0$ is $h$ before the first update.
+
+    **State:** `sum_of_squares` $h$, one array per parameter.
+
+    **Source:** Duchi, Hazan & Singer, Adaptive Subgradient Methods (2011), figure 1 with a diagonal matrix.
+    `eps=1e-10` equals torch; `eps=1e-7, initial=0.1` is what Keras documents, whose code has it under the root, as
+    Optax's: `eps=0.0, eps_root=1e-7, initial=0.1` equals both.
+
+    >>> import gradtx, jax.numpy as jnp
+    >>> tx, g = gradtx.scale_by_rss(), jnp.array([4.0])
+    >>> tx.update(g, tx.update(g, tx.init(g))[1])[0].round(4)
+    Array([0.7071], dtype=float32)
+    """
+
+    def init(p: Any):
+        return dict(sum_of_squares=jnp.full_like(p, initial))
+
+    def update(g: Any, state: Any):
+        total = state.sum_of_squares + g**2
+        return g / (root(total + eps_root) + eps), dict(sum_of_squares=total)
+
+    return per_array(ScaleByRssState, init, update)
+
+
+@composition
+def adagrad(
+    learning_rate: NonNegative, eps: NonNegative = 1e-8, *, eps_root: NonNegative = 0.0, initial: NonNegative = 0.0
+):
+    r"""AdaGrad, $w \leftarrow w - \eta\,g/(\sqrt h + \varepsilon)$: `scale_by_rss` times the learning rate.
+
+    **Arguments:** `learning_rate` $\eta \ge 0$, often larger than Adam's; the others are `scale_by_rss`'s, with its
+    state and its source. torch's `lr_decay` is a rate of `inverse_time`.
+
+    >>> import gradtx
+    >>> gradtx.adagrad(0.1)
+    adagrad(learning_rate=0.1)
+    """
+    return chain(scale_by_rss(eps, eps_root=eps_root, initial=initial), scale_by_learning_rate(learning_rate))

@@ -1,0 +1,67 @@
+"""Adam with the largest past gradient in place of the root mean square."""
+
+from typing import Any, NamedTuple
+
+import jax.numpy as jnp
+
+from gradtx.core.combine import chain
+from gradtx.core.lift import per_array
+from gradtx.core.recipe import Decay, NonNegative
+from gradtx.core.transformation import Count, Updates, composition, transformation
+from gradtx.transforms.momentum import debias
+from gradtx.transforms.rate import scale_by_learning_rate
+
+
+class ScaleByAdamaxState(NamedTuple):
+    count: Count
+    mu: Updates  # first moment
+    nu: Updates  # the norm: the largest gradient, fading
+
+
+@transformation
+def scale_by_adamax(b1: Decay = 0.9, b2: Decay = 0.999, eps: NonNegative = 1e-8, *, eps_max: NonNegative = 0.0):
+    r"""Adam in the $L_\infty$ norm, $\hat m / (u + \varepsilon)$, with $m \leftarrow \beta_1 m + (1 - \beta_1)\,g$,
+    $\hat m = m/(1 - \beta_1^t)$ and $u \leftarrow \max(\beta_2 u,\ |g| + \varepsilon_m)$, which needs no correction.
+
+    **Arguments:** `b1` $\beta_1$ and `b2` $\beta_2 \in [0, 1)$; `eps` $\varepsilon$ and `eps_max`
+    $\varepsilon_m \ge 0$, not both 0 where gradients may stay zero (0/0).
+
+    **State:** `count`, `mu` $m$, `nu` $u$: two arrays per parameter.
+
+    **Source:** Kingma & Ba, Adam (2015), algorithm 2. Equals Keras; `eps=0.0, eps_max=1e-8` equals torch and Optax.
+
+    >>> import gradtx, jax.numpy as jnp
+    >>> tx = gradtx.scale_by_adamax()
+    >>> tx.update(jnp.array([4.0, -0.5]), tx.init(jnp.zeros(2)))[0].round(5)
+    Array([ 1., -1.], dtype=float32)
+    """
+
+    def init(p: Any):
+        return dict(mu=jnp.zeros_like(p), nu=jnp.zeros_like(p))
+
+    def update(g: Any, state: Any):
+        mu = b1 * state.mu + (1.0 - b1) * g
+        nu = jnp.maximum(b2 * state.nu, jnp.abs(g) + eps_max)
+        return debias(mu, b1, state.count + 1.0) / (nu + eps), dict(mu=mu, nu=nu)
+
+    return per_array(ScaleByAdamaxState, init, update)
+
+
+@composition
+def adamax(
+    learning_rate: NonNegative,
+    b1: Decay = 0.9,
+    b2: Decay = 0.999,
+    eps: NonNegative = 1e-8,
+    *,
+    eps_max: NonNegative = 0.0,
+):
+    r"""Adamax, $w \leftarrow w - \eta\,\hat m/(u + \varepsilon)$: `scale_by_adamax` times the learning rate.
+
+    **Arguments:** `learning_rate` $\eta \ge 0$; the others are `scale_by_adamax`'s, with its state and its source.
+
+    >>> import gradtx
+    >>> gradtx.adamax(2e-3)
+    adamax(learning_rate=0.002)
+    """
+    return chain(scale_by_adamax(b1, b2, eps, eps_max=eps_max), scale_by_learning_rate(learning_rate))

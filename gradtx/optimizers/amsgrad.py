@@ -1,0 +1,92 @@
+"""Adam whose second moment never falls."""
+
+from typing import Any, NamedTuple
+
+import jax.numpy as jnp
+
+from gradtx.core.check import Refusal
+from gradtx.core.combine import chain
+from gradtx.core.lift import per_array
+from gradtx.core.recipe import Decay, NonNegative
+from gradtx.core.transformation import Count, Updates, composition, transformation
+from gradtx.core.tree import root
+from gradtx.transforms import momentum
+from gradtx.transforms.rate import scale_by_learning_rate
+
+
+class ScaleByAmsgradState(NamedTuple):
+    count: Count
+    mu: Updates  # first moment
+    nu: Updates  # second moment
+    nu_max: Updates  # its maximum so far
+
+
+@transformation
+def scale_by_amsgrad(
+    b1: Decay = 0.9,
+    b2: Decay = 0.999,
+    eps: NonNegative = 1e-8,
+    *,
+    eps_root: NonNegative = 0.0,
+    debias: bool = True,
+    debias_first: bool = False,
+):
+    r"""Adam's direction over the largest second moment so far,
+    $\hat m / (\sqrt{\max_{i\le t} v_i/(1 - \beta_2^t) + \varepsilon_r} + \varepsilon)$ with Adam's $m$ and $v$: where
+    $v$ falls the steps don't grow again.
+
+    **Arguments:** `b1`, `b2`, `eps`, `eps_root` as in `scale_by_adam`. With `debias_first` the maximum is that of
+    $\hat v_i = v_i/(1 - \beta_2^i)$; without `debias`, $m/(\sqrt{\max v_i + \varepsilon_r} + \varepsilon)$.
+
+    **State:** `count`, `mu` $m$, `nu` $v$, `nu_max`: three arrays per parameter.
+
+    **Raises:** `ValueError` for `debias_first` without `debias`.
+
+    **Source:** Reddi, Kale & Kumar, On the Convergence of Adam and Beyond (2018), algorithm 2, which is
+    `debias=False`. The default equals torch and, but for its folded epsilon, Keras; `debias_first` equals Optax.
+
+    >>> import gradtx, jax.numpy as jnp
+    >>> tx = gradtx.scale_by_amsgrad()
+    >>> tx.update(jnp.array([4.0, -0.5]), tx.init(jnp.zeros(2)))[0].round(5)
+    Array([ 1., -1.], dtype=float32)
+    """
+    if debias_first and not debias:
+        raise Refusal(ValueError, "debias_first needs debias, got debias=False; leave one of them out")
+
+    def init(p: Any):
+        return dict(mu=jnp.zeros_like(p), nu=jnp.zeros_like(p), nu_max=jnp.zeros_like(p))
+
+    def update(g: Any, state: Any):
+        def corrected(average: Any, decay: Any, when: bool):
+            return momentum.debias(average, decay, state.count + 1.0) if when else average
+
+        mu = b1 * state.mu + (1.0 - b1) * g
+        nu = b2 * state.nu + (1.0 - b2) * g**2
+        nu_max = jnp.maximum(state.nu_max, corrected(nu, b2, debias_first))
+        spread = corrected(nu_max, b2, debias and not debias_first)
+        return corrected(mu, b1, debias) / (root(spread + eps_root) + eps), dict(mu=mu, nu=nu, nu_max=nu_max)
+
+    return per_array(ScaleByAmsgradState, init, update)
+
+
+@composition
+def amsgrad(
+    learning_rate: NonNegative,
+    b1: Decay = 0.9,
+    b2: Decay = 0.999,
+    eps: NonNegative = 1e-8,
+    *,
+    eps_root: NonNegative = 0.0,
+    debias: bool = True,
+    debias_first: bool = False,
+):
+    r"""AMSGrad, $w \leftarrow w - \eta\,\hat m/(\sqrt{\hat v_{\max}} + \varepsilon)$: `scale_by_amsgrad` and rate.
+
+    **Arguments:** `learning_rate` $\eta \ge 0$; the others are `scale_by_amsgrad`'s, with its state and its source.
+
+    >>> import gradtx
+    >>> gradtx.amsgrad(1e-3)
+    amsgrad(learning_rate=0.001)
+    """
+    direction = scale_by_amsgrad(b1, b2, eps, eps_root=eps_root, debias=debias, debias_first=debias_first)
+    return chain(direction, scale_by_learning_rate(learning_rate))

@@ -1,0 +1,85 @@
+"""Steps of one size: the sign of the gradient, or of its average."""
+
+from typing import Any, NamedTuple
+
+import jax.numpy as jnp
+
+from gradtx.core.combine import chain
+from gradtx.core.lift import per_array, stateless
+from gradtx.core.recipe import Decay, NonNegative
+from gradtx.core.transformation import Updates, composition, transformation
+from gradtx.transforms.decay import add_decayed_weights
+from gradtx.transforms.rate import scale_by_learning_rate
+
+
+@transformation
+def scale_by_sign():
+    r"""The sign of each element, $\operatorname{sign}(g)$, 0 for 0. Behind `ema` it is Signum.
+
+    >>> import gradtx, jax.numpy as jnp
+    >>> tx = gradtx.scale_by_sign()
+    >>> tx.update(jnp.array([4.0, 0.0, -0.5]), tx.init(None))[0]
+    Array([ 1.,  0., -1.], dtype=float32)
+    """
+    return stateless(jnp.sign)
+
+
+@composition
+def sign_sgd(learning_rate: NonNegative):
+    r"""Descent by signs, $w \leftarrow w - \eta\,\operatorname{sign}(g)$: every step is $\eta$ in every direction.
+
+    **Arguments:** `learning_rate` $\eta \ge 0$, in the units of the parameter.
+
+    **Source:** Bernstein et al., signSGD (2018), algorithm 1. Equals Optax's `sign_sgd`.
+
+    >>> import gradtx
+    >>> gradtx.sign_sgd(1e-3)
+    sign_sgd(learning_rate=0.001)
+    """
+    return chain(scale_by_sign(), scale_by_learning_rate(learning_rate))
+
+
+class ScaleByLionState(NamedTuple):
+    mu: Updates  # the average of gradients
+
+
+@transformation
+def scale_by_lion(b1: Decay = 0.9, b2: Decay = 0.99):
+    r"""The sign of two averages of one memory, $\operatorname{sign}(\beta_1 m + (1 - \beta_1)\,g)$, then
+    $m \leftarrow \beta_2 m + (1 - \beta_2)\,g$.
+
+    **Arguments:** `b1` $\beta_1$ and `b2` $\beta_2 \in [0, 1)$.
+
+    **State:** `mu` $m$, one array per parameter, half of Adam's.
+
+    **Source:** Chen et al., Symbolic Discovery of Optimization Algorithms (2023), program 1. Equals Optax and Keras.
+
+    >>> import gradtx, jax.numpy as jnp
+    >>> tx = gradtx.scale_by_lion()
+    >>> tx.update(jnp.array([4.0, -0.5]), tx.init(jnp.zeros(2)))[0]
+    Array([ 1., -1.], dtype=float32)
+    """
+
+    def init(p: Any):
+        return dict(mu=jnp.zeros_like(p))
+
+    def update(g: Any, state: Any):
+        return jnp.sign(b1 * state.mu + (1.0 - b1) * g), dict(mu=b2 * state.mu + (1.0 - b2) * g)
+
+    return per_array(ScaleByLionState, init, update)
+
+
+@composition
+def lion(learning_rate: NonNegative, b1: Decay = 0.9, b2: Decay = 0.99, weight_decay: NonNegative = 1e-3):
+    r"""Lion, $w \leftarrow w - \eta\,(\operatorname{sign}(\beta_1 m + (1 - \beta_1)\,g) + \lambda w)$.
+
+    **Arguments:** `learning_rate` $\eta \ge 0$, a third to a tenth of AdamW's; `weight_decay` $\lambda \ge 0$,
+    three to ten times AdamW's, here 1e-3 as in Optax (Keras: none); the others are `scale_by_lion`'s, with its
+    state and its source. `update` needs the parameters.
+
+    >>> import gradtx
+    >>> gradtx.lion(1e-4, weight_decay=1.0)
+    lion(learning_rate=0.0001, weight_decay=1.0)
+    """
+    direction = scale_by_lion(b1, b2)
+    return chain(direction, add_decayed_weights(weight_decay), scale_by_learning_rate(learning_rate))

@@ -1,0 +1,100 @@
+"""Steps that end where the parameters should be: exactly at zero, or within a norm. They stand last in a chain."""
+
+from typing import Any, NamedTuple
+
+import jax.numpy as jnp
+
+from gradtx.core import check
+from gradtx.core.lift import init_empty, per_array
+from gradtx.core.recipe import NonNegative, Positive
+from gradtx.core.transformation import transformation
+from gradtx.core.tree import root
+from gradtx.transforms.clip import shrinkage
+
+
+class SoftThresholdState(NamedTuple):
+    zeros: Any  # a tree of scalars: the share of exact zeros in each array
+
+
+@transformation
+def soft_threshold(penalty: NonNegative, learning_rate: NonNegative = 1.0):
+    r"""The proximal step of the L1 penalty, behind the learning rate: $w + u$ is moved toward zero by $\lambda\eta$ and
+    stays exactly there, $u' = \operatorname{sign}(w + u)\max(|w + u| - \lambda\eta,\ 0) - w$.
+
+    **Arguments:** `penalty` $\lambda \ge 0$ of $\lambda\lVert w\rVert_1$; `learning_rate` $\eta \ge 0$, that of the
+    chain, schedules too, `chain(sgd(rate), soft_threshold(0.1, rate))`; behind momentum $\mu$ it is $\eta/(1 - \mu)$;
+    1 where the penalty is the threshold itself.
+
+    **State:** `zeros`, one number per array: the share of its parameters that are exactly zero after the step.
+
+    **Raises:** `ValueError` where `update` is called without the parameters.
+
+    **Source:** Parikh & Boyd, Proximal Algorithms (2014), section 6.5.2; behind gradient descent it is ISTA.
+
+    >>> import gradtx, jax.numpy as jnp
+    >>> tx = gradtx.chain(gradtx.sgd(0.5), gradtx.soft_threshold(1.0, 0.5))
+    >>> w = jnp.array([2.0, 0.75])
+    >>> updates, state = tx.update(jnp.array([1.0, 1.0]), tx.init(w), w)
+    >>> gradtx.apply_updates(w, updates), float(state[1].zeros)
+    (Array([1., 0.], dtype=float32), 0.5)
+    """
+
+    def init(p: Any):
+        return dict(zeros=share_of_zeros(p))
+
+    def update(u: Any, state: Any, p: Any):
+        moved = p + u
+        end = jnp.sign(moved) * jnp.maximum(jnp.abs(moved) - penalty * learning_rate, 0.0)
+        return end - p, dict(zeros=share_of_zeros(end))
+
+    return per_array(SoftThresholdState, init, update)
+
+
+def share_of_zeros(x: Any) -> Any:
+    return jnp.sum(x == 0.0, dtype=x.dtype) / max(x.size, 1)
+
+
+@transformation
+def constrain_norm(max_norm: Positive, axis: int | tuple[int, ...] = 0):
+    r"""The max-norm constraint: $u$ such that each unit's weights $x = w + u$ have a norm of at most $c$,
+    $u' = x\cdot\min(1,\ c/\lVert x\rVert_2) - w$.
+
+    **Arguments:** `max_norm` $c > 0$, in the units of the parameter; `axis`, one or several: a unit's weights lie along
+    it, 0 in a matrix of inputs by outputs, `(0, 1, 2)` in a convolution of height, width, inputs, outputs. Arrays of
+    less than two dimensions (biases, gains) stay as they are.
+
+    **Raises:** `ValueError` for an array of two dimensions or more that lacks the axis, and where `update` is called
+    without the parameters.
+
+    **Source:** Srebro, Rennie & Jaakkola (2005); Srivastava et al., Dropout (2014), section 5.1. Equals Keras'
+    `MaxNorm`, which also adds its epsilon, 1e-7, to the norm.
+
+    >>> import gradtx, jax.numpy as jnp
+    >>> tx = gradtx.chain(gradtx.sgd(1.0), gradtx.constrain_norm(5.0))
+    >>> w = jnp.array([[2.0, 0.5], [0.0, 0.5]])
+    >>> updates, _ = tx.update(jnp.array([[-4.0, 0.0], [-8.0, 0.0]]), tx.init(w), w)
+    >>> gradtx.apply_updates(w, updates)
+    Array([[3. , 0.5],
+           [4. , 0.5]], dtype=float32)
+    """
+    axes = axis if isinstance(axis, tuple) else (axis,)
+    if not axes or any(isinstance(a, bool) or not isinstance(a, int) for a in axes):
+        raise check.Refusal(TypeError, f"axis must be an int or a tuple of ints, got {axis!r:.60}")
+
+    def constrained(u: Any, p: Any):
+        wide = jnp.promote_types(u.dtype, jnp.float32)
+        end = p.astype(wide) + u.astype(wide)
+        norm = root(jnp.sum(jnp.real(end * jnp.conj(end)), axes, keepdims=True))
+        return jnp.where(norm > max_norm, end * shrinkage(norm, max_norm) - p, u).astype(u.dtype)
+
+    # On whole trees, not by a formula: that would see a complex array with one axis more in front.
+    def update(updates: Any, state: Any, params: Any = None):
+        check.given(params)
+        leaves, structure, weights = check.aligned(updates, params)
+        for i, u in enumerate(leaves):
+            if u is not None and u.ndim > 1:
+                check.has_axes(u, axes, updates, i)
+                leaves[i] = constrained(u, jnp.asarray(weights[i]))
+        return structure.unflatten(leaves), state
+
+    return init_empty, update
