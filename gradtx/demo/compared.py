@@ -17,15 +17,22 @@ class Row(NamedTuple):
     saddle: float
 
 
-COMPARED = {
+COMPARED = {  # in the order of gradtx's list
     "sgd": Row(gradtx.sgd, 0.1, 0.95, 2e-3, 0.1),
     "momentum": Row(partial(gradtx.sgd, momentum=0.9), 0.05, 0.2, 1e-3, 0.1),
     "nesterov": Row(partial(gradtx.sgd, momentum=0.9, nesterov=True), 0.05, 0.2, 1e-3, 0.1),
+    "adagrad": Row(gradtx.adagrad, 0.03, 1.0, 1.0, 0.1),
     "rmsprop": Row(gradtx.rmsprop, 5e-4, 0.1, 4e-3, 0.03),
-    "adam": Row(gradtx.adam, 2e-3, 0.3, 0.3, 0.05),
-    "adamw": Row(gradtx.adamw, 4e-3, 0.3, 0.3, 0.05),
+    "adadelta": Row(gradtx.adadelta, 1.0, 10.0, 0.1, 1.0),
+    "adam": Row(gradtx.adam, 2e-3, 0.3, 0.1, 0.05),
+    "adamw": Row(gradtx.adamw, 4e-3, 0.3, 0.1, 0.05),
+    "nadam": Row(gradtx.nadam, 2e-3, 0.3, 0.1, 0.05),
+    "nadamw": Row(gradtx.nadamw, 2e-3, 0.3, 0.1, 0.05),
+    "adamax": Row(gradtx.adamax, 8e-3, 0.3, 0.3, 0.05),
+    "amsgrad": Row(gradtx.amsgrad, 2e-3, 0.3, 0.1, 0.05),
+    "sign_sgd": Row(gradtx.sign_sgd, 1e-3, 0.075, 7e-4, 0.05),
+    "lion": Row(gradtx.lion, 2e-4, 0.075, 4e-3, 0.05),
 }
-NAMES = tuple(COMPARED)
 
 
 def optimizers(task: str, steps: int, schedule: gradtx.Schedule | None = None) -> dict[str, gradtx.Transformation]:

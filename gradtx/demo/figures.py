@@ -67,7 +67,7 @@ def draw_walks(
     heights = surface.loss(np.stack(np.meshgrid(across, up)))
     levels = np.unique(np.quantile(heights, np.linspace(0.02, 0.98, 13)))
     mark = dict(linestyle="none", color="white", markeredgecolor="black", zorder=4)
-    middle = ("minimum", "*", 11) if surface.is_minimum else ("saddle point", "X", 8)
+    middle = ("minimum", "*", 9) if surface.is_minimum else ("saddle point", "X", 8)
     figure, panels = grid(len(walks) + (schedule is not None), 1.75)
     for panel, (name, walk) in zip(panels, walks.items(), strict=False):
         for place, (label, marker, size) in (surface.start, ("start", "o", 6)), (surface.point, middle):
@@ -80,7 +80,7 @@ def draw_walks(
         panel.contour(across, up, heights, levels=levels, colors=REST, linewidths=0.7, linestyles="solid")
         panel.contour(across, up, heights, levels=[surface.target], colors="black", linewidths=0.8, linestyles="dashed")
         panel.plot([], [], label=f"loss {surface.target:g}", color="black", linewidth=0.8, linestyle="dashed")
-        took = f"not in {steps:,} steps" if walk.arrival is None else f"{walk.arrival:,} steps"
+        took = f"not in {steps:,}" if walk.arrival is None else f"{walk.arrival:,} steps"
         panel.set_title(f"{name}: {took}", fontsize=9)
         panel.set(xlim=surface.view[0], ylim=surface.view[1])
     if schedule is not None:
