@@ -71,10 +71,10 @@ def test_the_figure_has_a_panel_for_each_optimizer_and_one_for_the_schedule(monk
         for i, (name, tx) in enumerate(optimizers("digits", 10).items(), 1)
     }
     panels = drawn(monkeypatch, figures.draw_losses, runs, 10, SCHEDULE, tmp_path)
-    assert [panel.get_title().partition(":")[0] for panel in panels] == [*runs, "the schedule"]
+    assert [panel.get_title().partition(":")[0] for panel in panels] == [*runs, "schedule, by step"]
     (curve,) = panels[-1].lines
-    np.testing.assert_allclose(curve.get_ydata(), SCHEDULE(np.arange(10)))
+    np.testing.assert_allclose(np.asarray(curve.get_ydata()), SCHEDULE(np.arange(10)))
     for panel, run in zip(panels, runs.values(), strict=False):
         assert len(panel.lines) == len(runs) + 1  # all of them in grey, and its own over them
-        np.testing.assert_allclose(panel.lines[-1].get_ydata(), run.losses)
+        np.testing.assert_allclose(np.asarray(panel.lines[-1].get_ydata()), run.losses)
     assert len(drawn(monkeypatch, figures.draw_losses, runs, 10, None, tmp_path)) == len(runs)

@@ -13,13 +13,13 @@ INK, REST = "#10206a", "0.8"  # what a panel is about, and what is there to comp
 Panels = list[Any]
 
 
-def grid(count: int, height: float) -> tuple[Any, Panels]:
+def grid(count: int) -> tuple[Any, Panels]:
     """A figure as wide as a notebook with so many equal panels, four at most to a row."""
     from matplotlib.figure import Figure
 
     rows = -(-count // 4)
     columns = -(-count // rows)
-    figure = Figure(figsize=(8, 0.7 + height * rows), layout="constrained")
+    figure = Figure(figsize=(8, 0.7 + rows * min(7 / columns, 4)), layout="constrained")
     panels = list(figure.subplots(rows, columns, squeeze=False).flat)
     for panel in panels[count:]:
         panel.remove()
@@ -30,7 +30,8 @@ def grid(count: int, height: float) -> tuple[Any, Panels]:
 
 def draw_schedule(panel: Any, schedule: gradtx.Schedule, steps: int) -> None:
     panel.plot(np.asarray(schedule(np.arange(steps))), color="black", linestyle="--")
-    panel.set_title("the schedule", fontsize=9, fontstyle="italic")
+    panel.set_ylim(bottom=min(panel.get_ylim()[0], 0.0))
+    panel.set_title("schedule, by step", fontsize=9, fontstyle="italic")
     panel.tick_params(labelleft=True, labelbottom=True)
 
 
@@ -43,7 +44,7 @@ def draw_losses(runs: dict[str, Run], steps: int, schedule: gradtx.Schedule | No
     """Write the figure of the loss curves: in each panel one of them, before all the others."""
     window = max(steps // 20, 1)
     curves = {name: smoothed(run.losses, window) for name, run in runs.items()}
-    figure, panels = grid(len(runs) + (schedule is not None), 1.7)
+    figure, panels = grid(len(runs) + (schedule is not None))
     for panel, (name, own) in zip(panels, curves.items(), strict=False):
         for curve in curves.values():
             panel.plot(range(1, steps + 1), curve, color=REST, linewidth=0.8)
@@ -52,6 +53,8 @@ def draw_losses(runs: dict[str, Run], steps: int, schedule: gradtx.Schedule | No
         panel.set_yscale("log")
         panel.grid(alpha=0.3)
         panel.sharey(panels[0])
+    first = next(iter(runs.values())).losses[0]  # that of all
+    panels[0].set_ylim(top=min(panels[0].get_ylim()[1], 10 * first))  # where one diverges, the others stay visible
     if schedule is not None:
         draw_schedule(panels[-1], schedule, steps)
     figure.supxlabel("training step", fontsize=9)
@@ -68,7 +71,7 @@ def draw_walks(
     levels = np.unique(np.quantile(heights, np.linspace(0.02, 0.98, 13)))
     mark = dict(linestyle="none", color="white", markeredgecolor="black", zorder=4)
     middle = ("minimum", "*", 9) if surface.is_minimum else ("saddle point", "X", 8)
-    figure, panels = grid(len(walks) + (schedule is not None), 1.75)
+    figure, panels = grid(len(walks) + (schedule is not None))
     for panel, (name, walk) in zip(panels, walks.items(), strict=False):
         for place, (label, marker, size) in (surface.start, ("start", "o", 6)), (surface.point, middle):
             panel.plot(*place, **mark, label=label, marker=marker, markersize=size)
