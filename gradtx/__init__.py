@@ -36,7 +36,7 @@ from gradtx.transforms.momentum import (
     ema,
     scale_by_momentum,
 )
-from gradtx.transforms.project import SoftThresholdState, constrain_norm, soft_threshold
+from gradtx.transforms.project import constrain_norm, soft_threshold, sparsity
 from gradtx.transforms.rate import ScaleByLearningRateState, scale, scale_by_learning_rate
 from gradtx.transforms.rms import ScaleByRmsState, scale_by_rms
 
@@ -44,6 +44,7 @@ __all__ = [  # noqa: RUF022  # in reading order
     # Using an optimizer
     "Transformation",
     "apply_updates",
+    "sparsity",
     "hyperparameters",
     # Optimizers
     "sgd",
@@ -120,5 +121,4 @@ __all__ = [  # noqa: RUF022  # in reading order
     "ScaleByAdamaxState",
     "ScaleByAmsgradState",
     "ScaleByLionState",
-    "SoftThresholdState",
 ]

@@ -9,9 +9,10 @@ import pytest
 
 import gradtx as gx
 from gradtx.core import transformation
+from tests.budgets import HEAD, TABLE, N, analysed, committed, measured
+from tests.catalogue import TRANSFORMATIONS
 
 compiled_update: Any = transformation.compiled_update
-N = 1 << 20
 pytestmark = pytest.mark.usefixtures("float32")
 CLIPPED = gx.chain(gx.clip_by_global_norm(1.0), gx.adamw(1e-3))
 OPTAX_CLIPPED = optax.chain(optax.clip_by_global_norm(1.0), optax.adamw(1e-3))
@@ -40,18 +41,7 @@ def train(tx, apply_updates=gx.apply_updates):
 def cost(tx, apply_updates=gx.apply_updates):
     """Bytes accessed and bytes of temporaries, both per parameter."""
     params = {"w": jnp.ones((N // 1024, 1024)), "b": jnp.ones(N // 2)}
-    return analysed(train(tx, apply_updates).lower(params, tx.init(params), params), params)
-
-
-def analysed(lowered, params):
-    count = sum(x.size for x in jax.tree.leaves(params))
-    compiled = lowered.compile()
-    analysis = compiled.cost_analysis()
-    analysis = analysis[0] if isinstance(analysis, list) else analysis  # a list in some versions
-    memory = compiled.memory_analysis()
-    assert analysis is not None
-    assert memory is not None
-    return analysis["bytes accessed"] / count, memory.temp_size_in_bytes / count
+    return analysed(train(tx, apply_updates).lower(params, tx.init(params), params), N + N // 2)
 
 
 def equations(tx, params):
@@ -78,7 +68,7 @@ def test_adam_reads_and_writes_no_more_than_it_must():
 def test_clipped_adamw_has_no_second_copy_of_the_gradients():
     # Before JAX 0.10, XLA makes a temporary of the squares in a plain sum of squares: that much is not ours.
     vector = jnp.ones(N)
-    plain_accessed, plain_temporary = analysed(jax.jit(lambda x: jnp.sum(jnp.square(x))).lower(vector), vector)
+    plain_accessed, plain_temporary = analysed(jax.jit(lambda x: jnp.sum(jnp.square(x))).lower(vector), N)
     if jax.__version_info__ >= (0, 10):
         assert plain_accessed < 4.1
         assert plain_temporary == 0.0
@@ -88,6 +78,18 @@ def test_clipped_adamw_has_no_second_copy_of_the_gradients():
     peer_accessed, peer_temporary = cost(OPTAX_CLIPPED, optax.apply_updates)
     assert peer_accessed > 60.0  # what this is measured against is still so
     assert peer_temporary >= 4.0
+
+
+def test_the_table_of_budgets_has_every_member():
+    assert list(committed()) == [repr(member.tx) for member in TRANSFORMATIONS]
+    assert TABLE.read_text().startswith(HEAD)
+
+
+@pytest.mark.skipif(jax.__version_info__ < (0, 10), reason="the table is that of newer versions of XLA")
+@pytest.mark.parametrize("member", TRANSFORMATIONS, ids=lambda m: repr(m.tx))
+def test_no_member_costs_more_than_the_table_says(member):
+    for now, before in zip(measured(member), committed()[repr(member.tx)], strict=True):
+        assert now < before + 0.1, "where that is well, python -m tests.budgets writes the table anew"
 
 
 @pytest.mark.parametrize(

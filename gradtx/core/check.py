@@ -163,7 +163,7 @@ def parameters(params: Any) -> None:
             array(p, "params", params, i)
 
 
-def given(params: Any) -> None:
+def needed(params: Any) -> None:
     if params is None:
         raise Refusal(ValueError, "update needs the parameters: call update(updates, state, params)")
 

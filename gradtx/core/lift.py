@@ -55,7 +55,7 @@ def per_array(
     def advance(flow: Flow, state: Any) -> Callable[[], Any]:
         check.state_of(state, state_type)
         if needs_params:
-            check.given(flow.params)
+            check.needed(flow.params)
         columns = {
             name: check.matching(flow.tree, field, f"the state's {name}")
             for name, field in state._asdict().items()

@@ -1,31 +1,26 @@
 """Steps that end where the parameters should be: exactly at zero, or within a norm. They stand last in a chain."""
 
-from typing import Any, NamedTuple
+from typing import Any
 
+import jax
 import jax.numpy as jnp
 
 from gradtx.core import check
-from gradtx.core.lift import init_empty, per_array
+from gradtx.core.lift import init_empty, stateless
 from gradtx.core.recipe import NonNegative, Positive
 from gradtx.core.transformation import transformation
 from gradtx.core.tree import root
 from gradtx.transforms.clip import shrinkage
 
 
-class SoftThresholdState(NamedTuple):
-    zeros: Any  # a tree of scalars: the share of exact zeros in each array
-
-
 @transformation
 def soft_threshold(penalty: NonNegative, learning_rate: NonNegative = 1.0):
     r"""The proximal step of the L1 penalty, behind the learning rate: $w + u$ is moved toward zero by $\lambda\eta$ and
-    stays exactly there, $u' = \operatorname{sign}(w + u)\max(|w + u| - \lambda\eta,\ 0) - w$.
+    stays exactly there, $u' = \operatorname{sign}(w + u)\max(|w + u| - \lambda\eta,\ 0) - w$. `sparsity` counts.
 
     **Arguments:** `penalty` $\lambda \ge 0$ of $\lambda\lVert w\rVert_1$; `learning_rate` $\eta \ge 0$, that of the
     chain, schedules too, `chain(sgd(rate), soft_threshold(0.1, rate))`; behind momentum $\mu$ it is $\eta/(1 - \mu)$;
     1 where the penalty is the threshold itself.
-
-    **State:** `zeros`, one number per array: the share of its parameters that are exactly zero after the step.
 
     **Raises:** `ValueError` where `update` is called without the parameters.
 
@@ -34,24 +29,27 @@ def soft_threshold(penalty: NonNegative, learning_rate: NonNegative = 1.0):
     >>> import gradtx, jax.numpy as jnp
     >>> tx = gradtx.chain(gradtx.sgd(0.5), gradtx.soft_threshold(1.0, 0.5))
     >>> w = jnp.array([2.0, 0.75])
-    >>> updates, state = tx.update(jnp.array([1.0, 1.0]), tx.init(w), w)
-    >>> gradtx.apply_updates(w, updates), float(state[1].zeros)
-    (Array([1., 0.], dtype=float32), 0.5)
+    >>> gradtx.apply_updates(w, tx.update(jnp.array([1.0, 1.0]), tx.init(w), w)[0])
+    Array([1., 0.], dtype=float32)
     """
 
-    def init(p: Any):
-        return dict(zeros=share_of_zeros(p))
-
-    def update(u: Any, state: Any, p: Any):
+    def update(u: Any, p: Any):
         moved = p + u
-        end = jnp.sign(moved) * jnp.maximum(jnp.abs(moved) - penalty * learning_rate, 0.0)
-        return end - p, dict(zeros=share_of_zeros(end))
+        return jnp.sign(moved) * jnp.maximum(jnp.abs(moved) - penalty * learning_rate, 0.0) - p
 
-    return per_array(SoftThresholdState, init, update)
+    return stateless(update)
 
 
-def share_of_zeros(x: Any) -> Any:
-    return jnp.sum(x == 0.0, dtype=x.dtype) / max(x.size, 1)
+def sparsity(tree: Any) -> jax.Array:
+    r"""The share of exact zeros among all elements of a tree, from 0 to 1; of none, 0.
+
+    >>> import gradtx, jax.numpy as jnp
+    >>> float(gradtx.sparsity({"w": jnp.array([0.0, 2.0, 0.0]), "b": jnp.array([1.0]), "frozen": None}))
+    0.5
+    """
+    leaves = [jnp.asarray(x) for x in jax.tree.leaves(tree)]
+    shares = [jnp.mean(x == 0) * x.size for x in leaves if x.size]  # means, since a sum may pass an int32
+    return sum(shares, jnp.zeros([])) / max(sum(x.size for x in leaves), 1)
 
 
 @transformation
@@ -89,7 +87,7 @@ def constrain_norm(max_norm: Positive, axis: int | tuple[int, ...] = 0):
 
     # On whole trees, not by a formula: that would see a complex array with one axis more in front.
     def update(updates: Any, state: Any, params: Any = None):
-        check.given(params)
+        check.needed(params)
         leaves, structure, weights = check.aligned(updates, params)
         for i, u in enumerate(leaves):
             if u is not None and u.ndim > 1:

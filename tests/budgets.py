@@ -1,0 +1,62 @@
+"""The table of what a step of each member moves in memory; `python -m tests.budgets` writes it anew."""
+
+import re
+from pathlib import Path
+
+import jax
+import jax.numpy as jnp
+
+import gradtx as gx
+from tests.catalogue import TRANSFORMATIONS
+
+TABLE = Path(__file__).parent.parent / "docs" / "budgets.md"
+N = 1 << 20
+HEAD = """# What a step moves in memory
+
+Bytes per float32 parameter of one compiled, donated step, `update` and `apply_updates`, by XLA's own count on the CPU
+(JAX 0.10 and newer): what it reads and writes, its temporaries, and the state that it keeps. Reading gradients and
+parameters and writing parameters is 12. A test holds the numbers, so that a change that makes one worse is seen;
+`python -m tests.budgets` writes them anew. Four bytes of temporaries are one copy of the parameters: XLA's CPU backend
+makes one where an array of the old state, or a parameter, is read by two outputs and overwritten by one of them.
+
+| step | accessed | temporary | state |
+| --- | --: | --: | --: |
+"""
+
+
+def measured(member):
+    """Bytes per parameter: accessed, of temporaries, of the state."""
+    params = {"w": jnp.ones((N // 1024, 1024)), "b": jnp.ones(N // 2)}
+    count = sum(x.size for x in jax.tree.leaves(params))
+    state = member.tx.init(params)
+
+    def step(params, state, g):
+        updates, state = member.update(g, state, params)
+        return gx.apply_updates(params, updates), state
+
+    accessed, temporary = analysed(jax.jit(step, donate_argnums=(0, 1)).lower(params, state, params), count)
+    return accessed, temporary, sum(x.nbytes for x in jax.tree.leaves(state)) / count
+
+
+def analysed(lowered, count):
+    compiled = lowered.compile()
+    analysis = compiled.cost_analysis()
+    analysis = analysis[0] if isinstance(analysis, list) else analysis  # a list in some versions
+    memory = compiled.memory_analysis()
+    assert analysis is not None
+    assert memory is not None
+    return analysis["bytes accessed"] / count, memory.temp_size_in_bytes / count
+
+
+def committed():
+    """The numbers of the table by what they are about."""
+    rows = re.findall(r"^\| `(.+)` \| (.+) \|$", TABLE.read_text(), re.MULTILINE)
+    return {tx: tuple(map(float, numbers.split(" | "))) for tx, numbers in rows}
+
+
+if __name__ == "__main__":
+    lines = [
+        f"| `{member.tx!r}` | " + " | ".join(f"{x:.1f}" for x in measured(member)) + " |\n"
+        for member in TRANSFORMATIONS
+    ]
+    TABLE.write_text(HEAD + "".join(lines))
