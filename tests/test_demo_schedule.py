@@ -2,12 +2,10 @@
 
 import numpy as np
 import pytest
-from matplotlib.figure import Figure
 
 import gradtx as gx
-from gradtx.demo import figures
 from gradtx.demo.compared import COMPARED, optimizers, scheduled
-from gradtx.demo.digits import Run, load, train
+from gradtx.demo.digits import load, train
 from gradtx.demo.surfaces import SURFACES
 
 SCHEDULE = gx.warmup(1.0, 3).then(gx.cosine(1.0, 7), at=3)
@@ -55,26 +53,3 @@ def test_the_command_trains_with_it_and_prints_it(shown, tmp_path):
     plain = shown("--steps", "4", "--optimizer", "sgd(0.05)", "--optimizer", "adam(0.005)")
     cells = [[row.split()[-4:-2] for row in text.splitlines()[2:6:2]] for text in (out, plain)]
     assert cells[0] == cells[1]  # loss and accuracy
-
-
-def drawn(monkeypatch, draw, *arguments):
-    """The panels of a figure, looked at in place of being written."""
-    seen: list[Figure] = []
-    monkeypatch.setattr(Figure, "savefig", lambda figure, path, **options: seen.append(figure))
-    draw(*arguments)
-    return seen[0].axes
-
-
-def test_the_figure_has_a_panel_for_each_optimizer_and_one_for_the_schedule(monkeypatch, tmp_path):
-    runs = {
-        name: Run(tx, np.linspace(2, 1, 10) * i, 1.0, 0.9, 1.0, 4.0)
-        for i, (name, tx) in enumerate(optimizers("digits", 10).items(), 1)
-    }
-    panels = drawn(monkeypatch, figures.draw_losses, runs, 10, SCHEDULE, tmp_path)
-    assert [panel.get_title().partition(":")[0] for panel in panels] == [*runs, "schedule, by step"]
-    (curve,) = panels[-1].lines
-    np.testing.assert_allclose(np.asarray(curve.get_ydata()), SCHEDULE(np.arange(10)))
-    for panel, run in zip(panels, runs.values(), strict=False):
-        assert len(panel.lines) == len(runs) + 1  # all of them in grey, and its own over them
-        np.testing.assert_allclose(np.asarray(panel.lines[-1].get_ydata()), run.losses)
-    assert len(drawn(monkeypatch, figures.draw_losses, runs, 10, None, tmp_path)) == len(runs)
