@@ -1,4 +1,4 @@
-"""Optimizers written as text: reads what values print, and evaluates nothing else."""
+"""Optimizers and schedules written as text: reads what values print, and evaluates nothing else."""
 
 import ast
 import difflib
@@ -34,25 +34,51 @@ def parse(text: str) -> gradtx.Transformation:
     **Raises:** `ExpressionError` for anything but calls of gradtx's factories, literal numbers, tuples of them, bools,
     None and what schedules print; and with a factory's own words for arguments that it refuses.
     """
+    value = read(text, "adam(1e-3)")
+    if isinstance(value, gradtx.Transformation):
+        return value
+    remedy = "" if isinstance(value, bool | tuple | None) else f"; give it to one: sgd({shortened(repr(value))})"
+    raise ExpressionError(f"the expression is {kind(value)}, not a transformation{remedy}")
+
+
+def parse_schedule(text: str) -> gradtx.Schedule:
+    """The schedule that an expression such as `warmup(1.0, 30).then(cosine(1.0, 570), at=30)` stands for.
+
+    Read and refused as `parse` does.
+    """
+    value = read(text, "cosine(1.0, 600)")
+    if isinstance(value, gradtx.Schedule):
+        return value
+    remedy = (
+        ""
+        if isinstance(value, bool | tuple | None | gradtx.Transformation)
+        else f"; write constant({shortened(repr(value))})"
+    )
+    raise ExpressionError(f"the expression is {kind(value)}, not a schedule{remedy}")
+
+
+def read(text: str, example: str) -> Any:
+    """What a whole expression stands for."""
     source = text.translate(BLANKS).strip()
     if not source:
-        raise ExpressionError("the expression is empty; write one such as adam(1e-3)")
+        raise ExpressionError(f"the expression is empty; write one such as {example}")
     if len(source) > LONGEST:
         raise ExpressionError(f"the expression has {len(source)} characters, more than {LONGEST}")
     if not source.isascii():  # ast counts columns in bytes
         column = next(i for i, character in enumerate(source) if not character.isascii())
         raise ExpressionError(f"column {column + 1}: found {source[column]!a}; only ASCII characters are allowed")
     try:
-        value = evaluated(syntax_tree(source))
+        return evaluated(syntax_tree(source))
     except (RecursionError, MemoryError):
         raise ExpressionError("the expression is nested too deeply") from None
+
+
+def kind(value: Any) -> str:
     if isinstance(value, gradtx.Transformation):
-        return value
-    if isinstance(value, bool | tuple | None):
-        raise ExpressionError(f"the expression is {value}, not a transformation")
-    kind = "schedule" if isinstance(value, gradtx.Schedule) else "number"
-    remedy = f"give it to one: sgd({shortened(repr(value))})"
-    raise ExpressionError(f"the expression is a {kind}, not a transformation; {remedy}")
+        return "a transformation"
+    if isinstance(value, gradtx.Schedule):
+        return "a schedule"
+    return str(value) if isinstance(value, bool | tuple | None) else "a number"
 
 
 def syntax_tree(source: str) -> ast.expr:

@@ -9,41 +9,23 @@ import numpy as np
 import pytest
 
 import gradtx as gx
-from gradtx import demo
+from gradtx.demo import digits
+from gradtx.demo.__main__ import main
+from gradtx.demo.compared import COMPARED, optimizers
+from gradtx.demo.figures import smoothed
 
-DIGITS = demo.load()
+DIGITS = digits.load()
 
 
 def trained(tx, steps=5, seed=0):
-    return demo.train(tx, DIGITS, steps, 32, seed, lambda done: None)
-
-
-@pytest.fixture
-def shown(tmp_path, capsys):
-    """Runs the demo with its figure in a fresh directory; gives what it prints."""
-
-    def run(*arguments):
-        demo.main([*arguments, "--out", str(tmp_path / "new" / "out")])
-        return capsys.readouterr().out
-
-    return run
-
-
-def refusal(capsys, *arguments):
-    """Runs the demo with wrong arguments; gives its last line on stderr."""
-    with pytest.raises(SystemExit) as caught:
-        demo.main(list(arguments))
-    assert caught.value.code == 2
-    out, err = capsys.readouterr()
-    assert not out
-    return err.splitlines()[-1]
+    return digits.train(tx, DIGITS, steps, 32, seed, lambda done: None)
 
 
 def test_compares_all_optimizers_and_draws_them(shown, tmp_path):
     out = shown("--steps", "3", "--batch-size", "16", "--seed", "1")
     plain = " ".join(out.split())  # as if the terminal were endless
-    for name, tx in demo.optimizers(3).items():
-        assert re.search(rf"^{name} +\S+e[-+]\d\d +\d+\.\d% +[\d,]+ +[048]\.0$", out, re.MULTILINE), name
+    for name, tx in optimizers("digits", 3).items():
+        assert re.search(rf"^{name} +\S+e[-+]\d\d +\d+\.\d% +[\d,]+ +(0|4|8|12)\.0$", out, re.MULTILINE), name
         assert repr(tx) in plain
     assert "Steps: 3, each of 16 images; seed: 1; device: cpu." in plain
     figure = tmp_path / "new" / "out" / "optimizers.png"
@@ -68,20 +50,20 @@ def test_a_diverging_optimizer_is_shown_too(shown):
 
 
 def test_the_step_compiles_once_for_all_learning_rates():
-    step: Any = demo.step
+    step: Any = digits.step
     step.clear_cache()
     for rate in (1e-3, 1e-2):
         trained(gx.adam(rate))
     assert step._cache_size() == 1
     for steps in (20, 40):
-        trained(demo.optimizers(steps)["adamw"])
+        trained(optimizers("digits", steps)["adamw"])
     assert step._cache_size() == 2
 
 
 def test_the_step_donates_parameters_and_state():
-    tx, params = gx.adam(1e-3), demo.initial(0)
+    tx, params = gx.adam(1e-3), digits.initial(0)
     state = tx.init(params)
-    demo.step(tx, params, state, *next(demo.batches(0, *DIGITS.train, 8)))
+    digits.step(tx, params, state, *next(digits.batches(0, *DIGITS.train, 8)))
     assert all(x.is_deleted() for x in jax.tree.leaves((params, state)) if x.ndim)  # a scalar may have been unused
 
 
@@ -98,7 +80,7 @@ def test_all_start_from_the_same_weights_and_see_the_same_batches():
 
 def test_the_batches_of_an_epoch_hold_each_image_once():
     rows = np.arange(10, dtype=np.float32)
-    seen = [images for images, _ in zip(demo.batches(0, rows, rows, 4), range(5), strict=False)]
+    seen = [images for images, _ in zip(digits.batches(0, rows, rows, 4), range(5), strict=False)]
     drawn = np.concatenate([images for images, _ in seen])
     np.testing.assert_array_equal(np.sort(drawn[:10]), rows)
     np.testing.assert_array_equal(np.sort(drawn[10:]), rows)
@@ -115,11 +97,11 @@ def test_training_and_test_images_are_different_ones():
 
 
 def test_a_curve_is_smoothed_by_the_mean_of_the_last_steps():
-    np.testing.assert_allclose(demo.smoothed(np.array([4.0, 2.0, 6.0, 1.0]), 3), [4.0, 3.0, 4.0, 3.0])
+    np.testing.assert_allclose(smoothed(np.array([4.0, 2.0, 6.0, 1.0]), 3), [4.0, 3.0, 4.0, 3.0])
 
 
 def test_adam_learns_the_digits():
-    run = demo.train(demo.optimizers(600)["adam"], DIGITS, 600, 64, 0, lambda done: None)
+    run = digits.train(optimizers("digits", 600)["adam"], DIGITS, 600, 64, 0, lambda done: None)
     assert run.accuracy >= 0.97
     assert run.loss < 2e-3
     assert run.memory == pytest.approx(8.0, abs=0.01)
@@ -137,6 +119,20 @@ WHOLE = "must be a whole number, at least {} and below 2**31, got {}"
         (("--batch-size", "-3"), "argument --batch-size: " + WHOLE.format(1, "'-3'")),
         (("--batch-size", "1438"), "argument --batch-size: there are 1437 training images, got 1438"),
         (("--seed", "-1"), "argument --seed: " + WHOLE.format(0, "'-1'")),
+        (("--surface", "hill"), "argument --surface: invalid choice: 'hill' (choose from "),
+        (("--surface", "ravine", "--seed", "0"), "argument --seed: a surface has no images and no random start; leave"),
+        (("--surface", "ravine", "--batch-size", "9"), "argument --batch-size: a surface has no images and no random"),
+        (
+            ("--surface", "saddle", "--steps", "1000001"),
+            "argument --steps: must be at most 1000000 over a surface, got",
+        ),
+        (("--schedule", "0.5"), "argument --schedule: the expression is a number, not a schedule; write constant(0.5)"),
+        (("--schedule", "cosin(1, 9)"), "argument --schedule: column 1: unknown name 'cosin'; did you mean cosine"),
+        (("--schedule", "cosine(1, 0)"), "argument --schedule: cosine: steps must be "),
+        (
+            ("--schedule", "cosine(1.0, 9)", "--optimizer", "chain(scale(-0.1))"),
+            "argument --schedule: chain(scale(factor=-0.1)) has no learning_rate that the schedule could multiply",
+        ),
         (("--only", "adma"), "argument --only: invalid choice: 'adma' (choose from "),
         (("--optimizer", "adam(1e-3, b1=1.5)"), "argument --optimizer: adam: b1 must be in [0, 1), got 1.5"),
         (("--optimizer", "0.1"), "argument --optimizer: the expression is a number, not a transformation"),
@@ -144,30 +140,30 @@ WHOLE = "must be a whole number, at least {} and below 2**31, got {}"
     ],
     ids=lambda x: " ".join(x)[:30] if isinstance(x, tuple) else "",
 )
-def test_wrong_arguments_are_refused(capsys, arguments, message):
-    assert message in refusal(capsys, *arguments)
+def test_wrong_arguments_are_refused(refusal, arguments, message):
+    assert message in refusal(*arguments)
 
 
-def test_an_unknown_name_lists_the_names(capsys):
-    message = refusal(capsys, "--only", "lion")
-    assert all(name in message for name in demo.optimizers(1))
+def test_an_unknown_name_lists_the_names(refusal):
+    message = refusal("--only", "adamm")
+    assert all(name in message for name in COMPARED)
 
 
-def test_a_directory_that_cannot_be_made_is_an_error(capsys, tmp_path):
+def test_a_directory_that_cannot_be_made_is_an_error(refusal, tmp_path):
     (tmp_path / "file").touch()
-    message = refusal(capsys, "--out", str(tmp_path / "file" / "out"))
+    message = refusal("--out", str(tmp_path / "file" / "out"))
     assert f"argument --out: can't make the directory {str(tmp_path / 'file' / 'out')!r}: Not a directory" in message
 
 
 def test_a_figure_that_cannot_be_written_is_an_error(capsys, tmp_path):
     (tmp_path / "optimizers.png").mkdir()
     with pytest.raises(SystemExit):
-        demo.main(["--steps", "1", "--only", "sgd", "--out", str(tmp_path)])
+        main(["--steps", "1", "--only", "sgd", "--out", str(tmp_path)])
     assert "argument --out: can't write" in capsys.readouterr().err
 
 
-def test_missing_packages_are_named_with_the_remedy(capsys, monkeypatch):
+def test_missing_packages_are_named_with_the_remedy(refusal, monkeypatch):
     monkeypatch.setitem(sys.modules, "rich", None)
     monkeypatch.setitem(sys.modules, "sklearn", None)
-    message = refusal(capsys, "--steps", "1")
+    message = refusal("--steps", "1")
     assert "rich and scikit-learn not installed; pip install 'gradtx[demo]'" in message

@@ -3,7 +3,7 @@
 import pytest
 
 import gradtx as gx
-from gradtx.expression import DEEPEST, FACTORIES, LONGEST, ExpressionError, parse
+from gradtx.expression import DEEPEST, FACTORIES, LONGEST, ExpressionError, parse, parse_schedule
 
 RATE = gx.warmup(4e-3, 30).then(gx.cosine(4e-3, 570, floor=1e-5), at=30)
 
@@ -124,4 +124,30 @@ def test_anything_else_is_a_short_error(text):
         parse(text)
     assert BAD[text] in str(caught.value)
     assert "\n" not in str(caught.value)
+    assert len(str(caught.value)) < 600
+
+
+@pytest.mark.parametrize("schedule", [RATE, RATE * 0.5, gx.constant(1.0) + 1, gx.exponential(1, 0.5, 2)], ids=str)
+def test_what_a_schedule_prints_reads_back(schedule):
+    assert parse_schedule(repr(schedule)) == schedule
+
+
+NO_SCHEDULE = {
+    "": "the expression is empty; write one such as cosine(1.0, 600)",
+    "0.5": "the expression is a number, not a schedule; write constant(0.5)",
+    "adam(1e-3)": "the expression is a transformation, not a schedule",
+    "True": "the expression is True, not a schedule",
+    "cosin(1, 9)": "column 1: unknown name 'cosin'; did you mean cosine",
+    "cosine": "column 1: found cosine without arguments; call it: cosine(…)",
+    "cosine(1, 9).then(1, at=0)": "at must be",
+    "open('x')": "column 1: unknown name 'open'",
+    "-" * LONGEST + "1": f"the expression has {LONGEST + 1} characters",
+}
+
+
+@pytest.mark.parametrize("text", NO_SCHEDULE, ids=lambda text: ascii(text[:30]))
+def test_anything_but_a_schedule_is_a_short_error(text):
+    with pytest.raises(ExpressionError) as caught:
+        parse_schedule(text)
+    assert NO_SCHEDULE[text] in str(caught.value)
     assert len(str(caught.value)) < 600

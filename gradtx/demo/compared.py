@@ -1,0 +1,61 @@
+"""What the demo compares: optimizers, each with learning rates that suit what it is tried on."""
+
+from collections.abc import Callable
+from functools import partial
+from typing import NamedTuple
+
+import gradtx
+
+
+class Row(NamedTuple):
+    """An optimizer as a function of its learning rate, and its rates."""
+
+    of: Callable[[float], gradtx.Transformation]
+    digits: float
+    ravine: float
+    rosenbrock: float
+    saddle: float
+
+
+COMPARED = {  # in the order of gradtx's list
+    "sgd": Row(gradtx.sgd, 0.1, 0.95, 2e-3, 0.1),
+    "momentum": Row(partial(gradtx.sgd, momentum=0.9), 0.05, 0.2, 1e-3, 0.1),
+    "nesterov": Row(partial(gradtx.sgd, momentum=0.9, nesterov=True), 0.05, 0.2, 1e-3, 0.1),
+    "adagrad": Row(gradtx.adagrad, 0.03, 1.0, 1.0, 0.1),
+    "rmsprop": Row(gradtx.rmsprop, 5e-4, 0.1, 4e-3, 0.03),
+    "adadelta": Row(gradtx.adadelta, 1.0, 10.0, 0.1, 1.0),
+    "adam": Row(gradtx.adam, 2e-3, 0.3, 0.1, 0.05),
+    "adamw": Row(gradtx.adamw, 4e-3, 0.3, 0.1, 0.05),
+    "nadam": Row(gradtx.nadam, 2e-3, 0.3, 0.1, 0.05),
+    "nadamw": Row(gradtx.nadamw, 2e-3, 0.3, 0.1, 0.05),
+    "adamax": Row(gradtx.adamax, 8e-3, 0.3, 0.3, 0.05),
+    "amsgrad": Row(gradtx.amsgrad, 2e-3, 0.3, 0.1, 0.05),
+    "sign_sgd": Row(gradtx.sign_sgd, 1e-3, 0.075, 7e-4, 0.05),
+    "lion": Row(gradtx.lion, 2e-4, 0.075, 4e-3, 0.05),
+}
+
+
+def optimizers(task: str, steps: int, schedule: gradtx.Schedule | None = None) -> dict[str, gradtx.Transformation]:
+    """All of them for the digits or for a surface, their learning rates multiplied by the schedule."""
+    found = {name: row.of(getattr(row, task)) for name, row in COMPARED.items()}
+    own: dict[str, gradtx.Schedule] = {}
+    if task == "digits":  # what large networks are usually trained with
+        adamw = gradtx.adamw(COMPARED["adamw"].digits, weight_decay=0.1)
+        found["adamw"] = gradtx.chain(gradtx.clip_by_global_norm(1.0), adamw)
+        rise = max(steps // 20, 1)
+        own["adamw"] = gradtx.warmup(1.0, rise).then(gradtx.cosine(1.0, max(steps - rise, 1)), at=rise)
+    return {name: scheduled(tx, schedule or own.get(name)) for name, tx in found.items()}
+
+
+def scheduled(tx: gradtx.Transformation, schedule: gradtx.Schedule | None) -> gradtx.Transformation:
+    """The transformation with all its learning rates multiplied by the schedule.
+
+    **Raises:** `ValueError` if it has none.
+    """
+    if schedule is None:
+        return tx
+    found = gradtx.hyperparameters(tx)
+    rates = {path: rate * schedule for path, rate in found.items() if path.split(".")[-1] == "learning_rate"}
+    if not rates:
+        raise ValueError(f"{tx!r:.60} has no learning_rate that the schedule could multiply")
+    return tx.replace(**rates)

@@ -1,0 +1,96 @@
+"""The demo's figures: a panel to each optimizer, since a dozen lines in one can't be told apart."""
+
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+import gradtx
+from gradtx.demo.digits import Run
+from gradtx.demo.surfaces import Surface, Walk
+
+INK, REST = "#10206a", "0.8"  # what a panel is about, and what is there to compare
+Panels = list[Any]
+
+
+def grid(count: int) -> tuple[Any, Panels]:
+    """A figure as wide as a notebook with so many equal panels, four at most to a row."""
+    from matplotlib.figure import Figure
+
+    rows = -(-count // 4)
+    columns = -(-count // rows)
+    figure = Figure(figsize=(8, 0.7 + rows * min(7 / columns, 4)), layout="constrained")
+    panels = list(figure.subplots(rows, columns, squeeze=False).flat)
+    for panel in panels[count:]:
+        panel.remove()
+    for i, panel in enumerate(panels[:count]):
+        panel.tick_params(labelsize=7, labelbottom=i + columns >= count, labelleft=i % columns == 0)
+    return figure, panels[:count]
+
+
+def draw_schedule(panel: Any, schedule: gradtx.Schedule, steps: int) -> None:
+    panel.plot(np.asarray(schedule(np.arange(steps))), color="black", linestyle="--")
+    panel.set_ylim(bottom=min(panel.get_ylim()[0], 0.0))
+    panel.set_title("schedule, by step", fontsize=9, fontstyle="italic")
+    panel.tick_params(labelleft=True, labelbottom=True)
+
+
+def smoothed(losses: np.ndarray, window: int) -> np.ndarray:
+    """At each step the mean of the last losses, `window` of them once there are as many."""
+    return np.array([losses[max(end - window, 0) : end].mean() for end in range(1, len(losses) + 1)])
+
+
+def draw_losses(runs: dict[str, Run], steps: int, schedule: gradtx.Schedule | None, path: Path) -> None:
+    """Write the figure of the loss curves: in each panel one of them, before all the others."""
+    window = max(steps // 20, 1)
+    curves = {name: smoothed(run.losses, window) for name, run in runs.items()}
+    figure, panels = grid(len(runs) + (schedule is not None))
+    for panel, (name, own) in zip(panels, curves.items(), strict=False):
+        for curve in curves.values():
+            panel.plot(range(1, steps + 1), curve, color=REST, linewidth=0.8)
+        panel.plot(range(1, steps + 1), own, color=INK, linewidth=1.8)
+        panel.set_title(f"{name}: {runs[name].loss:.1e}", fontsize=9)
+        panel.set_yscale("log")
+        panel.grid(alpha=0.3)
+        panel.sharey(panels[0])
+    first = next(iter(runs.values())).losses[0]  # that of all
+    panels[0].set_ylim(top=min(panels[0].get_ylim()[1], 10 * first))  # where one diverges, the others stay visible
+    if schedule is not None:
+        draw_schedule(panels[-1], schedule, steps)
+    figure.supxlabel("training step", fontsize=9)
+    figure.supylabel(f"training loss, mean over {window} steps (title: at the end)", fontsize=9)
+    figure.savefig(path, dpi=150)
+
+
+def draw_walks(
+    walks: dict[str, Walk], surface: Surface, steps: int, schedule: gradtx.Schedule | None, path: Path
+) -> None:
+    """Write the figure of the paths: each to its arrival, over the contours of the surface."""
+    across, up = (np.linspace(low, high, 200) for low, high in surface.view)
+    heights = surface.loss(np.stack(np.meshgrid(across, up)))
+    levels = np.unique(np.quantile(heights, np.linspace(0.02, 0.98, 13)))
+    mark = dict(linestyle="none", color="white", markeredgecolor="black", zorder=4)
+    middle = ("minimum", "*", 9) if surface.is_minimum else ("saddle point", "X", 8)
+    figure, panels = grid(len(walks) + (schedule is not None))
+    for panel, (name, walk) in zip(panels, walks.items(), strict=False):
+        for place, (label, marker, size) in (surface.start, ("start", "o", 6)), (surface.point, middle):
+            panel.plot(*place, **mark, label=label, marker=marker, markersize=size)
+        points = walk.points[: None if walk.arrival is None else walk.arrival + 1]
+        points = np.clip(points, -1e3, 1e3)  # larger ones would overflow in the figure's own coordinates
+        panel.plot(
+            *points.T, label="a point for each step", color=INK, linewidth=0.7, marker=".", markersize=3, zorder=3
+        )
+        panel.contour(across, up, heights, levels=levels, colors=REST, linewidths=0.7, linestyles="solid")
+        panel.contour(across, up, heights, levels=[surface.target], colors="black", linewidths=0.8, linestyles="dashed")
+        panel.plot([], [], label=f"loss {surface.target:g}", color="black", linewidth=0.8, linestyle="dashed")
+        took = f"not in {steps:,}" if walk.arrival is None else f"{walk.arrival:,} steps"
+        panel.set_title(f"{name}: {took}", fontsize=9)
+        panel.set(xlim=surface.view[0], ylim=surface.view[1])
+    if schedule is not None:
+        draw_schedule(panels[-1], schedule, steps)
+    figure.supxlabel("w₁", fontsize=9)
+    figure.supylabel("w₂", fontsize=9)
+    figure.legend(
+        *panels[0].get_legend_handles_labels(), loc="outside upper center", ncols=4, frameon=False, fontsize=8
+    )
+    figure.savefig(path, dpi=150)
