@@ -3,7 +3,7 @@
 from gradtx.core.apply import apply_updates
 from gradtx.core.combine import chain, identity
 from gradtx.core.lift import per_array, scaling, stateless
-from gradtx.core.recipe import Decay, Fraction, NonNegative, Positive, Scalar, Steps
+from gradtx.core.recipe import Decay, Fraction, Natural, NonNegative, Positive, Scalar, Steps
 from gradtx.core.transformation import (
     ScheduledState,
     Transformation,
@@ -13,6 +13,8 @@ from gradtx.core.transformation import (
     transformation,
 )
 from gradtx.core.tree import global_norm
+from gradtx.measured.plateau import ReduceOnPlateauState, reduce_on_plateau
+from gradtx.measured.stopping import EarlyStoppingState, best_parameters, early_stopping
 from gradtx.optimizers.adadelta import ScaleByAdadeltaState, adadelta, scale_by_adadelta
 from gradtx.optimizers.adagrad import ScaleByRssState, adagrad, scale_by_rss
 from gradtx.optimizers.adam import ScaleByAdamState, adam, adamw, scale_by_adam
@@ -22,9 +24,14 @@ from gradtx.optimizers.nadam import ScaleByNadamState, nadam, nadamw, scale_by_n
 from gradtx.optimizers.rmsprop import rmsprop
 from gradtx.optimizers.sgd import sgd
 from gradtx.optimizers.sign import ScaleByLionState, lion, scale_by_lion, scale_by_sign, sign_sgd
-from gradtx.schedules.decay import constant, cosine, exponential, linear
+from gradtx.schedules.cycles import cosine_restarts, cyclic, one_cycle, one_cycle_momentum
+from gradtx.schedules.decay import exponential, inverse_sqrt, inverse_time, power
+from gradtx.schedules.epochs import per_epoch
+from gradtx.schedules.pieces import piecewise_constant, step
+from gradtx.schedules.ramp import constant, cosine, linear, polynomial
 from gradtx.schedules.value import Schedule, schedule
-from gradtx.schedules.warmup import warmup
+from gradtx.schedules.warmup import warmup, warmup_stable_decay
+from gradtx.transforms.average import AverageParametersState, average_parameters, evaluation_parameters
 from gradtx.transforms.clip import clip_by_global_norm, clip_by_norm, clip_by_value
 from gradtx.transforms.conjugate import conjugate
 from gradtx.transforms.decay import add_decayed_weights, add_sign_decay
@@ -85,13 +92,31 @@ __all__ = [  # noqa: RUF022  # in reading order
     "soft_threshold",
     "constrain_norm",
     "conjugate",
+    # Driven by measurements, and what to evaluate with
+    "reduce_on_plateau",
+    "early_stopping",
+    "best_parameters",
+    "average_parameters",
+    "evaluation_parameters",
     # Schedules
     "Schedule",
     "constant",
     "linear",
-    "exponential",
+    "polynomial",
     "cosine",
+    "exponential",
+    "power",
+    "inverse_time",
+    "inverse_sqrt",
+    "step",
+    "piecewise_constant",
     "warmup",
+    "warmup_stable_decay",
+    "one_cycle",
+    "one_cycle_momentum",
+    "cyclic",
+    "cosine_restarts",
+    "per_epoch",
     # Writing a new one
     "transformation",
     "composition",
@@ -107,6 +132,7 @@ __all__ = [  # noqa: RUF022  # in reading order
     "Fraction",
     "Decay",
     "Steps",
+    "Natural",
     # States
     "ScheduledState",
     "ScaleByLearningRateState",
@@ -121,4 +147,7 @@ __all__ = [  # noqa: RUF022  # in reading order
     "ScaleByAdamaxState",
     "ScaleByAmsgradState",
     "ScaleByLionState",
+    "ReduceOnPlateauState",
+    "EarlyStoppingState",
+    "AverageParametersState",
 ]

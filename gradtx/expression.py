@@ -17,7 +17,7 @@ BLANKS = str.maketrans(dict.fromkeys(string.whitespace, " "))
 OPERATORS = {ast.Add: operator.add, ast.Mult: operator.mul}
 FACTORIES = {name: f for name in gradtx.__all__ if isinstance(f := getattr(gradtx, name), Recipe)}
 ALLOWED = (
-    "allowed are calls of gradtx's factories, as in adam(1e-3), numbers, True, False and None,"
+    "allowed are calls of gradtx's factories, as in adam(1e-3), numbers and tuples of them, True, False and None,"
     " and on schedules .then(…, at=…), * and +"
 )
 
@@ -31,13 +31,13 @@ def parse(text: str) -> gradtx.Transformation:
 
     It may be spread over several lines. `parse(repr(tx)) == tx` for gradtx's own factories of plain numbers.
 
-    **Raises:** `ExpressionError` for anything but calls of gradtx's factories, literal numbers, bools and None, and
-    what schedules print; and with a factory's own words for arguments that it refuses.
+    **Raises:** `ExpressionError` for anything but calls of gradtx's factories, literal numbers, tuples of them, bools,
+    None and what schedules print; and with a factory's own words for arguments that it refuses.
     """
     value = read(text, "adam(1e-3)")
     if isinstance(value, gradtx.Transformation):
         return value
-    remedy = "" if isinstance(value, bool | None) else f"; give it to one: sgd({shortened(repr(value))})"
+    remedy = "" if isinstance(value, bool | tuple | None) else f"; give it to one: sgd({shortened(repr(value))})"
     raise ExpressionError(f"the expression is {kind(value)}, not a transformation{remedy}")
 
 
@@ -49,9 +49,7 @@ def parse_schedule(text: str) -> gradtx.Schedule:
     value = read(text, "cosine(1.0, 600)")
     if isinstance(value, gradtx.Schedule):
         return value
-    remedy = (
-        "" if isinstance(value, bool | None | gradtx.Transformation) else f"; write constant({shortened(repr(value))})"
-    )
+    remedy = f"; write constant({shortened(repr(value))})" if is_number(value) else ""
     raise ExpressionError(f"the expression is {kind(value)}, not a schedule{remedy}")
 
 
@@ -76,7 +74,7 @@ def kind(value: Any) -> str:
         return "a transformation"
     if isinstance(value, gradtx.Schedule):
         return "a schedule"
-    return str(value) if isinstance(value, bool | None) else "a number"
+    return str(value) if isinstance(value, bool | tuple | None) else "a number"
 
 
 def syntax_tree(source: str) -> ast.expr:
@@ -101,6 +99,8 @@ def evaluated(node: ast.expr, depth: int = 1) -> Any:
     match node:
         case ast.Constant(value=int() | float() | None as value):
             return value
+        case ast.Tuple(elts=elements) if all(map(is_number, numbers := tuple(map(inside, elements)))):
+            return numbers
         case ast.UnaryOp(op=ast.USub(), operand=operand) if is_number(value := inside(operand)):
             return -value
         case ast.BinOp(left=left, op=ast.Add() | ast.Mult() as op, right=right):
@@ -127,7 +127,8 @@ def factory(node: ast.expr) -> Callable[..., Any]:
         raise refused(node, f"found a call of {excerpt(node)}; {ALLOWED}")
     if node.id not in FACTORIES:
         close = difflib.get_close_matches(node.id, FACTORIES)
-        remedy = f"did you mean {' or '.join(close)}?" if close else f"known are {', '.join(FACTORIES)}"
+        known = f"known are {', '.join(list(FACTORIES)[:8])} and the other factories in gradtx.__all__"
+        remedy = f"did you mean {' or '.join(close)}?" if close else known
         raise refused(node, f"unknown name {node.id!r}; {remedy}")
     return FACTORIES[node.id]
 

@@ -15,11 +15,16 @@ class Member:
     needs_params: bool = False
     elementwise: bool = True  # each element's update depends on nothing but its own past
     pairs: bool = True  # a complex array gets what its real and imaginary parts, stacked in front, get
-    unused: tuple[str, ...] = ()  # hyperparameters that may not be given together with the others
+    unused: tuple[str, ...] = ()  # hyperparameters that do nothing to the updates, or may not be given with the others
+    copies_params: bool = False  # its state holds parameters as they are, in their own dtypes
 
     def update(self, updates: Any, state: Any, params: Any = None, *, tx: Any = None) -> tuple[Any, Any]:
         """The update of the member, or of a relative of it that takes the same extra arguments."""
         return (tx or self.tx).update(updates, state, params, **self.extra(updates, params))
+
+
+def measured(updates: Any, params: Any) -> dict[str, Any]:
+    return dict(value=gx.global_norm(updates))
 
 
 TRANSFORMATIONS = [
@@ -54,6 +59,17 @@ TRANSFORMATIONS = [
     Member(gx.add_sign_decay(0.1), needs_params=True),
     Member(gx.soft_threshold(0.1, 0.5), needs_params=True),
     Member(gx.constrain_norm(0.3), needs_params=True, elementwise=False, pairs=False),
+    # With these numbers the laws' three measurements show each of them: the first is the best, the others just are not.
+    Member(gx.reduce_on_plateau(0.3, 1, rtol=1.0, atol=1.2, maximize=True), extra=measured, elementwise=False),
+    Member(
+        gx.early_stopping(1, 2.5, maximize=True),
+        extra=measured,
+        needs_params=True,
+        elementwise=False,
+        copies_params=True,
+    ),
+    Member(gx.average_parameters(), needs_params=True),
+    Member(gx.average_parameters(0.9), needs_params=True, unused=("decay",)),
     Member(gx.sgd(0.1), unused=("dampening",)),
     Member(gx.sgd(0.1, momentum=0.9, nesterov=True)),
     Member(gx.rmsprop(0.1)),
@@ -74,10 +90,27 @@ TRANSFORMATIONS = [
 SCHEDULES: list[Schedule] = [
     gx.constant(0.1),
     gx.linear(0.1, 0.01, 10),
+    gx.polynomial(0.1, 0.01, 10, power=2.0),
+    gx.cosine(0.1, 10, floor=0.01),
     gx.exponential(0.1, 0.5, 10),
     gx.exponential(0.1, 0.5, 10, staircase=True),
-    gx.cosine(0.1, 10, floor=0.01),
+    gx.power(0.1, 10.0, -0.5),
+    gx.inverse_time(0.1, 0.5),
+    gx.inverse_sqrt(0.1, k=2.0),
+    gx.step(0.1, 0.5, 10),
+    gx.piecewise_constant((5,), (0.1, 0.01)),
+    gx.piecewise_constant((), (0.1,)),
     gx.warmup(0.1, 10),
+    gx.warmup_stable_decay(0.1, 20, warmup_steps=5, decay_steps=10, floor=0.01),
+    gx.one_cycle(0.1, 20),
+    gx.one_cycle(0.1, 20, rise=0.3, fall=0.5, start_share=0.04, end_share=0.001, cosine=True),
+    gx.one_cycle_momentum(20),
+    gx.one_cycle_momentum(20, high=0.9, low=0.8, rise=0.3, fall=0.5, cosine=True),
+    gx.cyclic(0.01, 0.1, 5, decay=0.5),
+    gx.cosine_restarts(0.1, 10),
+    gx.cosine_restarts(0.1, 10, factor=2, decay=0.5, floor=0.01),
+    gx.per_epoch(gx.cosine(0.1, 10), 5),
+    gx.per_epoch(gx.cosine(0.1, 10), 5, continuous=True),
     gx.warmup(0.1, 5).then(gx.cosine(0.1, 10), at=5),
     gx.cosine(0.1, 10) * 0.5 + gx.constant(0.01),
 ]

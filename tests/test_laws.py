@@ -34,7 +34,7 @@ def test_state_keeps_its_form_and_updates_their_dtype(member, p_dtype, g_dtype):
     updates, after = jax.eval_shape(member.update, g, state, params)
     assert signature(after) == signature(state)
     held = [x.dtype for x in jax.tree.leaves(state) if jnp.issubdtype(x.dtype, jnp.inexact)]
-    assert all(jnp.finfo(dtype).bits >= 32 for dtype in held)
+    assert member.copies_params or all(jnp.finfo(dtype).bits >= 32 for dtype in held)
     wider = jnp.promote_types(p_dtype, g_dtype)
     assert all(u.dtype == wider for u in jax.tree.leaves(updates))
     assert jax.tree.map(jnp.shape, updates) == jax.tree.map(jnp.shape, params)
@@ -51,7 +51,7 @@ def test_without_x64_the_state_keeps_its_form(member):
     state = member.tx.init(params)
     _, after = step(member, member.tx, tree(seed=1), state, params)
     assert signature(after) == signature(state)
-    assert {x.dtype for x in jax.tree.leaves(state)} <= {jnp.dtype("float32"), jnp.dtype("int32")}
+    assert {x.dtype for x in jax.tree.leaves(state)} <= {jnp.dtype(name) for name in ("float32", "int32", "bool")}
 
 
 @members
@@ -91,7 +91,8 @@ def test_second_call_traces_nothing(member):
         _, state = one(member.tx, g, state, params)
     for path, value in gx.hyperparameters(member.tx).items():
         if value is not None:
-            one(member.tx.replace(**{path: value * 0.9}), tree(), state, params)
+            other = value + 1 if isinstance(value, int) else value * 0.9
+            one(member.tx.replace(**{path: other}), tree(), state, params)
     assert len(traces) == 1
 
 
@@ -137,8 +138,9 @@ def test_differentiates_through_update_and_value(member):
         u, _ = member.update(g, tx.init(g), g, tx=tx)
         return sum(jnp.sum(jnp.square(x)) for x in jax.tree.leaves(u))
 
-    by_tx, by_g = jax.grad(loss, argnums=(0, 1))(member.tx, tree(seed=1))
-    assert all(np.isfinite(x).all() for x in jax.tree.leaves((by_tx, by_g)))
+    by_tx, by_g = jax.grad(loss, argnums=(0, 1), allow_int=True)(member.tx, tree(seed=1))
+    real = [x for x in jax.tree.leaves((by_tx, by_g)) if x.dtype != jax.dtypes.float0]  # a number of steps has none
+    assert all(np.isfinite(x).all() for x in real)
     assert jax.tree.structure(by_tx) == jax.tree.structure(member.tx)
 
 

@@ -101,7 +101,8 @@ def test_every_hyperparameter_matters(member):
     expected = scanned(member, member.tx, params, gradients)
     for path, x in gx.hyperparameters(member.tx).items():
         if x is not None and path not in member.unused:
-            other = member.tx.replace(**{path: 0.5 if x != 0.5 else 0.25})
+            changed = x + 1 if isinstance(x, int) else 0.25 if x == 0.5 else 0.5
+            other = member.tx.replace(**{path: changed})
             assert not np.array_equal(scanned(member, other, params, gradients), expected), path
 
 
@@ -112,7 +113,7 @@ def test_schedule_is_evaluated_at_the_count(member):
     for path, number in gx.hyperparameters(member.tx).items():
         if number is None or number == 0.0:
             continue
-        schedule = gx.linear(number, number / 2, 2)
+        schedule = gx.linear(number, number + 2 if isinstance(number, int) else number / 2, 2)
         tx = member.tx.replace(**{path: schedule})
         state = tx.init(params)
         for t, g in enumerate(three()):

@@ -12,6 +12,7 @@ CORE = ["check", "tree", "value", "recipe", "flow", "transformation", "lift", "c
 LAYERS = [f"gradtx.core.{name}" for name in CORE] + [
     "gradtx.schedules",
     "gradtx.transforms",
+    "gradtx.measured",
     "gradtx.optimizers",
     "gradtx",  # the public list, and the programs above it
 ]
@@ -54,7 +55,7 @@ def test_public_list_is_complete_and_documented():
     assert len(set(gradtx.__all__)) == len(gradtx.__all__)
     public = {name for name, x in vars(gradtx).items() if not name.startswith("_") and not isinstance(x, type(ast))}
     assert public == set(gradtx.__all__)
-    ranges = {"Scalar", "Positive", "NonNegative", "Fraction", "Decay", "Steps"}
+    ranges = {"Scalar", "Positive", "NonNegative", "Fraction", "Decay", "Steps", "Natural"}
     undocumented = {name for name in set(gradtx.__all__) - ranges if not getattr(gradtx, name).__doc__}
     assert undocumented == set()
 

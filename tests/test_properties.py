@@ -78,14 +78,23 @@ def joined(first, following, later):
     return first.then(following, at=getattr(first, "at", 0) + later)
 
 
+def pieces(boundaries):
+    values = st.lists(real, min_size=len(boundaries) + 1, max_size=len(boundaries) + 1)
+    return values.map(lambda values: gx.piecewise_constant(tuple(sorted(boundaries)), tuple(values)))
+
+
 schedules = st.recursive(
     st.builds(gx.constant, real)
     | st.builds(gx.linear, real, real, steps)
     | st.builds(gx.exponential, real, positive, steps, switch)
     | st.builds(gx.cosine, real, steps, real)
-    | st.builds(gx.warmup, real, steps),
+    | st.builds(gx.warmup, real, steps)
+    | st.builds(gx.one_cycle, real, steps, st.floats(0, 0.5), st.floats(0, 0.5), positive, positive, switch)
+    | st.builds(gx.cosine_restarts, real, steps, steps, positive, real)
+    | st.sets(steps, max_size=3).flatmap(pieces),
     lambda inner: (
-        st.builds(lambda a, b: a + b, inner, inner | real)
+        st.builds(gx.per_epoch, inner, steps, switch)
+        | st.builds(lambda a, b: a + b, inner, inner | real)
         | st.builds(lambda a, b: a * b, inner | real, inner)
         | st.builds(joined, inner, inner | real, steps)
     ),

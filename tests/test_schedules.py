@@ -1,7 +1,6 @@
-"""Schedules: their numbers, and what makes them values."""
+"""Schedules: their numbers, in float64."""
 
 import math
-import pickle
 
 import jax
 import jax.numpy as jnp
@@ -9,77 +8,10 @@ import numpy as np
 import pytest
 
 import gradtx as gx
-from tests.reference import schedules as formulas
+from tests.schedules import ROWS
 
-
-def halved(count):
-    """A plain function in place of a schedule."""
-    return 0.5 * count
-
-
-# A factory of ours, the formula, and the numbers of two schedules: every row is also traced and vmapped over them.
-ROWS = [
-    ("constant", gx.constant, formulas.constant, [(0.3,), (0.7,)]),
-    ("linear", gx.linear, formulas.linear, [(1.0, 0.1, 10), (0.0, 0.5, 7)]),
-    ("exponential", gx.exponential, formulas.exponential, [(0.1, 0.95, 3), (2.0, 1.1, 7)]),
-    (
-        "staircase",
-        lambda *numbers: gx.exponential(*numbers, staircase=True),
-        lambda *numbers: formulas.exponential(*numbers, staircase=True),
-        [(0.1, 0.95, 3), (2.0, 1.1, 7)],
-    ),
-    ("cosine", gx.cosine, formulas.cosine, [(1.0, 10, 0.0), (0.3, 17, 0.1)]),
-    ("warmup", gx.warmup, formulas.warmup, [(0.3, 10), (0.7, 1)]),
-    (
-        "then",
-        lambda a, b, n: gx.warmup(a, n).then(gx.cosine(a, 9, b), at=n).then(gx.constant(b), at=2 * n),
-        lambda a, b, n: formulas.then(
-            formulas.then(formulas.warmup(a, n), formulas.cosine(a, 9, b), n), formulas.constant(b), 2 * n
-        ),
-        [(0.3, 0.1, 5), (0.7, 0.0, 12)],
-    ),
-    (
-        "then inside then",
-        lambda a, n: gx.constant(a).then(gx.linear(a, 0.0, n).then(gx.warmup(a, n), at=n), at=n),
-        lambda a, n: formulas.then(
-            formulas.constant(a), formulas.then(formulas.linear(a, 0.0, n), formulas.warmup(a, n), n), n
-        ),
-        [(0.3, 5), (0.7, 12)],
-    ),
-    (
-        "times",
-        lambda a, n: gx.warmup(a, n) * gx.exponential(1.0, 0.9, n),
-        lambda a, n: formulas.times(formulas.warmup(a, n), formulas.exponential(1.0, 0.9, n)),
-        [(0.3, 5), (0.7, 12)],
-    ),
-    (
-        "plus",
-        lambda a, n: gx.constant(a) + gx.cosine(1.0, n),
-        lambda a, n: formulas.plus(formulas.constant(a), formulas.cosine(1.0, n)),
-        [(0.3, 5), (0.7, 12)],
-    ),
-    (
-        "numbers on the left",
-        lambda a, n: 2.0 * (a + gx.linear(1.0, 0.0, n)),
-        lambda a, n: formulas.plus(formulas.constant(2 * a), formulas.linear(2.0, 0.0, n)),
-        [(0.3, 5), (0.7, 12)],
-    ),
-    (
-        "numbers on the right",
-        lambda a, n: (gx.linear(1.0, 0.0, n) + a) * 2.0,
-        lambda a, n: formulas.plus(formulas.linear(2.0, 0.0, n), formulas.constant(2 * a)),
-        [(0.3, 5), (0.7, 12)],
-    ),
-    (
-        "plain functions",
-        lambda a, n: halved + gx.constant(a).then(halved, at=n) * halved,
-        lambda a, n: formulas.plus(halved, formulas.times(formulas.then(formulas.constant(a), halved, n), halved)),
-        [(0.3, 5), (0.7, 12)],
-    ),
-]
-
-COUNTS = range(50)  # both sides of every boundary in the rows
-rows = pytest.mark.parametrize(("ours", "formula", "cases"), [row[1:] for row in ROWS], ids=[row[0] for row in ROWS])
+COUNTS = range(50)  # both sides of every joint in the rows
+rows = pytest.mark.parametrize("row", ROWS, ids=lambda row: row.name)
 
 
 def assert_close(values, expected):
@@ -88,9 +20,9 @@ def assert_close(values, expected):
 
 
 @rows
-def test_equals_its_formula(ours, formula, cases):
-    for numbers in cases:
-        schedule, expected = ours(*numbers), [formula(*numbers)(t) for t in COUNTS]
+def test_equals_its_formula(row):
+    for numbers in row.cases:
+        schedule, expected = row.ours(*numbers), [row.formula(*numbers)(t) for t in COUNTS]
         assert_close(schedule(np.arange(50, dtype=np.int32)), expected)  # a vector
         assert_close(schedule(np.arange(50).reshape(10, 5)), np.reshape(expected, (10, 5)))
         for t in (0, 10):
@@ -101,16 +33,23 @@ def test_equals_its_formula(ours, formula, cases):
 
 
 @rows
-def test_is_traced_and_vmapped_over_its_numbers(ours, formula, cases):
+def test_takes_a_count_between_two_steps(row):
+    counts = np.arange(0, 50, 0.125)
+    for numbers in row.cases:
+        assert_close(row.ours(*numbers)(counts), [row.formula(*numbers)(t) for t in counts])
+
+
+@rows
+def test_is_traced_and_vmapped_over_its_numbers(row):
     counts = jnp.arange(50, dtype=jnp.int32)  # as in an optimizer's state
-    expected = [[formula(*numbers)(t) for t in COUNTS] for numbers in cases]
-    traced = jax.jit(lambda numbers: ours(*numbers)(counts))
+    expected = [[row.formula(*numbers)(t) for t in COUNTS] for numbers in row.cases]
+    traced = jax.jit(lambda numbers: row.ours(*numbers)(counts))
     as_argument = jax.jit(lambda schedule: schedule(counts))
-    for numbers, wanted in zip(cases, expected, strict=True):
+    for numbers, wanted in zip(row.cases, expected, strict=True):
         assert_close(traced(numbers), wanted)
-        assert_close(as_argument(ours(*numbers)), wanted)
-    both = tuple(map(np.array, zip(*cases, strict=True)))
-    assert_close(jax.vmap(lambda *numbers: ours(*numbers)(counts))(*both), expected)
+        assert_close(as_argument(row.ours(*numbers)), wanted)
+    both = jax.tree.map(lambda *x: np.array(x), *row.cases)
+    assert_close(jax.vmap(lambda *numbers: row.ours(*numbers)(counts))(*both), expected)
 
 
 @pytest.mark.parametrize(
@@ -125,6 +64,26 @@ def test_is_traced_and_vmapped_over_its_numbers(ours, formula, cases):
         (gx.warmup(1.0, 4).then(gx.cosine(1.0, 6), at=4), {3: 1.0, 4: 1.0, 10: 0.0, 11: 0.0}),
         (gx.linear(1.0, 0.5, 4).then(gx.constant(3.0), at=4), {2: 0.75, 3: 0.625, 4: 3.0}),
         (gx.constant(1.0).then(0.5, at=4).then(0.25, at=5), {3: 1.0, 4: 0.5, 5: 0.25}),
+        (gx.polynomial(0.3, 0.1, 4, power=0.5), {0: 0.3, 4: 0.1, 5: 0.1, 2**31 - 1: 0.1}),
+        (gx.power(1.0, 4.0, -1.0), {0: 1.0, 4: 0.5, 12: 0.25}),
+        (gx.inverse_time(1.0, 0.25), {0: 1.0, 4: 0.5, 12: 0.25}),
+        (gx.inverse_sqrt(1.0), {0: 1.0, 1: 1.0, 4: 0.5, 16: 0.25}),
+        (gx.step(1.0, 0.5, 30), {29: 1.0, 30: 0.5, 31: 0.5, 59: 0.5, 60: 0.25}),
+        (gx.piecewise_constant((3, 5), (0.3, 0.2, 0.1)), {2: 0.3, 3: 0.2, 4: 0.2, 5: 0.1, 2**31 - 1: 0.1}),
+        (gx.piecewise_constant((), (0.3,)), {0: 0.3, 2**31 - 1: 0.3}),
+        (gx.warmup_stable_decay(0.3, 20, 4, 8, floor=0.1), {3: 0.3, 4: 0.3, 12: 0.3, 16: 0.2, 20: 0.1, 21: 0.1}),
+        (gx.warmup_stable_decay(1.0, 8, 4, 4), {0: 0.25, 3: 1.0, 4: 1.0, 5: 0.75, 7: 0.25, 8: 0.0}),
+        (gx.one_cycle(1.0, 16, 0.5, 0.25, 0.5, 0.125), {0: 0.5, 7: 0.9375, 8: 1.0, 9: 0.875, 12: 0.5, 16: 0.125}),
+        (gx.one_cycle(1.0, 16, 0.5, 0.5, 0.5, 0.125), {8: 1.0, 15: 0.5625, 16: 0.125, 17: 0.125}),  # nothing is left
+        (gx.one_cycle(1.0, 16, 0.0, 0.0, 0.5, 0.0), {0: 0.5, 8: 0.25, 16: 0.0}),
+        (gx.one_cycle_momentum(20, cosine=True), {0: 0.95, 9: 0.85, 18: 0.95, 2**31 - 1: 0.95}),
+        (gx.cyclic(0.1, 0.3, 4), {0: 0.1, 4: 0.3, 8: 0.1, 12: 0.3, 2**30: 0.1, 2**30 + 4: 0.3}),
+        (gx.cyclic(0.0, 1.0, 4, decay=0.5), {3: 0.75, 4: 1.0, 5: 0.75, 7: 0.25, 8: 0.0, 9: 0.125, 12: 0.5}),
+        (gx.cosine_restarts(0.3, 3, floor=0.1), {0: 0.3, 3: 0.3, 6: 0.3, 3 * 2**28: 0.3}),
+        (gx.cosine_restarts(1.0, 3, factor=2, decay=0.5), {0: 1.0, 3: 0.5, 9: 0.25, 21: 0.125}),
+        (gx.cosine_restarts(1.0, 1, factor=2), {0: 1.0, 1: 1.0, 3: 1.0, 2**31 - 1: 1.0}),
+        (gx.per_epoch(gx.linear(1.0, 0.0, 4), 10), {0: 1.0, 9: 1.0, 10: 0.75, 39: 0.25, 40: 0.0, 99: 0.0}),
+        (gx.per_epoch(gx.linear(1.0, 0.0, 4), 10, continuous=True), {0: 1.0, 5: 0.875, 10: 0.75, 40: 0.0}),
     ],
     ids=repr,
 )
@@ -132,115 +91,13 @@ def test_exact_numbers_at_the_joints(schedule, numbers):
     assert {t: float(schedule(t)) for t in numbers} == numbers
 
 
-# ---- float32 ----
-
-FAR = 2**30
-PER_STEP = 1 - 4e-9  # which is 1 in float32
-
-
-@pytest.fixture
-def float32():
-    jax.config.update("jax_enable_x64", False)
-    yield
-    jax.config.update("jax_enable_x64", True)
-
-
-@pytest.mark.usefixtures("float32")
-@pytest.mark.parametrize(
-    ("ours", "formula"),
-    [
-        (lambda: gx.linear(1.0, 0.1, FAR), formulas.linear(1.0, 0.1, FAR)),
-        (lambda: gx.cosine(1.0, FAR, floor=0.1), formulas.cosine(1.0, FAR, floor=0.1)),
-        (lambda: gx.warmup(1.0, FAR), formulas.warmup(1.0, FAR)),
-        (lambda: gx.exponential(1.0, 0.5, FAR // 4), formulas.exponential(1.0, 0.5, FAR // 4)),
-        (lambda: gx.exponential(1.0, PER_STEP, 1), formulas.exponential(1.0, PER_STEP, 1)),
-        (
-            lambda: gx.exponential(1.0, 0.5, FAR // 4 - 1, staircase=True),
-            formulas.exponential(1.0, 0.5, FAR // 4 - 1, staircase=True),
-        ),
-        # A joint and a decay of seven steps where float32 counts by 64.
-        (
-            lambda: gx.constant(1.0).then(gx.linear(1.0, 0.1, 7), at=FAR - 3),
-            formulas.then(formulas.constant(1.0), formulas.linear(1.0, 0.1, 7), FAR - 3),
-        ),
-    ],
-    ids=["linear", "cosine", "warmup", "exponential", "factor per step", "staircase", "then"],
-)
-def test_no_drift_in_float32(ours, formula):
-    counts = [0, 1, 1000, 10**6, 2**24 - 1, 2**24 + 1, FAR // 4 - 2, FAR // 4 - 1, FAR // 4, FAR // 2 + 1]
-    counts += [*range(FAR - 5, FAR + 5)]
-    values = ours()(jnp.array(counts, jnp.int32))
-    assert values.dtype == jnp.float32
-    np.testing.assert_allclose(values, [formula(t) for t in counts], rtol=1e-6)  # float32 rounds to 6e-8
-
-
-# ---- values ----
-
-VALUES = [
-    gx.constant(0.3),
-    gx.linear(1.0, 0.1, 10),
-    gx.exponential(0.1, 0.95, 3, staircase=True),
-    gx.cosine(1.0, 10, floor=0.1),
-    gx.warmup(0.3, 10),
-    gx.warmup(0.3, 5).then(gx.cosine(0.3, 9), at=5).then(0.1, at=14),
-    (2 * gx.warmup(0.3, 5) + gx.linear(1.0, 0.1, 10) * gx.constant(0.5) + 1).then(0.5, at=3),
-]
-
-
-@pytest.mark.parametrize("schedule", VALUES, ids=repr)
-def test_is_a_value(schedule):
-    again = [
-        eval(repr(schedule), dict(vars(gx))),
-        pickle.loads(pickle.dumps(schedule)),
-        jax.tree.unflatten(*reversed(jax.tree.flatten(schedule))),
-    ]
-    for other in again:
-        assert (other, hash(other), repr(other)) == (schedule, hash(schedule), repr(schedule))
-        np.testing.assert_array_equal(other(np.arange(20)), schedule(np.arange(20)))
-    assert jax.tree.map(lambda x: 2 * x, schedule) != schedule
-    assert all(schedule != other for other in VALUES if other is not schedule)
-
-
-def test_replace():
-    schedule = gx.warmup(0.3, 5).then(gx.cosine(0.3, 9), at=5)
-    assert gx.cosine(0.3, 9).replace(floor=0.1) == gx.cosine(0.3, 9, floor=0.1)
-    assert schedule.replace(start=0.2) == gx.warmup(0.3, 5).then(gx.cosine(0.2, 9), at=5)
-    assert schedule.replace(**{"first.steps": 4, "at": 4}) == gx.warmup(0.3, 4).then(gx.cosine(0.3, 9), at=4)
-    with pytest.raises(TypeError, match=r"it has several 'steps': first.steps, following.steps"):
-        schedule.replace(steps=3)
-    with pytest.raises(ValueError, match=r"cosine: steps must be in \[1, .*got 0"):
-        gx.cosine(0.3, 9).replace(steps=0)
-
-
-@pytest.mark.parametrize(
-    ("make", "kind", "message"),
-    [
-        (lambda: gx.linear(1.0, 0.0, 0), ValueError, r"linear: steps must be in \[1, .*\], got 0"),
-        (lambda: gx.cosine(1.0, -3), ValueError, r"cosine: steps must be in \[1, .*\], got -3"),
-        (lambda: gx.warmup(1.0, 2**31), ValueError, r"warmup: steps must be in \[1, .*\], got"),
-        (lambda: gx.exponential(1.0, 0.5, every=0), ValueError, r"exponential: every must be in \[1, .*\], got 0"),
-        (lambda: gx.exponential(1.0, -0.5, 3), ValueError, r"exponential: factor must be in \(0, inf\), got -0.5"),
-        (lambda: gx.linear(1.0, math.nan, 3), ValueError, "linear: end must be finite, got nan"),
-        (lambda: gx.constant(math.inf), ValueError, "constant: value must be finite, got inf"),
-        (lambda: gx.constant("x"), TypeError, "constant: value must be a number.* got str 'x'"),
-        (lambda: gx.constant(jnp.ones(3)), ValueError, r"constant: value must be .*array of shape \(3,\).*jax.vmap"),
-        (lambda: gx.exponential(1.0, 0.5, 2, 1), TypeError, "staircase must be True or False, got int 1"),  # pyright: ignore[reportArgumentType]
-        (lambda: gx.constant(1.0) + "x", TypeError, "must be a number, a scalar array or a schedule, got str 'x'"),
-        (lambda: gx.constant(1.0) * None, TypeError, "must be a number.* or a schedule, got NoneType None"),
-        (lambda: gx.constant(1.0).then("x", at=3), TypeError, "following must be a number.* got str 'x'"),
-        (lambda: gx.constant(1.0).then(0.5, at=0), ValueError, r"at must be in \[1, .*\], got 0"),
-        (
-            lambda: gx.constant(1.0).then(0.5, at=4).then(0.2, at=4),
-            ValueError,
-            "at must be later than the joint before, at=4, got 4",
-        ),
-        (lambda: gx.sgd(lambda count: None), TypeError, "sgd: the schedule given for learning_rate must return .*None"),
-        (lambda: gx.sgd(lambda count: jnp.ones(3)), ValueError, r"sgd: the schedule .* got float64\[3\]"),
-    ],
-)
-def test_bad_arguments_are_refused(make, kind, message):
-    with pytest.raises(kind, match=message):
-        make()
+@rows
+def test_gradients_are_finite(row):
+    for numbers in row.cases:
+        floats = jax.tree.map(float, numbers)
+        slopes = jax.jacobian(lambda x: row.ours(*x)(jnp.arange(50)))(floats)
+        assert all(np.isfinite(slope).all() for slope in jax.tree.leaves(slopes))
+        assert any(slope.any() for slope in jax.tree.leaves(slopes))
 
 
 @pytest.mark.parametrize(
@@ -253,14 +110,24 @@ def test_bad_arguments_are_refused(make, kind, message):
         (lambda x: gx.cosine(1.0, 4, floor=x)(2), 3.0, 0.5),
         (lambda x: gx.warmup(x, 4)(0), 3.0, 0.25),
         (lambda x: gx.warmup(1.0, x)(0), 4.0, -1 / 16),
+        (lambda x: gx.polynomial(1.0, 0.0, 4, x)(2), 2.0, math.log(0.5) / 4),
+        (lambda x: gx.polynomial(1.0, 0.0, x, 0.5)(9), 4.0, 0.0),
+        (lambda x: gx.power(1.0, 4.0, x)(4), -1.0, math.log(2) / 2),
+        (lambda x: gx.inverse_time(1.0, x)(4), 0.25, -1.0),
+        (lambda x: gx.inverse_sqrt(1.0, x)(4), 3.0, 0.5),
+        (lambda x: gx.step(1.0, x, 2)(7), 2.0, 12.0),
+        (lambda x: gx.piecewise_constant((3,), (1.0, x))(3), 3.0, 1.0),
+        (lambda x: gx.piecewise_constant((3,), (x, 1.0))(3), 3.0, 0.0),
+        (lambda x: gx.warmup_stable_decay(1.0, 20, 4, x)(16), 8.0, -4 / 64),
+        (lambda x: gx.one_cycle(1.0, 16, x, 0.25, 0.5)(4), 0.5, -0.5),  # 1/2 + 1/2 · 4/16r
+        (lambda x: gx.one_cycle_momentum(16, 0.9, x, 0.5, 0.25)(4), 0.8, 0.5),
+        (lambda x: gx.cyclic(0.0, 1.0, 4, x)(18), 0.5, 0.5),  # of x²/2
+        (lambda x: gx.cosine_restarts(1.0, 2, 2, x)(10), 0.5, 0.5),  # of x²/2
+        (lambda x: gx.cosine_restarts(1.0, x, 2)(4), 2.0, math.pi / 4),  # of sin²(π/2 · (3x - 4) / 2x)
+        (lambda x: gx.per_epoch(gx.linear(x, 0.0, 4), 10)(19), 3.0, 0.75),
         (lambda x: gx.constant(1.0).then(gx.exponential(x, 0.5, 1), at=3)(4), 3.0, 0.5),
         (lambda x: (gx.constant(x) * gx.constant(x) + x)(0), 3.0, 7.0),
     ],
 )
 def test_gradient_with_respect_to_a_number(make, number, slope):
     assert math.isclose(jax.grad(make)(number), slope, rel_tol=1e-14)
-
-
-def test_is_printed_as_it_is_written():
-    schedule = 2 * gx.warmup(0.3, 5) + gx.constant(0.1).then(halved, at=3)
-    assert repr(schedule) == "((warmup(value=0.3, steps=5) * 2.0) + constant(value=0.1).then(<halved>, at=3))"

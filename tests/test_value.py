@@ -233,3 +233,19 @@ def test_a_wrapper_takes_any_inner_transformation():
         assert tx == every_other(inside, sign=-1.0)
     assert gx.hyperparameters(every_other(gx.sgd(0.1))) == {"inner.learning_rate": 0.1, "inner.momentum": None,
                                                             "inner.dampening": 0.0, "sign": 1.0}  # fmt: skip
+
+
+def test_a_hyperparameter_may_be_a_tuple_of_numbers():
+    @gx.transformation
+    def scale_twice(factors: tuple[gx.Fraction, ...]):
+        return gx.stateless(lambda g: factors[0] * factors[1] * g)
+
+    tx = scale_twice((1, 0.5))
+    assert gx.hyperparameters(gx.chain(tx)) == {"parts[0].factors[0]": 1.0, "parts[0].factors[1]": 0.5}
+    assert tx.replace(**{"factors[0]": 0.5}) == scale_twice((0.5, 0.5))
+    run = jax.vmap(lambda x: scale_twice((x, 0.5)).update(jnp.ones(2), tx.init(jnp.ones(2)))[0])
+    np.testing.assert_array_equal(run(jnp.array([1.0, 0.5])), [[0.5, 0.5], [0.25, 0.25]])
+    with pytest.raises(ValueError, match=r"scale_twice: factors\[1\] must be in \[0, 1\], got 2"):
+        scale_twice((0.5, 2))
+    with pytest.raises(TypeError, match=r"scale_twice: factors\[0\] must be a number .* got a function"):
+        scale_twice((gx.constant(0.5), 0.5))

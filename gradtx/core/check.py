@@ -2,7 +2,7 @@
 
 import functools
 import math
-from collections.abc import Callable, Generator
+from collections.abc import Callable, Generator, Iterable
 from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any
@@ -90,6 +90,29 @@ def schedule(name: str, function: Callable[[Any], Any]) -> None:
         raise Refusal(ValueError, f"{problem}, got {value.dtype}{list(value.shape)}")
 
 
+# ---- extra arguments ----
+
+
+def given(missing: Iterable[str]) -> None:
+    """Refuse an update without the extra arguments that it can't do without."""
+    for name in missing:
+        raise Refusal(TypeError, f"update needs {name}: call update(updates, state, params, {name}=…)")
+
+
+def measurement(name: str, value: Any) -> jax.Array:
+    """A measured number in JAX's default float; an error for what is no real scalar."""
+    got = type(value).__name__
+    if isinstance(value, np.generic | np.ndarray | jax.Array):
+        dtype, got = value.dtype, f"{value.dtype}{list(value.shape)}"
+        real = jnp.issubdtype(dtype, jnp.floating) or jnp.issubdtype(dtype, jnp.integer)
+    else:
+        real = isinstance(value, int | float) and not isinstance(value, bool)
+    if not real or np.ndim(value):
+        remedy = "; give one number, such as the mean" if real else ""
+        raise Refusal(ValueError if real else TypeError, f"{name} must be a real scalar, got {got}{remedy}")
+    return jnp.asarray(value, jnp.result_type(float))
+
+
 # ---- trees ----
 
 
@@ -122,31 +145,31 @@ def is_inexact(dtype: Any) -> bool:
     return jnp.issubdtype(dtype, jnp.inexact)
 
 
-def matching(updates: Any, other: Any, name: str) -> list[Any]:
+def matching(updates: Any, other: Any, name: str, what: str = "updates") -> list[Any]:
     """The other tree's part at each leaf of the updates; where they hold None, the other may hold anything."""
     structure = jax.tree.structure(updates, is_leaf=is_none)
     try:
         return structure.flatten_up_to(other)
     except ValueError:
-        default = f"updates and {name} differ in the static fields of their nodes"
-        raise Refusal(ValueError, difference(updates, other, name) or default) from None
+        default = f"{what} and {name} differ in the static fields of their nodes"
+        raise Refusal(ValueError, difference(updates, other, name, what) or default) from None
 
 
-def difference(updates: Any, other: Any, name: str, path: str = "") -> str | None:
-    """The first place where the updates part from another tree, in words."""
+def difference(updates: Any, other: Any, name: str, what: str, path: str = "") -> str | None:
+    """The first place where the updates, or what else it is, part from another tree, in words."""
     if updates is None:
         return None
     mine, theirs = branches(updates), branches(other)
     if type(updates) is not type(other) and not (mine.keys() == theirs.keys() == {""}):
-        here = f"updates{path}" if path else "the tree of updates"
+        here = f"{what}{path}" if path else f"the tree of {what}"
         return f"{here} is of type {type(updates).__name__}, in {name} it is {type(other).__name__}"
     for key in mine.keys() - theirs.keys():
-        return f"updates{path}{key} has no counterpart in {name}"
+        return f"{what}{path}{key} has no counterpart in {name}"
     for key in theirs.keys() - mine.keys():
-        return f"updates lack {path}{key}, which is in {name}"
+        return f"{what} lack {path}{key}, which is in {name}"
     if mine.keys() == {""}:
         return None
-    parts = (difference(part, theirs[key], name, path + key) for key, part in mine.items())
+    parts = (difference(part, theirs[key], name, what, path + key) for key, part in mine.items())
     return next((part for part in parts if part), None)
 
 
@@ -161,11 +184,6 @@ def parameters(params: Any) -> None:
     for i, p in enumerate(jax.tree.leaves(params, is_leaf=is_none)):
         if p is not None:
             array(p, "params", params, i)
-
-
-def needed(params: Any) -> None:
-    if params is None:
-        raise Refusal(ValueError, "update needs the parameters: call update(updates, state, params)")
 
 
 def has_axes(u: jax.Array, axes: tuple[int, ...], updates: Any, index: int) -> None:
@@ -207,6 +225,24 @@ def alike(u: jax.Array, p: Any, updates: Any, index: int) -> jax.Array:
         where = f"updates{place(updates, index)}"
         raise Refusal(TypeError, f"{where} is {u.dtype}, its parameter is {p.dtype}: both must be real or both complex")
     return u.astype(jnp.promote_types(u.dtype, p.dtype))
+
+
+def needed(params: Any) -> None:
+    if params is None:
+        raise Refusal(ValueError, "update needs the parameters: call update(updates, state, params)")
+
+
+def fitting(made: Any, params: Any, what: str) -> list[Any]:
+    """The parameters beside a tree that was made of such parameters; where it holds None, they may hold anything."""
+    weights = matching(made, params, "params", what)
+    for i, x in enumerate(jax.tree.leaves(made, is_leaf=is_none)):
+        if x is not None:
+            weights[i] = p = array(weights[i], "params", made, i)
+            if p.shape != x.shape or jnp.iscomplexobj(p) != jnp.iscomplexobj(x):
+                got, want = f"{p.dtype}{list(p.shape)}", f"{x.dtype}{list(x.shape)}"
+                remedy = "call init with the parameters that are updated"
+                raise Refusal(ValueError, f"params{place(made, i)} is {got}, in {what} it is {want}; {remedy}")
+    return weights
 
 
 def state_of(state: Any, expected: type) -> None:

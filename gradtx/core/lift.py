@@ -11,7 +11,7 @@ import optax
 
 from gradtx.core import check
 from gradtx.core.flow import Fields, Flow, Rule
-from gradtx.core.transformation import increment
+from gradtx.core.transformation import increment, taking
 from gradtx.core.tree import narrowed, widened
 
 
@@ -97,15 +97,17 @@ def stateless(formula: Callable[..., Any]) -> Rule:
 def scaling(init: Callable[[Any], Any], factor: Callable[..., tuple[Any, Any]]) -> Rule:
     """The pair that multiplies all updates by one scalar: `factor(state)` or `factor(state, updates)` returns it and
     the new state. What a rule needs to know of the whole tree becomes that scalar, never a second copy of the tree.
+    What `factor` names after a `*` are extra arguments of `update`.
     """
     needs_updates = arity(factor) > 1
 
-    def advance(flow: Flow, state: Any) -> Callable[[], Any]:
-        scalar, after = factor(state, flow.updates()) if needs_updates else factor(state)
+    def advance(flow: Flow, state: Any, **extra: Any) -> Callable[[], Any]:
+        scalar, after = factor(state, flow.updates(), **extra) if needs_updates else factor(state, **extra)
         flow.then(multiply, [scalar] * len(flow.leaves), names=[], needs_params=False)
         return lambda: after
 
-    return Rule(init, advance)
+    keywords = [p for p in inspect.signature(factor).parameters.values() if p.kind is p.KEYWORD_ONLY]
+    return Rule(init, taking(keywords, advance))
 
 
 def multiply(g: jax.Array, factor: jax.Array) -> tuple[jax.Array, Fields]:

@@ -3,7 +3,7 @@
 import functools
 import inspect
 from collections.abc import Callable
-from typing import Annotated, Any, Generic, ParamSpec, Self, TypeVar, get_args
+from typing import Annotated, Any, Generic, ParamSpec, Self, TypeVar, get_args, get_origin
 
 import jax
 import numpy as np
@@ -17,12 +17,14 @@ V = TypeVar("V", bound=Value)
 
 # A hyperparameter's annotation says which numbers it may be, and that it is one: a leaf of the value's pytree.
 # A schedule given for it reaches a transformation as its number at the count, so in a body it is a number.
+# `tuple[Scalar, ...]` is a tuple of numbers, each checked and each a leaf.
 Scalar = Annotated[Any, Range()]
 Positive = Annotated[Any, Range(0)]
 NonNegative = Annotated[Any, Range(0, ends="[)")]
 Fraction = Annotated[Any, Range(0, 1, "[]")]
 Decay = Annotated[Any, Range(0, 1, "[)")]
 Steps = Annotated[Any, Range(1, 2**31 - 1, "[]")]  # the count is an int32
+Natural = Annotated[Any, Range(0, 2**31 - 1, "[]")]  # steps too, or none
 
 
 class Recipe(Generic[P, V]):
@@ -78,26 +80,32 @@ class Recipe(Generic[P, V]):
         return value
 
     def checked(self, name: str, value: Any) -> Any:
-        parameter = self.signature.parameters[name]
+        annotation = self.signature.parameters[name].annotation
         if name in self.ranges:
-            if value is None and type(None) in get_args(parameter.annotation):
+            if value is None and type(None) in get_args(annotation):
                 return value
+            if get_origin(annotation) is tuple:
+                return self.checked_numbers(name, value, get_args(annotation)[0])
             if callable(value):
                 if not isinstance(value, Value):  # whose own numbers were checked
                     schedule(name, value)
                 return value
-            number(name, value, self.ranges[name])
-            if isinstance(value, jax.Array | np.ndarray) and not isinstance(value, Tracer):
-                return np.asarray(value)[()]  # no buffer that could be donated or changed later
-            # An int means a real number here, as in max_norm=1; a number of steps stays exact.
-            return float(value) if isinstance(value, int) and parameter.annotation is not Steps else value
-        if parameter.annotation is bool and not isinstance(value, bool):
+            return checked_number(name, value, annotation)
+        if annotation is bool and not isinstance(value, bool):
             raise Refusal(TypeError, f"{name} must be True or False, got {type(value).__name__} {value!r:.60}")
         try:
             hash(comparable(value))
         except TypeError:
             raise Refusal(TypeError, f"{name} must be hashable, got {type(value).__name__}; give a tuple") from None
         return value
+
+    def checked_numbers(self, name: str, values: Any, annotation: Any) -> tuple[Any, ...]:
+        if type(values) is not tuple:
+            raise Refusal(TypeError, f"{name} must be a tuple of numbers, got {type(values).__name__} {values!r:.60}")
+        for i, value in enumerate(values):
+            if callable(value):
+                raise Refusal(TypeError, f"{name}[{i}] must be a number or a scalar array, got a function")
+        return tuple(checked_number(f"{name}[{i}]", value, annotation) for i, value in enumerate(values))
 
     def pair(self, arguments: dict[str, Any]) -> Any:
         return self.build(arguments)
@@ -115,6 +123,14 @@ class Recipe(Generic[P, V]):
             elif comparable(value) != comparable(self.signature.parameters[name].default):
                 words.append(f"{name}={written(value)}")
         return f"{self.__name__}({', '.join(words)})"
+
+
+def checked_number(name: str, value: Any, annotation: Any) -> Any:
+    number(name, value, range_of(annotation) or Range())
+    if isinstance(value, jax.Array | np.ndarray) and not isinstance(value, Tracer):
+        return np.asarray(value)[()]  # no buffer that could be donated or changed later
+    # An int means a real number here, as in max_norm=1; a number of steps stays exact.
+    return float(value) if isinstance(value, int) and annotation not in (Steps, Natural) else value
 
 
 def range_of(annotation: Any) -> Range | None:

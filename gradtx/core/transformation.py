@@ -43,7 +43,7 @@ class Transformation(Value, optax.GradientTransformationExtraArgs):
 
     **Raises:** (`update`) `ValueError` where the updates, the parameters and the state don't match in structure or
     shape; `TypeError` for leaves that are neither floating-point nor complex, a state of another optimizer, and extra
-    arguments that no part takes.
+    arguments that no part takes or that a part lacks.
     """
 
     init: Init  # pyright: ignore[reportIncompatibleVariableOverride]  # Optax's types of trees are narrower
@@ -98,6 +98,12 @@ class Transformation(Value, optax.GradientTransformationExtraArgs):
         return names
 
     @functools.cached_property
+    def required(self) -> list[str]:
+        """The extra arguments that the update can't do without; a part inside speaks for itself."""
+        own = [] if isinstance(self.built, Transformation) else extra_parameters(self.built)
+        return [p.name for p in own if p.kind is p.KEYWORD_ONLY and p.default is p.empty]
+
+    @functools.cached_property
     def shareable(self) -> bool:
         """Whether all that is static is plain data, so that equal structures may share a compiled update for ever."""
         inside = [x for _, x in arguments(self) if not isinstance(x, Value)]
@@ -132,6 +138,14 @@ def extra_parameters(pair: Any) -> list[inspect.Parameter]:
     return parameters[2 if advances else 3 :]
 
 
+def taking(extra: list[inspect.Parameter], advance: Any) -> Any:
+    """An `advance(flow, state, **extra)` that says which extra arguments it takes."""
+    own = list(inspect.signature(advance).parameters.values())[:2]
+    keywords = [p if p.kind is p.VAR_KEYWORD else p.replace(kind=p.KEYWORD_ONLY) for p in extra]
+    advance.__signature__ = inspect.Signature(own + keywords)
+    return advance
+
+
 def extra_of(part: Any) -> frozenset[str] | None:
     if isinstance(part, Transformation):
         return part.extra
@@ -148,6 +162,7 @@ def advance(pair: Any, flow: Flow, state: Any, extra: dict[str, Any]) -> Callabl
     """Take a flow through a transformation or a plain pair; what is returned gives the new state when it has run."""
     if isinstance(pair, Transformation):
         with flow.within(functools.partial(check.named, pair.recipe.__name__)):
+            check.given(name for name in pair.required if name not in extra)
             return advance(pair.built, flow, state, extra)
     if isinstance(pair, Rule):
         return pair.advance(flow, state, **extra)
@@ -178,10 +193,10 @@ class transformation(Recipe[P, Transformation]):
     """Makes a factory of pairs a factory of `Transformation`.
 
     The factory returns `(init, update)`; its arguments annotated `Scalar` (or with a narrower range: `Positive`,
-    `NonNegative`, `Fraction`, `Decay`) are the hyperparameters. Where one is a schedule, the factory is called with
-    its value at the state's count, which `ScheduledState` keeps. Extra arguments of `update` are named after a `*`;
-    `**extra` stands for those of the transformations among the arguments. The numbers may be traced, and so must
-    decide nothing in Python: what decides is `None` or a bool.
+    `NonNegative`, `Fraction`, `Decay`, `Steps`, `Natural`) are the hyperparameters. Where one is a schedule, the
+    factory is called with its value at the state's count, which `ScheduledState` keeps. Extra arguments of `update`
+    are named after a `*`; `**extra` stands for those of the transformations among the arguments. The numbers may be
+    traced, and so must decide nothing in Python: what decides is `None` or a bool.
     """
 
     kind = Transformation
@@ -235,10 +250,7 @@ class transformation(Recipe[P, Transformation]):
             lambda now: taken.extend(extra_parameters(check.pair(self.build(arguments | now)))),
             dict.fromkeys(schedules, number),
         )
-        own = list(inspect.signature(advance_scheduled).parameters.values())[:2]
-        keyword = [p if p.kind is p.VAR_KEYWORD else p.replace(kind=p.KEYWORD_ONLY) for p in taken]
-        advance_scheduled.__signature__ = inspect.Signature(own + keyword)
-        return Rule(init, advance_scheduled)
+        return Rule(init, taking(taken, advance_scheduled))
 
 
 class composition(transformation[P]):
@@ -275,11 +287,11 @@ def hyperparameters(tx: Transformation) -> dict[str, Any]:
     """
     found: dict[str, Any] = {}
     for name, value in tx.arguments.items():
-        if name in tx.recipe.ranges:
-            found[name] = value
         several = type(value) is tuple
         for i, part in enumerate(value if several else (value,)):
+            where = f"{name}[{i}]" if several else name
+            if name in tx.recipe.ranges:
+                found[where] = part
             if isinstance(part, Transformation):
-                where = f"{name}[{i}]" if several else name
                 found |= {f"{where}.{path}": x for path, x in hyperparameters(part).items()}
     return found

@@ -1,10 +1,14 @@
 """The few functions of whole trees that two or more files need."""
 
 from functools import reduce
-from typing import Any
+from typing import Any, TypeVar
 
 import jax
 import jax.numpy as jnp
+
+from gradtx.core.check import Refusal
+
+T = TypeVar("T")
 
 
 def widened(x: jax.Array) -> jax.Array:
@@ -38,6 +42,16 @@ def norm(x: jax.Array) -> jax.Array:
 @jax.jit
 def add_squares(total: jax.Array, x: jax.Array) -> jax.Array:
     return total + jnp.sum(jnp.square(widened(x)))
+
+
+def only(kind: type[T], state: Any) -> T:
+    """The one state of a kind, wherever it stands inside of a state."""
+    leaves = jax.tree.leaves(state, is_leaf=lambda x: isinstance(x, kind))
+    found = [x for x in leaves if isinstance(x, kind)]
+    if len(found) != 1:
+        remedy = "; hand in the one that is meant" if found else ""
+        raise Refusal(ValueError, f"the state must hold one {kind.__name__}, got {len(found) or 'none'}{remedy}")
+    return found[0]
 
 
 def global_norm(tree: Any) -> jax.Array:

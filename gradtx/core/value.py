@@ -124,6 +124,8 @@ def comparable(x: Any) -> Any:
 
 
 def written(x: Any) -> str:
+    if type(x) is tuple:
+        return f"({', '.join(map(written, x))}{',' if len(x) == 1 else ''})"
     if isinstance(x, Tracer) or (isinstance(x, jax.Array | np.ndarray) and x.ndim):
         return f"{x.dtype}{list(x.shape)}"
     if isinstance(x, optax.GradientTransformation) and not isinstance(x, Value):

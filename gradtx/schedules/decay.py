@@ -1,41 +1,14 @@
-"""Schedules that go from a start towards an end."""
+"""Schedules that decay, or grow, by a law without an end."""
 
 import math
+from typing import Any
 
+import jax
 import jax.numpy as jnp
 import numpy as np
 
-from gradtx.core.recipe import Positive, Scalar, Steps
+from gradtx.core.recipe import NonNegative, Positive, Scalar, Steps
 from gradtx.schedules.value import schedule
-
-
-@schedule
-def constant(value: Scalar):
-    r"""The same value at every step, $\eta_\tau = \eta$.
-
-    >>> import gradtx
-    >>> float(gradtx.constant(0.5)(7))
-    0.5
-    """
-    return lambda count: value
-
-
-@schedule
-def linear(start: Scalar, end: Scalar, steps: Steps):
-    r"""A straight line, $\eta_\tau = (1 - \tau/K)\,\eta_0 + (\tau/K)\,\eta_K$, then $\eta_K$ for ever.
-
-    **Arguments:** `start` $\eta_0$ and `end` $\eta_K$, finite; `steps` $K \ge 1$.
-
-    >>> import gradtx
-    >>> [float(gradtx.linear(1.0, 0.0, 4)(t)) for t in (0, 1, 4, 9)]
-    [1.0, 0.75, 0.0, 0.0]
-    """
-
-    def value(count):
-        done = jnp.minimum(count / steps, 1.0)
-        return (1.0 - done) * start + done * end
-
-    return value
 
 
 @schedule
@@ -50,33 +23,60 @@ def exponential(start: Scalar, factor: Positive, every: Steps, staircase: bool =
     >>> [float(gradtx.exponential(1.0, 0.5, every=2, staircase=True)(t)) for t in (0, 1, 2, 4)]
     [1.0, 1.0, 0.5, 0.25]
     """
+    return lambda count: start * compounded(factor, count // every if staircase else count / every)
 
-    def value(count):
-        n = count // every if staircase else count / every
-        # A factor near 1 loses its distance from 1 in float32: what a Python float knows of it better is put back.
-        rounded = np.asarray(factor, jnp.result_type(float)) if isinstance(factor, float) else factor
-        rest = math.log(factor / float(rounded)) if isinstance(factor, float) else 0.0
-        return start * rounded**n * jnp.exp(rest * n)
 
-    return value
+def compounded(factor: Any, times: Any) -> jax.Array:
+    # A factor near 1 loses its distance from 1 in float32: what a Python float knows of it better is put back.
+    rounded = np.asarray(factor, jnp.result_type(float)) if isinstance(factor, float) else factor
+    rest = math.log(factor / float(rounded)) if isinstance(factor, float) else 0.0
+    return rounded**times * jnp.exp(rest * times)
 
 
 @schedule
-def cosine(start: Scalar, steps: Steps, floor: Scalar = 0.0):
-    r"""Half a cosine wave, $\eta_\tau = f + \tfrac12(\eta_0 - f)(1 + \cos(\pi\tau/T))$, then $f$ for ever.
+def power(start: Scalar, scale: Positive, exponent: Scalar):
+    r"""A power law, $\eta_\tau = \eta_0\,(1 + \tau/s)^c$.
 
-    **Arguments:** `start` $\eta_0$ and `floor` $f$, finite; `steps` $T \ge 1$.
+    **Arguments:** `start` $\eta_0$ and `exponent` $c$, finite, $c$ negative for a decay; `scale` $s > 0$ steps: those
+    after which $1 + \tau/s$ has doubled.
 
-    **Source:** Loshchilov & Hutter, SGDR (2017), equation 5, without restarts. `floor` is a value, as in torch's
-    `eta_min`; Optax's `alpha` is its share of the start.
+    **Source:** Bishop & Bishop, Deep Learning (2024), section 7.3; power scheduling of Géron, Hands-On Machine
+    Learning, is $-c$. The Transformer's rate (Vaswani et al., 2017) of peak $\eta$ after $K$ steps is
+    `linear(0.0, η, K).then(power(η, K, -0.5), at=K)`.
 
     >>> import gradtx
-    >>> [round(float(gradtx.cosine(1.0, 4)(t)), 4) for t in (0, 2, 4, 9)]
-    [1.0, 0.5, 0.0, 0.0]
+    >>> [float(gradtx.power(1.0, 10.0, -1.0)(t)) for t in (0, 10, 30)]
+    [1.0, 0.5, 0.25]
     """
+    return lambda count: start * (1.0 + count / scale) ** exponent
 
-    def value(count):
-        done = jnp.minimum(count / steps, 1.0)
-        return floor + 0.5 * (start - floor) * (1.0 + jnp.cos(jnp.pi * done))
 
-    return value
+@schedule
+def inverse_time(start: Scalar, decay_rate: NonNegative):
+    r"""A decay by the inverse of time, $\eta_\tau = \eta_0 / (1 + k\tau)$.
+
+    **Arguments:** `start` $\eta_0$, finite; `decay_rate` $k \ge 0$ per step; per epoch under `per_epoch`.
+
+    **Source:** Ng, Deep Learning Specialization, there per epoch; Keras's `InverseTimeDecay`, whose
+    `decay_rate / decay_steps` is $k$; Optax and torch have none.
+
+    >>> import gradtx
+    >>> [float(gradtx.inverse_time(1.0, 0.5)(t)) for t in (0, 2, 6)]
+    [1.0, 0.5, 0.25]
+    """
+    return lambda count: start / (1.0 + decay_rate * count)
+
+
+@schedule
+def inverse_sqrt(start: Scalar, k: Scalar = 1.0):
+    r"""A decay by the root of time, $\eta_\tau = k\,\eta_0 / \sqrt{\max(\tau, 1)}$: the value at 0 is that at 1.
+
+    **Arguments:** `start` $\eta_0$ and `k`, finite. With a warmup before it, see `power`.
+
+    **Source:** Ng, Deep Learning Specialization, where $\tau$ is the number of the epoch; Optax and torch have none.
+
+    >>> import gradtx
+    >>> [float(gradtx.inverse_sqrt(1.0)(t)) for t in (0, 1, 4, 16)]
+    [1.0, 1.0, 0.5, 0.25]
+    """
+    return lambda count: k * start / jnp.sqrt(jnp.maximum(1.0 * count, 1.0))

@@ -50,7 +50,7 @@ class schedule(Recipe[P, Schedule]):
     kind = Schedule
 
     def checked(self, name: str, value: Any) -> Any:
-        if callable(value):
+        if name in self.ranges and callable(value):
             remedy = "schedules are put together by a.then(b, at=n), a * b and a + b"
             raise Refusal(TypeError, f"{name} must be a number or a scalar array, got a function; {remedy}")
         return super().checked(name, value)

@@ -1,8 +1,11 @@
 """Schedules that rise from a small value."""
 
 import jax.numpy as jnp
+from jax.core import Tracer
 
+from gradtx.core.check import Refusal
 from gradtx.core.recipe import Scalar, Steps
+from gradtx.schedules.ramp import mixed
 from gradtx.schedules.value import schedule
 
 
@@ -21,3 +24,36 @@ def warmup(value: Scalar, steps: Steps):
     [0.25, 0.5, 1.0, 1.0]
     """
     return lambda count: value * jnp.minimum((count + 1.0) / steps, 1.0)
+
+
+@schedule
+def warmup_stable_decay(peak: Scalar, steps: Steps, warmup_steps: Steps, decay_steps: Steps, floor: Scalar = 0.0):
+    r"""A warmup to $\eta$ as `warmup` does it, then $\eta$, then in the last $D$ of all $K$ steps a line to the floor.
+
+    $$\eta_\tau = f + (\eta - f)\,(K - \tau)/D \quad\text{for } K - D \le \tau \le K, \text{ then } f.$$
+
+    **Arguments:** `peak` $\eta$ and `floor` $f$, finite; `steps` $K$, `warmup_steps` and `decay_steps` $D \ge 1$, the
+    two together at most $K$. For another form of the decay join the parts yourself:
+    `warmup(η, 100).then(η, at=100).then(cosine(η, 200), at=800)`.
+
+    **Raises:** `ValueError` where the warmup and the decay overlap.
+
+    **Source:** Hu et al., MiniCPM (2024), section 4.2, there with other decays; the linear one: Hägele et al. (2024).
+    Optax and torch have none.
+
+    >>> import gradtx
+    >>> wsd = gradtx.warmup_stable_decay(1.0, steps=20, warmup_steps=4, decay_steps=10)
+    >>> [float(wsd(t)) for t in (0, 3, 10, 15, 20, 99)]
+    [0.25, 1.0, 1.0, 0.5, 0.0, 0.0]
+    """
+    known = not any(isinstance(x, Tracer) for x in (steps, warmup_steps, decay_steps))
+    if known and warmup_steps + decay_steps > steps:
+        got = f"warmup_steps={warmup_steps}, decay_steps={decay_steps} and steps={steps}"
+        raise Refusal(ValueError, f"warmup_steps + decay_steps must be at most steps, got {got}")
+
+    def value(count):
+        risen = jnp.minimum((count + 1.0) / warmup_steps, 1.0)
+        rest = jnp.clip((steps - count) / decay_steps, 0.0, 1.0)
+        return risen * mixed(rest, peak, floor)
+
+    return value

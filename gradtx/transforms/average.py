@@ -1,0 +1,78 @@
+"""Averages of the parameters along the way, to evaluate with."""
+
+from typing import Any, NamedTuple
+
+import jax
+import jax.numpy as jnp
+
+from gradtx.core import check
+from gradtx.core.lift import per_array
+from gradtx.core.recipe import Decay
+from gradtx.core.transformation import Count, Updates, transformation
+from gradtx.core.tree import only
+
+
+class AverageParametersState(NamedTuple):
+    count: Count
+    average: Updates  # of the parameters
+
+
+@transformation
+def average_parameters(decay: Decay | None = None):
+    r"""The updates as they are, $u$, and beside them the average of the parameters that they lead to,
+    $a \leftarrow a + (1 - \beta)(w + u - a)$ from $a = w_0$; without a decay the mean of all steps,
+    $1 - \beta = 1/t$. Evaluate with `evaluation_parameters(state, params)`.
+
+    It must stand last in a chain: what changes the updates behind it is not in the average.
+
+    **Arguments:** `decay` $\beta \in [0, 1)$, for a memory of about $1/(1 - \beta)$ steps. A schedule averages over the
+    tail alone: `lambda t: jnp.where(t < n, 0.0, 1.0 - 1.0 / (t - n + 1.0))` gives the mean of the steps after the
+    first `n`.
+
+    **State:** `count` and `average`, one array per parameter in at least float32.
+
+    **Raises:** `ValueError` where `update` is called without the parameters.
+
+    **Source:** Polyak & Juditsky, Acceleration of Stochastic Approximation by Averaging (1992). Equals torch's
+    `AveragedModel`, with a decay under `get_ema_multi_avg_fn` from the first step on, timm's `ModelEmaV2` and Optax's
+    `incremental_update` of the new parameters at step size $1 - \beta$. Their half-precision averages are rounded.
+
+    >>> import gradtx, jax.numpy as jnp
+    >>> tx = gradtx.chain(gradtx.sgd(1.0), gradtx.average_parameters())
+    >>> w = jnp.array([5.0])
+    >>> state = tx.init(w)
+    >>> for _ in range(2):
+    ...     updates, state = tx.update(jnp.array([1.0]), state, w)
+    ...     w = gradtx.apply_updates(w, updates)
+    >>> w, gradtx.evaluation_parameters(state, w)
+    (Array([3.], dtype=float32), Array([3.5], dtype=float32))
+    """
+
+    def init(p: Any):
+        return dict(average=p)
+
+    def update(g: Any, state: Any, p: Any):
+        weight = 1.0 / (state.count + 1.0) if decay is None else 1.0 - decay
+        return g, dict(average=state.average + weight * (p + g - state.average))
+
+    return per_array(AverageParametersState, init, update)
+
+
+def evaluation_parameters(state: Any, params: Any) -> Any:
+    """The average of an `average_parameters`, from its state or from one that holds it, in the parameters' dtypes.
+
+    It is a copy, in buffers of its own. Where the average holds None, the parameter stands as it is.
+
+    **Raises:** `ValueError` for a state that holds none or several, and for parameters unlike those of `init`.
+
+    >>> import gradtx, jax.numpy as jnp
+    >>> w = jnp.array([1.0], jnp.bfloat16)
+    >>> gradtx.evaluation_parameters(gradtx.average_parameters(0.9).init(w), w)
+    Array([1], dtype=bfloat16)
+    """
+    with check.named("evaluation_parameters"):
+        average = only(AverageParametersState, state).average
+        weights = check.fitting(average, params, "the state's average")
+    leaves, structure = jax.tree.flatten(average, is_leaf=check.is_none)
+    pairs = zip(leaves, weights, strict=True)
+    return structure.unflatten([p if a is None else jnp.array(a, p.dtype) for a, p in pairs])
