@@ -49,11 +49,7 @@ def parse_schedule(text: str) -> gradtx.Schedule:
     value = read(text, "cosine(1.0, 600)")
     if isinstance(value, gradtx.Schedule):
         return value
-    remedy = (
-        ""
-        if isinstance(value, bool | tuple | None | gradtx.Transformation)
-        else f"; write constant({shortened(repr(value))})"
-    )
+    remedy = f"; write constant({shortened(repr(value))})" if is_number(value) else ""
     raise ExpressionError(f"the expression is {kind(value)}, not a schedule{remedy}")
 
 

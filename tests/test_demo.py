@@ -45,6 +45,12 @@ def test_an_optimizer_can_be_pasted_back_from_the_table(shown, monkeypatch):
     assert re.search(rf"^custom 1 +{re.escape(loss)} +{accuracy}", again, re.MULTILINE)
 
 
+@pytest.mark.parametrize("task", [(), ("--surface", "ravine")], ids=str)
+def test_what_follows_the_loss_is_told_it(shown, task):
+    out = shown(*task, "--steps", "3", "--optimizer", "chain(sgd(0.1), reduce_on_plateau(patience=1))")
+    assert "custom 1" in out
+
+
 def test_a_diverging_optimizer_is_shown_too(shown):
     assert re.search(r"^custom 1 +nan ", shown("--steps", "4", "--optimizer", "sgd(1e30)"), re.MULTILINE)
 

@@ -137,6 +137,7 @@ NO_SCHEDULE = {
     "0.5": "the expression is a number, not a schedule; write constant(0.5)",
     "adam(1e-3)": "the expression is a transformation, not a schedule",
     "True": "the expression is True, not a schedule",
+    "(1, 2)": "the expression is (1, 2), not a schedule",
     "cosin(1, 9)": "column 1: unknown name 'cosin'; did you mean cosine",
     "cosine": "column 1: found cosine without arguments; call it: cosine(…)",
     "cosine(1, 9).then(1, at=0)": "at must be",

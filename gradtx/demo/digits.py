@@ -77,7 +77,7 @@ def cross_entropy(params: Params, images: jax.Array, labels: jax.Array) -> jax.A
 def step(tx: gradtx.Transformation, params: Params, state: Any, images: jax.Array, labels: jax.Array) -> Any:
     """One training step, compiled once for all optimizers of one structure: their numbers are traced arguments."""
     loss, grads = jax.value_and_grad(cross_entropy)(params, images, labels)
-    updates, state = tx.update(grads, state, params)
+    updates, state = tx.update(grads, state, params, value=loss)
     return gradtx.apply_updates(params, updates), state, loss
 
 
