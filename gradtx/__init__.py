@@ -13,6 +13,14 @@ from gradtx.core.transformation import (
     transformation,
 )
 from gradtx.core.tree import global_norm
+from gradtx.curvature import (
+    condition_number,
+    convergence_factor,
+    hvp,
+    largest_eigenvalue,
+    max_learning_rate,
+    smallest_eigenvalue,
+)
 from gradtx.optimizers.adam import ScaleByAdamState, adam, adamw, scale_by_adam
 from gradtx.optimizers.rmsprop import rmsprop
 from gradtx.optimizers.sgd import sgd
@@ -66,6 +74,13 @@ __all__ = [  # noqa: RUF022  # in reading order
     "exponential",
     "cosine",
     "warmup",
+    # Curvature
+    "hvp",
+    "largest_eigenvalue",
+    "smallest_eigenvalue",
+    "condition_number",
+    "max_learning_rate",
+    "convergence_factor",
     # Writing a new one
     "transformation",
     "composition",
