@@ -22,6 +22,8 @@ from gradtx.curvature import (
     smallest_eigenvalue,
 )
 from gradtx.optimizers.adam import ScaleByAdamState, adam, adamw, scale_by_adam
+from gradtx.optimizers.lbfgs import ScaleByLbfgsState, lbfgs, scale_by_lbfgs
+from gradtx.optimizers.newton import newton, scale_by_newton
 from gradtx.optimizers.rmsprop import rmsprop
 from gradtx.optimizers.sgd import sgd
 from gradtx.schedules.decay import constant, cosine, exponential, linear
@@ -30,6 +32,7 @@ from gradtx.schedules.warmup import warmup
 from gradtx.transforms.clip import clip_by_global_norm, clip_by_norm, clip_by_value
 from gradtx.transforms.conjugate import conjugate
 from gradtx.transforms.decay import add_decayed_weights
+from gradtx.transforms.linesearch import scale_by_zoom_linesearch
 from gradtx.transforms.momentum import (
     BiasCorrectionState,
     EmaState,
@@ -51,6 +54,8 @@ __all__ = [  # noqa: RUF022  # in reading order
     "rmsprop",
     "adam",
     "adamw",
+    "lbfgs",
+    "newton",
     # Putting one together
     "chain",
     "identity",
@@ -62,6 +67,9 @@ __all__ = [  # noqa: RUF022  # in reading order
     "bias_correction",
     "scale_by_rms",
     "scale_by_adam",
+    "scale_by_lbfgs",
+    "scale_by_newton",
+    "scale_by_zoom_linesearch",
     "clip_by_value",
     "clip_by_norm",
     "clip_by_global_norm",
@@ -104,4 +112,5 @@ __all__ = [  # noqa: RUF022  # in reading order
     "BiasCorrectionState",
     "ScaleByRmsState",
     "ScaleByAdamState",
+    "ScaleByLbfgsState",
 ]

@@ -140,8 +140,7 @@ def convergence_factor(learning_rate: Any, eigenvalue: Any) -> jax.Array:
 
 
 def top(loss: Loss, params: Any, rtol: float, max_steps: int, key: jax.Array | None) -> jax.Array:
-    if isinstance(max_steps, bool) or not isinstance(max_steps, int) or max_steps < 1:
-        raise check.Refusal(ValueError, f"max_steps must be a whole number, at least 1, got {max_steps!r:.60}")
+    check.whole("max_steps", max_steps)
     flat_loss, x = flattened(loss, params)
 
     def product(v: jax.Array) -> jax.Array:

@@ -45,7 +45,9 @@ def test_losses_and_parameters_that_have_no_hessian(function):
 
 def test_max_steps_is_a_whole_number():
     for bad in (0, -1, 2.0, True, None):
-        with refused(ValueError, f"largest_eigenvalue: max_steps must be a whole number, at least 1, got {bad}"):
+        with refused(
+            (ValueError, TypeError), f"largest_eigenvalue: max_steps must be a whole number, at least 1, got {bad}"
+        ):
             anything.largest_eigenvalue(golden, START, max_steps=bad)
 
 

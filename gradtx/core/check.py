@@ -90,6 +90,21 @@ def schedule(name: str, function: Callable[[Any], Any]) -> None:
         raise Refusal(ValueError, f"{problem}, got {value.dtype}{list(value.shape)}")
 
 
+def whole(name: str, value: Any) -> None:
+    """Refuse what is no number of things, of which there is at least one."""
+    if type(value) is not int or value < 1:
+        kind = ValueError if type(value) is int else TypeError
+        raise Refusal(kind, f"{name} must be a whole number, at least 1, got {value!r:.60}")
+
+
+def given(**extra: Any) -> None:
+    """Refuse a call of update that lacks arguments: those that are None here."""
+    missing = ["the parameters" if name == "params" else name for name, value in extra.items() if value is None]
+    if missing:
+        words = ", ".join(name if name == "params" else f"{name}=…" for name in extra)
+        raise Refusal(ValueError, f"update needs {', '.join(missing)}: call update(updates, state, {words})")
+
+
 # ---- trees ----
 
 

@@ -14,7 +14,13 @@ def reals(tree: Any, updates: Any, name: str) -> list[jax.Array]:
     part: a function of these has the gradient and the Hessian of mathematics.
     """
     leaves = check.matching(updates, tree, name)
-    return [widened(jnp.asarray(leaves[i])) for i in moving(updates)]
+    places = moving(updates)
+    for i, u in zip(places, jax.tree.leaves(updates), strict=True):
+        if leaves[i] is None or jnp.shape(leaves[i]) != jnp.shape(u):
+            got = "None" if leaves[i] is None else f"shape {jnp.shape(leaves[i])}"
+            where = f"updates{check.place(updates, i)} has shape {jnp.shape(u)}"
+            raise check.Refusal(ValueError, f"{where}, {name} has {got} there")
+    return [widened(jnp.asarray(leaves[i])) for i in places]
 
 
 def put(arrays: list[jax.Array], tree: Any, updates: Any) -> Any:
@@ -28,3 +34,9 @@ def put(arrays: list[jax.Array], tree: Any, updates: Any) -> Any:
 
 def moving(updates: Any) -> list[int]:
     return [i for i, u in enumerate(jax.tree.leaves(updates, is_leaf=check.is_none)) if u is not None]
+
+
+def dot(a: list[jax.Array], b: list[jax.Array]) -> jax.Array:
+    """The product of two lists as real vectors."""
+    products = [jnp.vdot(x, y, precision="highest").real for x, y in zip(a, b, strict=True)]
+    return sum(products, jnp.zeros([], jnp.float32))
