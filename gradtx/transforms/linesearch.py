@@ -66,6 +66,8 @@ def scale_by_zoom_linesearch(
         check.given(params=params, value=value, grad=grad, value_fn=value_fn)
         check.state_of(state, optax.ScaleByZoomLinesearchState)
         scalar(value_fn, params)
+        if jnp.shape(value):
+            raise check.Refusal(ValueError, f"the value must be a scalar, got shape {jnp.shape(value)}")
         u, w = reals(updates, updates, "updates"), reals(params, updates, "params")
         g = reals(jax.tree.map(jnp.conj, grad), updates, "grad")
         reals(state.grad, updates, "the state's grad")
