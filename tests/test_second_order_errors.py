@@ -23,8 +23,7 @@ anything: Any = gx  # for calls that a type checker refuses too
         (
             gx.lbfgs(),
             {},
-            "scale_by_zoom_linesearch: update needs value, grad, value_fn: "
-            "call update(updates, state, params, value=…, grad=…, value_fn=…)",
+            "scale_by_zoom_linesearch: update needs value, grad, value_fn: call update(updates, state, params, value=…",
         ),
         (gx.lbfgs(), dict(value=1.0, grad=W), "scale_by_zoom_linesearch: update needs value_fn: call update(updates"),
         (
