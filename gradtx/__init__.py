@@ -13,6 +13,14 @@ from gradtx.core.transformation import (
     transformation,
 )
 from gradtx.core.tree import global_norm
+from gradtx.curvature import (
+    condition_number,
+    convergence_factor,
+    hvp,
+    largest_eigenvalue,
+    max_learning_rate,
+    smallest_eigenvalue,
+)
 from gradtx.measured.plateau import ReduceOnPlateauState, reduce_on_plateau
 from gradtx.measured.stopping import EarlyStoppingState, best_parameters, early_stopping
 from gradtx.optimizers.adadelta import ScaleByAdadeltaState, adadelta, scale_by_adadelta
@@ -20,7 +28,9 @@ from gradtx.optimizers.adagrad import ScaleByRssState, adagrad, scale_by_rss
 from gradtx.optimizers.adam import ScaleByAdamState, adam, adamw, scale_by_adam
 from gradtx.optimizers.adamax import ScaleByAdamaxState, adamax, scale_by_adamax
 from gradtx.optimizers.amsgrad import ScaleByAmsgradState, amsgrad, scale_by_amsgrad
+from gradtx.optimizers.lbfgs import ScaleByLbfgsState, lbfgs, scale_by_lbfgs
 from gradtx.optimizers.nadam import ScaleByNadamState, nadam, nadamw, scale_by_nadam
+from gradtx.optimizers.newton import newton, scale_by_newton
 from gradtx.optimizers.rmsprop import rmsprop
 from gradtx.optimizers.sgd import sgd
 from gradtx.optimizers.sign import ScaleByLionState, lion, scale_by_lion, scale_by_sign, sign_sgd
@@ -35,6 +45,7 @@ from gradtx.transforms.average import AverageParametersState, average_parameters
 from gradtx.transforms.clip import clip_by_global_norm, clip_by_norm, clip_by_value
 from gradtx.transforms.conjugate import conjugate
 from gradtx.transforms.decay import add_decayed_weights, add_sign_decay
+from gradtx.transforms.linesearch import scale_by_zoom_linesearch
 from gradtx.transforms.momentum import (
     BiasCorrectionState,
     EmaState,
@@ -66,6 +77,8 @@ __all__ = [  # noqa: RUF022  # in reading order
     "amsgrad",
     "sign_sgd",
     "lion",
+    "lbfgs",
+    "newton",
     # Putting one together
     "chain",
     "identity",
@@ -84,6 +97,9 @@ __all__ = [  # noqa: RUF022  # in reading order
     "scale_by_amsgrad",
     "scale_by_sign",
     "scale_by_lion",
+    "scale_by_lbfgs",
+    "scale_by_newton",
+    "scale_by_zoom_linesearch",
     "clip_by_value",
     "clip_by_norm",
     "clip_by_global_norm",
@@ -117,6 +133,13 @@ __all__ = [  # noqa: RUF022  # in reading order
     "cyclic",
     "cosine_restarts",
     "per_epoch",
+    # Curvature
+    "hvp",
+    "largest_eigenvalue",
+    "smallest_eigenvalue",
+    "condition_number",
+    "max_learning_rate",
+    "convergence_factor",
     # Writing a new one
     "transformation",
     "composition",
@@ -150,4 +173,5 @@ __all__ = [  # noqa: RUF022  # in reading order
     "ReduceOnPlateauState",
     "EarlyStoppingState",
     "AverageParametersState",
+    "ScaleByLbfgsState",
 ]

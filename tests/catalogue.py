@@ -1,8 +1,12 @@
 """Every public transformation and schedule, once or once per form, with what the laws have to know of it."""
 
+import functools
 from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
+
+import jax
+import jax.numpy as jnp
 
 import gradtx as gx
 from gradtx import Schedule, Transformation
@@ -21,6 +25,26 @@ class Member:
     def update(self, updates: Any, state: Any, params: Any = None, *, tx: Any = None) -> tuple[Any, Any]:
         """The update of the member, or of a relative of it that takes the same extra arguments."""
         return (tx or self.tx).update(updates, state, params, **self.extra(updates, params))
+
+
+WHOLE: dict[str, Any] = dict(needs_params=True, elementwise=False)
+
+
+def problem(updates: Any, params: Any, sign: float = 1.0) -> dict[str, Any]:
+    """The extra arguments of a loss that has the updates for its gradient, and curvature that differs by element."""
+
+    def loss(w: Any) -> jax.Array:
+        def part(u: Any, p: Any, x: Any) -> jax.Array:
+            change, u = (jnp.asarray(a, jnp.promote_types(a.dtype, jnp.float32)) for a in (x - p, u))
+            squares = (change * change.conj()).real
+            curved = jnp.linspace(1.0, 3.0, x.shape[-1] if x.ndim else 1, dtype=squares.dtype)
+            terms = sign * (u.conj() * change).real + 0.5 * curved.reshape((1,) * (x.ndim - 1) + (-1,)) * squares
+            return jnp.sum(terms + 0.2 * squares**2)
+
+        return 1.0 + sum(map(part, *(jax.tree.leaves(tree) for tree in (updates, params, w))))
+
+    grad = jax.tree.map(lambda u: sign * jnp.conj(u), updates)
+    return dict(value=1.0, grad=grad, value_fn=loss, loss_fn=loss)
 
 
 def measured(updates: Any, params: Any) -> dict[str, Any]:
@@ -84,6 +108,11 @@ TRANSFORMATIONS = [
     Member(gx.nadamw(0.1, weight_decay=0.1), needs_params=True),
     Member(gx.sign_sgd(0.1)),
     Member(gx.lion(0.1, b2=0.5, weight_decay=0.1), needs_params=True),
+    Member(gx.scale_by_lbfgs(), **WHOLE),
+    Member(gx.lbfgs(3, max_learning_rate=2.0), problem, **WHOLE),
+    Member(gx.scale_by_newton(0.1), problem, **WHOLE),
+    Member(gx.newton(max_steps=5), problem, **WHOLE),
+    Member(gx.scale_by_zoom_linesearch(5), functools.partial(problem, sign=-1.0), **WHOLE),
     Member(gx.chain(gx.clip_by_global_norm(0.3), gx.adamw(0.1)), needs_params=True, elementwise=False),
 ]
 

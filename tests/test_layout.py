@@ -8,9 +8,10 @@ import gradtx
 
 PACKAGE = Path(gradtx.__file__).parent
 FILES = sorted(PACKAGE.rglob("*.py"))
-CORE = ["check", "tree", "value", "recipe", "flow", "transformation", "lift", "combine", "apply"]
+CORE = ["check", "tree", "reals", "value", "recipe", "flow", "transformation", "lift", "combine", "apply"]
 LAYERS = [f"gradtx.core.{name}" for name in CORE] + [
     "gradtx.schedules",
+    "gradtx.curvature",
     "gradtx.transforms",
     "gradtx.measured",
     "gradtx.optimizers",

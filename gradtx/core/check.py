@@ -2,7 +2,7 @@
 
 import functools
 import math
-from collections.abc import Callable, Generator, Iterable
+from collections.abc import Callable, Generator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any
@@ -90,13 +90,21 @@ def schedule(name: str, function: Callable[[Any], Any]) -> None:
         raise Refusal(ValueError, f"{problem}, got {value.dtype}{list(value.shape)}")
 
 
+def whole(name: str, value: Any) -> None:
+    """Refuse what is no number of things, of which there is at least one."""
+    if type(value) is not int or value < 1:
+        kind = ValueError if type(value) is int else TypeError
+        raise Refusal(kind, f"{name} must be a whole number, at least 1, got {value!r:.60}")
+
+
 # ---- extra arguments ----
 
 
-def given(missing: Iterable[str]) -> None:
+def given(missing: list[str]) -> None:
     """Refuse an update without the extra arguments that it can't do without."""
-    for name in missing:
-        raise Refusal(TypeError, f"update needs {name}: call update(updates, state, params, {name}=…)")
+    if missing:
+        call = ", ".join(f"{name}=…" for name in missing)
+        raise Refusal(TypeError, f"update needs {', '.join(missing)}: call update(updates, state, params, {call})")
 
 
 def measurement(name: str, value: Any) -> jax.Array:

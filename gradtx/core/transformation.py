@@ -162,7 +162,7 @@ def advance(pair: Any, flow: Flow, state: Any, extra: dict[str, Any]) -> Callabl
     """Take a flow through a transformation or a plain pair; what is returned gives the new state when it has run."""
     if isinstance(pair, Transformation):
         with flow.within(functools.partial(check.named, pair.recipe.__name__)):
-            check.given(name for name in pair.required if name not in extra)
+            check.given([name for name in pair.required if name not in extra])
             return advance(pair.built, flow, state, extra)
     if isinstance(pair, Rule):
         return pair.advance(flow, state, **extra)

@@ -1,0 +1,42 @@
+"""A tree as a list of real arrays, for what takes the whole tree for one vector."""
+
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+
+from gradtx.core import check
+from gradtx.core.tree import narrowed, widened
+
+
+def reals(tree: Any, updates: Any, name: str) -> list[jax.Array]:
+    """The tree's arrays where `updates` hold no None, in at least float32, a complex one as its real and its imaginary
+    part: a function of these has the gradient and the Hessian of mathematics.
+    """
+    leaves = check.matching(updates, tree, name)
+    places = moving(updates)
+    for i, u in zip(places, jax.tree.leaves(updates), strict=True):
+        if leaves[i] is None or jnp.shape(leaves[i]) != jnp.shape(u):
+            got = "None" if leaves[i] is None else f"shape {jnp.shape(leaves[i])}"
+            where = f"updates{check.place(updates, i)} has shape {jnp.shape(u)}"
+            raise check.Refusal(ValueError, f"{where}, {name} has {got} there")
+    return [widened(jnp.asarray(leaves[i])) for i in places]
+
+
+def put(arrays: list[jax.Array], tree: Any, updates: Any) -> Any:
+    """The tree with other arrays in these places, in its own dtypes: the inverse of `reals`."""
+    structure = jax.tree.structure(updates, is_leaf=check.is_none)
+    leaves = structure.flatten_up_to(tree)
+    for i, x in zip(moving(updates), arrays, strict=True):
+        leaves[i] = narrowed(x, jnp.result_type(leaves[i]))
+    return structure.unflatten(leaves)
+
+
+def moving(updates: Any) -> list[int]:
+    return [i for i, u in enumerate(jax.tree.leaves(updates, is_leaf=check.is_none)) if u is not None]
+
+
+def dot(a: list[jax.Array], b: list[jax.Array]) -> jax.Array:
+    """The product of two lists as real vectors."""
+    products = [jnp.vdot(x, y, precision="highest").real for x, y in zip(a, b, strict=True)]
+    return sum(products, jnp.zeros([], jnp.float32))

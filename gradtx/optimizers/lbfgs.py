@@ -1,0 +1,181 @@
+"""L-BFGS: Newton's direction from the differences of past gradients."""
+
+from typing import Any, NamedTuple
+
+import jax
+import jax.numpy as jnp
+
+from gradtx.core import check
+from gradtx.core.combine import chain
+from gradtx.core.reals import dot
+from gradtx.core.recipe import Fraction, Positive
+from gradtx.core.transformation import Count, Updates, composition, increment, transformation
+from gradtx.core.tree import root
+from gradtx.transforms.clip import shrinkage
+from gradtx.transforms.linesearch import scale_by_zoom_linesearch
+from gradtx.transforms.rate import scale
+
+
+class ScaleByLbfgsState(NamedTuple):
+    count: Count
+    params: Updates  # at the last update
+    updates: Updates  # what came in there
+    diff_params_memory: Updates  # s, stacked in front
+    diff_updates_memory: Updates  # y, stacked in front
+    weights_memory: jax.Array  # 1/(s·y) of each pair; 0 where there is none yet
+    next_pair: jax.Array  # where the next one goes, in place of the oldest
+
+
+@transformation
+def scale_by_lbfgs(memory_size: int = 10):
+    r"""The quasi-Newton direction $H g$, where $H$ is BFGS's approximation to the inverse Hessian from the last $m$
+    pairs $s = w' - w$, $y = g' - g$ of changes, applied by the two-loop recursion.
+
+    It starts from $\gamma I$ with $\gamma = s^\top y / y^\top y$ of the last pair, without pairs from
+    $g/\max(\lVert g\rVert, 1)$. A pair with no positive curvature, $s^\top y \le \varepsilon \lVert s\rVert \lVert
+    y\rVert$ at the machine's $\varepsilon$, is left out, so that $g^\top H g > 0$ always.
+
+    **Arguments:** `memory_size` $m \ge 1$.
+
+    **State:** `count`, the last `params` and `updates`, and $m$ pairs: $2m + 2$ arrays per parameter, in at least
+    float32.
+
+    **Raises:** `ValueError` where `update` is called without the parameters.
+
+    **Source:** Nocedal & Wright, Numerical Optimization (2006), algorithms 7.4 and 7.5; the rule for pairs in the form
+    of Byrd, Lu, Nocedal & Zhu (1995). Equals Optax as long as all pairs have positive curvature.
+
+    >>> import gradtx, jax.numpy as jnp
+    >>> tx, w, g = gradtx.scale_by_lbfgs(), jnp.array([3.0, 4.0]), jnp.array([6.0, 8.0])  # of w·w, whose minimum is 0
+    >>> first, state = tx.update(g, tx.init(w), w)
+    >>> first, tx.update(g - 2 * first, state, w - first)[0]
+    (Array([0.6, 0.8], dtype=float32), Array([2.4, 3.2], dtype=float32))
+    """
+    check.whole("memory_size", memory_size)
+
+    def init(params: Any) -> ScaleByLbfgsState:
+        def zeros(*front: int) -> Any:
+            return jax.tree.map(lambda p: jnp.zeros(front + jnp.shape(p), wide(p).dtype), params)
+
+        weights = jnp.zeros(memory_size, jnp.result_type(float))
+        count, next_pair = jnp.zeros([], jnp.int32), jnp.zeros([], jnp.int32)
+        return ScaleByLbfgsState(count, zeros(), zeros(), zeros(memory_size), zeros(memory_size), weights, next_pair)
+
+    def update(updates: Any, state: Any, params: Any = None):
+        check.needed(params)
+        check.state_of(state, ScaleByLbfgsState)
+        leaves, structure = jax.tree.flatten(updates, is_leaf=check.is_none)
+        moving = [i for i, u in enumerate(leaves) if u is not None]
+        columns = {name: check.matching(updates, getattr(state, name), f"the state's {name}") for name in TREES}
+        for i in moving:
+            row = {name: column[i] for name, column in columns.items()}
+            check.fields(row, leaves[i].shape, lambda i=i: expected(leaves[i].shape), updates, i)
+
+        def of(column: list[Any]) -> list[jax.Array]:
+            return [wide(column[i]) for i in moving]
+
+        def remembered(memory: jax.Array, new: jax.Array) -> jax.Array:
+            return memory.at[here].set(jnp.where(kept, new, memory[here]).astype(memory.dtype))
+
+        def tree(name: str, arrays: list[jax.Array]) -> Any:
+            for i, x in zip(moving, arrays, strict=True):
+                columns[name][i] = jnp.array(x, columns[name][i].dtype)  # a copy: a state may be donated
+            return structure.unflatten(columns[name])
+
+        w, g = of(check.matching(updates, params, "params")), of(leaves)
+        s = [x - before for x, before in zip(w, of(columns["params"]), strict=True)]
+        y = [x - before for x, before in zip(g, of(columns["updates"]), strict=True)]
+        curvature, squares = dot(s, y), dot(y, y)
+        limits = jnp.finfo(curvature.dtype)
+        kept = (state.count > 0) & (curvature > limits.eps * root(dot(s, s)) * root(squares))
+        kept &= jnp.minimum(curvature, squares) > limits.tiny
+        here = state.next_pair
+        pairs = Pairs(
+            [remembered(memory, x) for memory, x in zip(of(columns["diff_params_memory"]), s, strict=True)],
+            [remembered(memory, x) for memory, x in zip(of(columns["diff_updates_memory"]), y, strict=True)],
+            remembered(state.weights_memory, 1.0 / jnp.where(kept, curvature, 1.0)),
+        )
+        oldest = jnp.where(kept, (here + 1) % memory_size, here)
+        direction = product(pairs, (oldest + jnp.arange(memory_size)) % memory_size, g)
+        for i, x in zip(moving, direction, strict=True):
+            leaves[i] = x.astype(leaves[i].dtype)
+        memories = tree("diff_params_memory", pairs.s), tree("diff_updates_memory", pairs.y)
+        past = tree("params", w), tree("updates", g)
+        after = ScaleByLbfgsState(increment(state.count), *past, *memories, pairs.weights, oldest)
+        return structure.unflatten(leaves), after
+
+    def expected(shape: tuple[int, ...]) -> dict[str, jax.ShapeDtypeStruct]:
+        shapes = [shape, shape, (memory_size, *shape), (memory_size, *shape)]
+        return {name: jax.ShapeDtypeStruct(x, jnp.float32) for name, x in zip(TREES, shapes, strict=True)}
+
+    return init, update
+
+
+TREES = ScaleByLbfgsState._fields[1:5]
+
+
+class Pairs(NamedTuple):
+    s: list[jax.Array]
+    y: list[jax.Array]
+    weights: jax.Array
+
+
+def product(pairs: Pairs, order: jax.Array, g: list[jax.Array]) -> list[jax.Array]:
+    """The inverse Hessian of the pairs, from the oldest to the newest, times a vector: the two-loop recursion."""
+
+    def backward(q: list[jax.Array], i: jax.Array) -> tuple[list[jax.Array], jax.Array]:
+        s, y, weight = jax.tree.map(lambda memory: memory[i], pairs)
+        alpha = weight * dot(s, q)
+        return added(q, -alpha, y), alpha
+
+    def forward(r: list[jax.Array], step: tuple[jax.Array, jax.Array]) -> tuple[list[jax.Array], None]:
+        i, alpha = step
+        s, y, weight = jax.tree.map(lambda memory: memory[i], pairs)
+        return added(r, alpha - weight * dot(y, r), s), None
+
+    newest = order[-1]
+    weight, y = pairs.weights[newest], [memory[newest] for memory in pairs.y]
+    any_pair = weight > 0.0
+    gamma = jnp.where(any_pair, 1.0 / jnp.where(any_pair, weight * dot(y, y), 1.0), shrinkage(root(dot(g, g)), 1.0))
+    q, alphas = jax.lax.scan(backward, g, order, reverse=True)
+    r = [(gamma * x).astype(x.dtype) for x in q]
+    return jax.lax.scan(forward, r, (order, alphas))[0]
+
+
+def added(a: list[jax.Array], factor: jax.Array, b: list[jax.Array]) -> list[jax.Array]:
+    return [x + (factor * y).astype(x.dtype) for x, y in zip(a, b, strict=True)]
+
+
+def wide(x: Any) -> jax.Array:
+    return jnp.asarray(x, jnp.promote_types(jnp.result_type(x), jnp.float32))
+
+
+@composition
+def lbfgs(
+    memory_size: int = 10,
+    *,
+    max_linesearch_steps: int = 20,
+    slope_rtol: Fraction = 1e-4,
+    curv_rtol: Fraction = 0.9,
+    max_learning_rate: Positive | None = None,
+):
+    r"""L-BFGS, $w \leftarrow w - \eta H g$ with $\eta$ from a line search: for losses without noise, as that of the
+    whole data.
+
+    `update` takes `value`, `grad` and `value_fn` beside the parameters; `optax.value_and_grad_from_state(value_fn)`
+    gets the first two from the state, where the line search left them.
+
+    **Arguments:** `memory_size` as in `scale_by_lbfgs`, the others as in `scale_by_zoom_linesearch`; with the states
+    and the sources of both. Equals `optax.lbfgs()`.
+
+    >>> import gradtx, jax, jax.numpy as jnp
+    >>> tx, w = gradtx.lbfgs(), jnp.array([1.0, 2.0])
+    >>> value, grad = jax.value_and_grad(loss := lambda w: jnp.sum((w - 3.0) ** 2))(w)
+    >>> updates, state = tx.update(grad, tx.init(w), w, value=value, grad=grad, value_fn=loss)
+    >>> float(loss(w)), round(float(state[-1].value), 3)
+    (5.0, 1.528)
+    """
+    search = scale_by_zoom_linesearch(
+        max_linesearch_steps, slope_rtol=slope_rtol, curv_rtol=curv_rtol, max_learning_rate=max_learning_rate
+    )
+    return chain(scale_by_lbfgs(memory_size), scale(-1.0), search)

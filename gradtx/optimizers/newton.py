@@ -1,0 +1,123 @@
+"""Newton's method by conjugate gradients, without the Hessian."""
+
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+from jax.scipy.sparse.linalg import cg
+
+from gradtx.core import check
+from gradtx.core.combine import chain
+from gradtx.core.lift import init_empty
+from gradtx.core.reals import dot, put, reals
+from gradtx.core.recipe import Fraction, NonNegative, Positive
+from gradtx.core.transformation import transformation
+from gradtx.core.tree import root
+from gradtx.curvature import scalar, smallest_eigenvalue
+from gradtx.transforms.linesearch import scale_by_zoom_linesearch
+from gradtx.transforms.rate import scale
+
+Arrays = list[jax.Array]
+LEAST_COSINE = 1e-4  # between a direction and the gradient: with less, hardly anything leads downward
+
+
+@transformation
+def scale_by_newton(damping: NonNegative = 0.0, *, tol: Fraction = 1e-3, max_steps: int | None = None):
+    r"""Newton's direction $(\nabla^2 L(w) + \lambda I)^{-1} g$, by conjugate gradients on Hessian-vector products.
+
+    Where that leads upward, or nearly so, the Hessian is indefinite, and $\tfrac32|\lambda_{\min}|$ is added to
+    $\lambda$, with its smallest eigenvalue $\lambda_{\min}$; what comes out has a positive product with $g$ always.
+    `update` takes `loss_fn`, the loss as a function of the parameters alone, and the parameters.
+
+    **Arguments:** `damping` $\lambda \ge 0$ (Levenberg & Marquardt); `tol` $\in [0, 1]$, the norm of the residual over
+    that of $g$ at which the conjugate gradients stop; `max_steps` of them, None for as many as there are parameters.
+
+    **State:** none. For small problems: an indefinite Hessian costs up to 200 products more, and as many copies of the
+    parameters while they are made.
+
+    **Raises:** `ValueError` where `update` is called without the parameters, `TypeError` without `loss_fn`.
+
+    **Source:** Nocedal & Wright, Numerical Optimization (2006), sections 3.4 and 7.1. Optax and torch have none.
+
+    >>> import gradtx, jax, jax.numpy as jnp
+    >>> tx, w = gradtx.scale_by_newton(), jnp.array([1.0, 2.0])
+    >>> grad = jax.grad(loss := lambda w: jnp.sum(w**4))(w)
+    >>> tx.update(grad, tx.init(w), w, loss_fn=loss)[0].round(4)  # a third of the way
+    Array([0.3333, 0.6667], dtype=float32)
+    """
+    if max_steps is not None:
+        check.whole("max_steps", max_steps)
+
+    def update(updates: Any, state: Any, params: Any = None, *, loss_fn: Any):
+        check.needed(params)
+        scalar(loss_fn, params)
+        g, w = reals(updates, updates, "updates"), reals(params, updates, "params")
+        if not g:
+            return updates, state
+
+        def loss(arrays: Arrays) -> jax.Array:
+            return loss_fn(put(arrays, params, updates))
+
+        def solved(extra: Any) -> Arrays:
+            def matrix(v: Arrays) -> Arrays:
+                tangents = [x.astype(p.dtype) for x, p in zip(v, w, strict=True)]
+                products = jax.jvp(jax.grad(loss), (w,), (tangents,))[1]
+                return [h.astype(x.dtype) + (extra * x).astype(x.dtype) for h, x in zip(products, v, strict=True)]
+
+            return cg(matrix, g, tol=tol, maxiter=max_steps or sum(x.size for x in g))[0]
+
+        def shifted() -> Arrays:
+            least = jax.lax.stop_gradient(smallest_eigenvalue(loss, w, rtol=0.1))
+            return solved(damping + 1.5 * jnp.abs(least))
+
+        plain = solved(damping)
+        direction = jax.lax.cond(leads_down(plain, g), lambda: plain, shifted)
+        fallback = leads_down(direction, g)
+        direction = [jnp.where(fallback, x, u) for x, u in zip(direction, g, strict=True)]
+        return put(direction, updates, updates), state
+
+    return init_empty, update
+
+
+def leads_down(direction: Arrays, g: Arrays) -> jax.Array:
+    """Whether a step against the direction clearly lowers the loss; where the gradient is zero, none is worse."""
+    slope, squares, steps = dot(direction, g), dot(g, g), dot(direction, direction)
+    return (slope > LEAST_COSINE * root(squares) * root(steps)) | (squares == 0.0)
+
+
+@transformation
+def newton(
+    damping: NonNegative = 0.0,
+    *,
+    tol: Fraction = 1e-3,
+    max_steps: int | None = None,
+    max_linesearch_steps: int = 20,
+    slope_rtol: Fraction = 1e-4,
+    curv_rtol: Fraction = 0.9,
+    max_learning_rate: Positive | None = None,
+):
+    r"""Newton's method, $w \leftarrow w - \eta\,(\nabla^2 L(w) + \lambda I)^{-1} g$ with $\eta$ from a line search: for
+    small problems without noise.
+
+    `update` takes `value`, `grad` and `loss_fn` beside the parameters; `optax.value_and_grad_from_state(loss_fn)` gets
+    the first two from the state, where the line search left them.
+
+    **Arguments:** `damping`, `tol` and `max_steps` as in `scale_by_newton`, the others as in
+    `scale_by_zoom_linesearch`; with the states and the sources of both.
+
+    >>> import gradtx, jax, jax.numpy as jnp
+    >>> tx, w = gradtx.newton(), jnp.array([1.0, 2.0])
+    >>> value, grad = jax.value_and_grad(loss := lambda w: jnp.sum(jnp.array([1.0, 100.0]) * (w - 3.0) ** 2))(w)
+    >>> updates, state = tx.update(grad, tx.init(w), w, value=value, grad=grad, loss_fn=loss)
+    >>> gradtx.apply_updates(w, updates).round()
+    Array([3., 3.], dtype=float32)
+    """
+    search = scale_by_zoom_linesearch(
+        max_linesearch_steps, slope_rtol=slope_rtol, curv_rtol=curv_rtol, max_learning_rate=max_learning_rate
+    )
+    descent = chain(scale_by_newton(damping, tol=tol, max_steps=max_steps), scale(-1.0), search)
+
+    def update(updates: Any, state: Any, params: Any = None, *, value: Any, grad: Any, loss_fn: Any):
+        return descent.update(updates, state, params, value=value, grad=grad, loss_fn=loss_fn, value_fn=loss_fn)
+
+    return descent.init, update

@@ -1,0 +1,93 @@
+"""How far to go along a direction: Optax's line search as a value, in the precision that gradtx keeps."""
+
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import optax
+
+from gradtx.core import check
+from gradtx.core.reals import put, reals
+from gradtx.core.recipe import Fraction, Positive
+from gradtx.core.transformation import transformation
+from gradtx.curvature import scalar
+
+
+@transformation
+def scale_by_zoom_linesearch(
+    max_linesearch_steps: int = 20,
+    *,
+    slope_rtol: Fraction = 1e-4,
+    curv_rtol: Fraction = 0.9,
+    max_learning_rate: Positive | None = None,
+):
+    r"""The direction $u$ times a step $\eta$ that keeps the strong Wolfe conditions,
+    $L(w + \eta u) \le L(w) + c_1 \eta\, g^\top u$ and $|\nabla L(w + \eta u)^\top u| \le c_2 |g^\top u|$.
+
+    The step 1 is tried first: right behind a Newton-like direction and `scale(-1.0)`. What comes in must lead downward.
+    `update` takes, beside the parameters, `value` and `grad`, the loss there and JAX's gradient of it, and `value_fn`,
+    the loss as a function of the parameters alone. The step counts as a constant in gradients through the update.
+
+    **Arguments:** `max_linesearch_steps`, evaluations of the loss and its gradient at most; `slope_rtol`
+    $c_1$, `curv_rtol` $c_2 \in [0, 1]$; `max_learning_rate` > 0, None for no bound.
+
+    **State:** Optax's: `learning_rate`, and `value` and `grad` at the end of the step, which
+    `optax.value_and_grad_from_state` takes from there in place of another evaluation: one array per parameter.
+
+    **Raises:** `ValueError` where `update` is called without the parameters, `TypeError` without `value`, `grad` or
+    `value_fn`.
+
+    **Source:** Nocedal & Wright, Numerical Optimization (2006), algorithms 3.5 and 3.6. It is
+    `optax.scale_by_zoom_linesearch` with `initial_guess_strategy="one"`.
+
+    >>> import gradtx, jax, jax.numpy as jnp
+    >>> tx, w = gradtx.chain(gradtx.scale(-1.0), gradtx.scale_by_zoom_linesearch()), jnp.array([1.0, 3.0])
+    >>> value, grad = jax.value_and_grad(loss := lambda w: 2 * w @ w)(w)
+    >>> tx.update(grad, tx.init(w), w, value=value, grad=grad, value_fn=loss)[0]
+    Array([-1., -3.], dtype=float32)
+    """
+    check.whole("max_linesearch_steps", max_linesearch_steps)
+    search = optax.scale_by_zoom_linesearch(
+        max_linesearch_steps,
+        max_learning_rate=max_learning_rate,
+        slope_rtol=slope_rtol,
+        curv_rtol=curv_rtol,
+        initial_guess_strategy="one",
+    )
+
+    def init(params: Any) -> optax.ScaleByZoomLinesearchState:
+        grad = jax.tree.map(lambda p: jnp.zeros_like(p, jnp.promote_types(p.dtype, jnp.float32)), params)
+        state: Any = search.init([origin(reals(grad, grad, "params"))])
+        info = state.info._replace(num_linesearch_steps=jnp.zeros([], jnp.int32))
+        return jax.tree.map(strong, state._replace(grad=grad, info=info))
+
+    def update(updates: Any, state: Any, params: Any = None, *, value: Any, grad: Any, value_fn: Any):
+        check.needed(params)
+        check.state_of(state, optax.ScaleByZoomLinesearchState)
+        scalar(value_fn, params)
+        value = check.measurement("value", value)
+        u, w = reals(updates, updates, "updates"), reals(params, updates, "params")
+        g = reals(jax.tree.map(jnp.conj, grad), updates, "grad")
+        reals(state.grad, updates, "the state's grad")
+        zero = origin(u + w)
+
+        def loss(arrays: list[jax.Array]) -> jax.Array:
+            return jnp.asarray(value_fn(put(arrays[1:], params, updates)), zero.dtype)
+
+        at, along, slope, now = jax.lax.stop_gradient(([zero, *w], [zero, *u], [zero, *g], value.astype(zero.dtype)))
+        _, found = search.update(along, search.init(at), at, value=now, grad=slope, value_fn=loss)
+        after: Any = jax.lax.stop_gradient(found)
+        learned = jax.tree.map(jnp.conj, put(after.grad[1:], jax.tree.map(jnp.conj, state.grad), updates))
+        after = jax.tree.map(lambda x, before: x.astype(before.dtype), after._replace(grad=learned), state)
+        return put([after.learning_rate * x for x in u], updates, updates), after
+
+    return init, update
+
+
+def origin(arrays: list[jax.Array]) -> jax.Array:
+    """A zero that goes first: Optax computes in the first array's dtype, and wants one."""
+    return jnp.zeros([], jnp.result_type(jnp.float32, *arrays))
+
+
+def strong(x: Any) -> jax.Array:
+    return jnp.asarray(x).astype(jnp.result_type(x))
