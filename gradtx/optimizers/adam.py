@@ -40,8 +40,8 @@ def scale_by_adam(
     **State:** `count`, `mu` $m$, `nu` $v$: two arrays per parameter.
 
     **Source:** Kingma & Ba (2015), algorithm 1; `nesterov`: Dozat (2016), in Optax's form. Equals Optax and,
-    without `nesterov`, torch; Keras folds the corrections into the rate, which makes its epsilon
-    $\varepsilon\sqrt{1 - \beta_2^t}$.
+    without `nesterov`, torch; Keras folds the corrections into the rate, which equals an `eps` of
+    $\varepsilon/\sqrt{1 - \beta_2^t}$.
 
     >>> import gradtx, jax.numpy as jnp
     >>> tx = gradtx.scale_by_adam()
