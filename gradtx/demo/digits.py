@@ -76,8 +76,12 @@ def cross_entropy(params: Params, images: jax.Array, labels: jax.Array) -> jax.A
 @partial(jax.jit, donate_argnames=("params", "state"))
 def step(tx: gradtx.Transformation, params: Params, state: Any, images: jax.Array, labels: jax.Array) -> Any:
     """One training step, compiled once for all optimizers of one structure: their numbers are traced arguments."""
-    loss, grads = jax.value_and_grad(cross_entropy)(params, images, labels)
-    updates, state = tx.update(grads, state, params, value=loss)
+
+    def loss_fn(params: Params) -> jax.Array:
+        return cross_entropy(params, images, labels)
+
+    loss, grads = jax.value_and_grad(loss_fn)(params)
+    updates, state = tx.update(grads, state, params, value=loss, grad=grads, value_fn=loss_fn, loss_fn=loss_fn)
     return gradtx.apply_updates(params, updates), state, loss
 
 

@@ -68,7 +68,7 @@ def descent(tx: gradtx.Transformation, loss: Callable[[Any], Any], start: jax.Ar
     def step(at: Any, _: None) -> Any:
         w, state = at
         value, grad = jax.value_and_grad(loss)(w)
-        updates, state = tx.update(grad, state, w, value=value)
+        updates, state = tx.update(grad, state, w, value=value, grad=grad, value_fn=loss, loss_fn=loss)
         return (gradtx.apply_updates(w, updates), state), (w, value)
 
     return jax.lax.scan(step, (start, tx.init(start)), length=steps + 1)[1]
