@@ -19,7 +19,7 @@ class Member:
     needs_params: bool = False
     elementwise: bool = True  # each element's update depends on nothing but its own past
     linear: bool = False  # a complex number may pass as it is: conjugating it is the point
-    unused: tuple[str, ...] = ()  # hyperparameters that may not be given together with the others
+    unused: tuple[str, ...] = ()  # hyperparameters that may not be given, or decide nothing, together with the others
 
     def update(self, updates: Any, state: Any, params: Any = None, *, tx: Any = None) -> tuple[Any, Any]:
         """The update of the member, or of a relative of it that takes the same extra arguments."""
@@ -76,10 +76,16 @@ TRANSFORMATIONS = [
     Member(gx.adam(0.1)),
     Member(gx.adamw(0.1, weight_decay=0.1), needs_params=True),
     Member(gx.scale_by_lbfgs(), **WHOLE),
-    Member(gx.lbfgs(3, max_learning_rate=2.0), problem, **WHOLE),
+    Member(gx.lbfgs(3, curv_rtol=0.1, max_learning_rate=2.0), problem, unused=("slope_rtol",), **WHOLE),
     Member(gx.scale_by_newton(0.1), problem, **WHOLE),
     Member(gx.newton(max_steps=5), problem, **WHOLE),
-    Member(gx.scale_by_zoom_linesearch(5), functools.partial(problem, sign=-1.0), **WHOLE),
+    # One of a line search's two conditions decides its step: the stricter one.
+    Member(
+        gx.scale_by_zoom_linesearch(5, slope_rtol=0.9, curv_rtol=0.1),
+        functools.partial(problem, sign=-1.0),
+        unused=("curv_rtol",),
+        **WHOLE,
+    ),
     Member(gx.chain(gx.clip_by_global_norm(0.3), gx.adamw(0.1)), needs_params=True, elementwise=False),
 ]
 
