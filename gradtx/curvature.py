@@ -197,9 +197,10 @@ def flattened(loss: Loss, params: Any) -> tuple[Callable[[jax.Array], jax.Array]
     """The loss as a function of one real vector, and the parameters as that vector."""
     params = arrays(params, "params")
     scalar(loss, params)
-    x, restored = ravel_pytree(reals(params, params, "params"))
-    if not x.size:
+    parts = reals(params, params, "params")
+    if not sum(part.size for part in parts):
         raise check.Refusal(ValueError, "params hold no array with elements, so there is no Hessian")
+    x, restored = ravel_pytree(parts)
     return lambda x: loss(put(restored(x), params, params)), x
 
 

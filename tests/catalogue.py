@@ -33,15 +33,20 @@ WHOLE: dict[str, Any] = dict(needs_params=True, elementwise=False)
 def problem(updates: Any, params: Any, sign: float = 1.0) -> dict[str, Any]:
     """The extra arguments of a loss that has the updates for its gradient, and curvature that differs by element."""
 
-    def loss(w: Any) -> jax.Array:
-        def part(u: Any, p: Any, x: Any) -> jax.Array:
-            change, u = (jnp.asarray(a, jnp.promote_types(a.dtype, jnp.float32)) for a in (x - p, u))
-            squares = (change * change.conj()).real
-            curved = jnp.linspace(1.0, 3.0, x.shape[-1] if x.ndim else 1, dtype=squares.dtype)
-            terms = sign * (u.conj() * change).real + 0.5 * curved.reshape((1,) * (x.ndim - 1) + (-1,)) * squares
-            return jnp.sum(terms + 0.2 * squares**2)
+    leaves, structure = jax.tree.flatten(updates, is_leaf=lambda x: x is None)
 
-        return 1.0 + sum(map(part, *(jax.tree.leaves(tree) for tree in (updates, params, w))))
+    def part(u: Any, p: Any, x: Any) -> Any:
+        if u is None:
+            return 0.0
+        change, u = (jnp.asarray(a, jnp.promote_types(a.dtype, jnp.float32)) for a in (x - p, u))
+        curved = jnp.linspace(0.5, 1.5, x.shape[-1] if x.ndim else 1).reshape((1,) * (x.ndim - 1) + (-1,))
+        squares = curved.astype(change.real.dtype) * (change * change.conj()).real
+        fourth = jnp.real(change) ** 4 + jnp.imag(change) ** 4
+        return jnp.sum(sign * (u.conj() * change).real + squares + 0.2 * fourth)
+
+    def loss(w: Any) -> Any:
+        others = (structure.flatten_up_to(tree) for tree in (params, w))
+        return jnp.asarray(1.0 + sum(map(part, leaves, *others)))
 
     grad = jax.tree.map(lambda u: sign * jnp.conj(u), updates)
     return dict(value=1.0, grad=grad, value_fn=loss, loss_fn=loss)
@@ -109,10 +114,16 @@ TRANSFORMATIONS = [
     Member(gx.sign_sgd(0.1)),
     Member(gx.lion(0.1, b2=0.5, weight_decay=0.1), needs_params=True),
     Member(gx.scale_by_lbfgs(), **WHOLE),
-    Member(gx.lbfgs(3, max_learning_rate=2.0), problem, **WHOLE),
+    Member(gx.lbfgs(3, curv_rtol=0.1, max_learning_rate=2.0), problem, unused=("slope_rtol",), **WHOLE),
     Member(gx.scale_by_newton(0.1), problem, **WHOLE),
     Member(gx.newton(max_steps=5), problem, **WHOLE),
-    Member(gx.scale_by_zoom_linesearch(5), functools.partial(problem, sign=-1.0), **WHOLE),
+    # One of a line search's two conditions decides its step: the stricter one.
+    Member(
+        gx.scale_by_zoom_linesearch(5, slope_rtol=0.9, curv_rtol=0.1),
+        functools.partial(problem, sign=-1.0),
+        unused=("curv_rtol",),
+        **WHOLE,
+    ),
     Member(gx.chain(gx.clip_by_global_norm(0.3), gx.adamw(0.1)), needs_params=True, elementwise=False),
 ]
 

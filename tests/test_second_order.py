@@ -171,6 +171,12 @@ def test_lbfgs_steps_as_optax_does(loss, start):
         w = w + expected
 
 
+def test_lbfgs_hands_its_limits_to_the_line_search():
+    limits = dict(slope_rtol=0.2, curv_rtol=0.5, max_learning_rate=3.0)
+    search = gx.scale_by_zoom_linesearch(7, **limits)
+    assert gx.lbfgs(5, max_linesearch_steps=7, **limits).built == gx.chain(gx.scale_by_lbfgs(5), gx.scale(-1.0), search)
+
+
 def test_the_line_search_leaves_value_and_gradient_for_the_next_step():
     w = jnp.array([-1.2, 1.0])
     for tx in (gx.lbfgs(), gx.newton()):

@@ -52,7 +52,8 @@ def scale_by_newton(damping: NonNegative = 0.0, *, tol: Fraction = 1e-3, max_ste
         check.needed(params)
         scalar(loss_fn, params)
         g, w = reals(updates, updates, "updates"), reals(params, updates, "params")
-        if not g:
+        size = sum(x.size for x in g)
+        if not size:
             return updates, state
 
         def loss(arrays: Arrays) -> jax.Array:
@@ -64,7 +65,7 @@ def scale_by_newton(damping: NonNegative = 0.0, *, tol: Fraction = 1e-3, max_ste
                 products = jax.jvp(jax.grad(loss), (w,), (tangents,))[1]
                 return [h.astype(x.dtype) + (extra * x).astype(x.dtype) for h, x in zip(products, v, strict=True)]
 
-            return cg(matrix, g, tol=tol, maxiter=max_steps or sum(x.size for x in g))[0]
+            return cg(matrix, g, tol=tol, maxiter=max_steps or size)[0]
 
         def shifted() -> Arrays:
             least = jax.lax.stop_gradient(smallest_eigenvalue(loss, w, rtol=0.1))
