@@ -6,7 +6,7 @@ In a section of the page everything behind the mark is made here, the prose ahea
 import inspect
 from pathlib import Path
 
-from tests import test_parity_golden, test_parity_optax
+from tests import test_parity_golden, test_parity_optax, test_parity_schedules
 from tests.golden.keras_rows import folded
 from tests.problems import STEPS
 from tests.row import BOUND, Row
@@ -17,6 +17,12 @@ LIBRARIES = {
     "Optax": test_parity_optax.ROWS,
     "torch": test_parity_golden.PEERS["torch"],
     "Keras": test_parity_golden.PEERS["keras"],
+}
+
+SCHEDULES = {
+    "Optax": test_parity_schedules.OPTAX,
+    "torch": test_parity_schedules.TORCH,
+    "Keras": test_parity_schedules.KERAS,
 }
 
 
@@ -38,6 +44,15 @@ def table_of_rule(rule: str) -> str:
     return table(["library", "its call, and below it gradtx's", "equal to"], lines)
 
 
+def table_of_schedules() -> str:
+    lines = [
+        [library, f"`{call}`<br>`{ours}`", number(test_parity_schedules.bound(call))]
+        for library, calls in SCHEDULES.items()
+        for call, ours in calls.items()
+    ]
+    return table(["library", "its call, and below it gradtx's", "equal to"], lines)
+
+
 def table_of_libraries() -> str:
     lines = [["Optax", "the one installed with the tests", f"each of {STEPS}"]]
     for library in ("torch", "Keras"):
@@ -51,6 +66,7 @@ def made() -> dict[str, str]:
     rules = dict.fromkeys(rule for rules in LIBRARIES.values() for rule in rules)
     return {rule: table_of_rule(rule) for rule in rules} | {
         "How they were compared": table_of_libraries(),
+        "Schedules by themselves": table_of_schedules(),
         "A schedule that the lines name": f"```python\n{inspect.getsource(folded.factory)}```\n",
     }
 
