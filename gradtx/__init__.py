@@ -62,7 +62,6 @@ __all__ = [  # noqa: RUF022  # in reading order
     # Using an optimizer
     "Transformation",
     "apply_updates",
-    "sparsity",
     "hyperparameters",
     # Optimizers
     "sgd",
@@ -106,6 +105,7 @@ __all__ = [  # noqa: RUF022  # in reading order
     "add_decayed_weights",
     "add_sign_decay",
     "soft_threshold",
+    "sparsity",
     "constrain_norm",
     "conjugate",
     # Driven by measurements, and what to evaluate with

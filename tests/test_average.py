@@ -122,3 +122,18 @@ def test_what_does_not_fit_is_refused():
         ValueError, "evaluation_parameters: params is float64[3], in the state's average it is float64[2]; call"
     ):
         gx.evaluation_parameters(tx.init(w), jnp.ones(3))
+
+
+def test_equals_torchs_averaged_model():
+    """torch 2.13, AveragedModel over w = 5, 3, 0, 4 of a model that starts at 10; with a decay, also updated once
+    before the first step, for its first update copies.
+    """
+    recorded = {None: [5.0, 4.0, 2.6666666666666665, 3.0], 0.9: [9.5, 8.85, 7.965, 7.5685]}
+    for decay, expected in recorded.items():
+        tx, w, averages = gx.average_parameters(decay), jnp.array(10.0), []
+        state = tx.init(w)
+        for following in (5.0, 3.0, 0.0, 4.0):
+            updates, state = tx.update(following - w, state, w)
+            w = gx.apply_updates(w, updates)
+            averages.append(float(gx.evaluation_parameters(state, w)))
+        np.testing.assert_allclose(averages, expected, rtol=1e-14)

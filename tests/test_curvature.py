@@ -11,7 +11,7 @@ from jax.test_util import check_grads
 from sklearn.datasets import load_digits
 
 import gradtx as gx
-from gradtx import demo
+from gradtx.demo import digits
 
 INPUTS = np.random.default_rng(0).normal(size=(8, 3))
 START = {"x": jnp.array(1.0), "y": jnp.array(1.0)}
@@ -222,10 +222,10 @@ def test_gradient_descent_converges_below_the_bound_and_diverges_above():
 def test_the_bound_of_the_digits_network():
     data: Any = load_digits()
     images, labels = data.data[:64] / 8.0 - 1.0, data.target[:64]
-    params = jax.tree.map(lambda p: p.astype(jnp.float64), demo.initial(0))
+    params = jax.tree.map(lambda p: p.astype(jnp.float64), digits.initial(0))
 
     def loss(p):
-        return demo.cross_entropy(p, images, labels)
+        return digits.cross_entropy(p, images, labels)
 
     bound = gx.max_learning_rate(loss, params)
     flat, restored = ravel_pytree(params)

@@ -84,10 +84,10 @@ ROWS = {
         Row("nadamw(1e-2, weight_decay=0.1)", gx.nadamw(1e-2, weight_decay=0.1)),
     ],
     "AdaGrad": [
-        Row("adagrad(0.05)", gx.adagrad(0.05, 0.0, eps_root=1e-7, initial=0.1), "ε inside the root; starts at 0.1"),
+        Row("adagrad(0.05)", gx.adagrad(0.05, eps=0.0, eps_root=1e-7, initial=0.1), "ε inside the root; starts at 0.1"),
         Row(
             "adagrad(0.05, initial_accumulator_value=0.0, eps=1e-3)",
-            gx.adagrad(0.05, 0.0, eps_root=1e-3),
+            gx.adagrad(0.05, eps=0.0, eps_root=1e-3),
         ),
     ],
     "AdaDelta": [

@@ -127,13 +127,17 @@ def test_biases_have_no_norm_to_constrain():
     ("tx", "params", "error", "message"),
     [
         (gx.constrain_norm(1.0, 2), {"w": jnp.ones((3, 4))}, ValueError,
-         "constrain_norm: updates['w'] of shape (3, 4) has no axis 2; give the axes of its inputs"),
+         "constrain_norm: updates['w'] of shape (3, 4) has no axis 2; give the axes of its inputs, each once"),
         (gx.constrain_norm(1.0, (0, -3)), {"w": jnp.ones((3, 4))}, ValueError,
          "constrain_norm: updates['w'] of shape (3, 4) has no axis -3"),
+        (gx.constrain_norm(1.0, (-2, 2)), {"w": jnp.ones((3, 4))}, ValueError,
+         "constrain_norm: updates['w'] of shape (3, 4) has no axis 2"),
+        (gx.constrain_norm(1.0, (0, -2)), {"w": jnp.ones((3, 4))}, ValueError,
+         "constrain_norm: updates['w'] of shape (3, 4) has two of the axes (0, -2) in one; give the axes"),
         (gx.constrain_norm(1.0), None, ValueError, "constrain_norm: update needs the parameters: call update(updates,"),
         (gx.soft_threshold(1.0), None, ValueError, "soft_threshold: update needs the parameters: call update(updates,"),
     ],
-    ids=["axis", "axes", "norm without parameters", "threshold without parameters"],
+    ids=["axis", "axes", "one of the axes", "twice", "norm without parameters", "threshold without parameters"],
 )  # fmt: skip
 @pytest.mark.parametrize("wrapped", [jax.jit, lambda f: f], ids=["jit", "eager"])
 def test_what_an_update_refuses(tx, params, error, message, wrapped):

@@ -135,7 +135,7 @@ transformations = st.recursive(
     | st.builds(gx.nadam, rate, **moments, momentum_decay=st.none() | rate)
     | st.builds(gx.amsgrad, rate, **moments, debias_first=switch)
     | st.builds(gx.adamax, rate, **moments, eps_max=eps)
-    | st.builds(gx.adagrad, rate, eps, initial=rate)
+    | st.builds(gx.adagrad, rate, eps=eps, initial=rate)
     | st.builds(gx.adadelta, rate, numbers(decay))
     | st.builds(gx.lion, rate, weight_decay=rate)
     | st.builds(gx.soft_threshold, rate, rate)

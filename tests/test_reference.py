@@ -192,7 +192,7 @@ OPTIMIZERS = [
     (gx.nadamw(0.01), lambda w, g: blocks.descent(w, blocks.adam(g, nesterov=True), 0.01, 1e-4)),
     (gx.adagrad(0.1), lambda w, g: blocks.descent(w, blocks.rss(g), 0.1)),
     (
-        gx.adagrad(0.1, 0.0, eps_root=1e-7, initial=0.1),
+        gx.adagrad(0.1, eps=0.0, eps_root=1e-7, initial=0.1),
         lambda w, g: blocks.descent(w, blocks.rss(g, 0.0, 1e-7, 0.1), 0.1),
     ),
     (gx.adadelta(eps=1e-3), lambda w, g: blocks.descent(w, blocks.adadelta(g, eps=1e-3), 1.0)),

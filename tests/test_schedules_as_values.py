@@ -47,17 +47,21 @@ def test_replace():
     assert schedule.replace(**{"first.steps": 4, "at": 4}) == gx.warmup(0.3, 4).then(gx.cosine(0.3, 9), at=4)
     with pytest.raises(TypeError, match=r"it has several 'steps': first.steps, following.steps"):
         schedule.replace(steps=3)
-    with pytest.raises(ValueError, match=r"cosine: steps must be in \[1, .*got 0"):
+    with pytest.raises(ValueError, match=r"cosine: steps must be a whole number in \[1, .*got 0"):
         gx.cosine(0.3, 9).replace(steps=0)
 
 
 @pytest.mark.parametrize(
     ("make", "kind", "message"),
     [
-        (lambda: gx.linear(1.0, 0.0, 0), ValueError, r"linear: steps must be in \[1, .*\], got 0"),
-        (lambda: gx.cosine(1.0, -3), ValueError, r"cosine: steps must be in \[1, .*\], got -3"),
-        (lambda: gx.warmup(1.0, 2**31), ValueError, r"warmup: steps must be in \[1, .*\], got"),
-        (lambda: gx.exponential(1.0, 0.5, every=0), ValueError, r"exponential: every must be in \[1, .*\], got 0"),
+        (lambda: gx.linear(1.0, 0.0, 0), ValueError, r"linear: steps must be a whole number in \[1, .*\], got 0"),
+        (lambda: gx.cosine(1.0, -3), ValueError, r"cosine: steps must be a whole number in \[1, .*\], got -3"),
+        (lambda: gx.warmup(1.0, 2**31), ValueError, r"warmup: steps must be a whole number in \[1, .*\], got"),
+        (
+            lambda: gx.exponential(1.0, 0.5, every=0),
+            ValueError,
+            r"exponential: every must be a whole number in \[1, .*\], got 0",
+        ),
         (lambda: gx.exponential(1.0, -0.5, 3), ValueError, r"exponential: factor must be in \(0, inf\), got -0.5"),
         (lambda: gx.linear(1.0, math.nan, 3), ValueError, "linear: end must be finite, got nan"),
         (lambda: gx.constant(math.inf), ValueError, "constant: value must be finite, got inf"),
@@ -67,7 +71,7 @@ def test_replace():
         (lambda: gx.constant(1.0) + "x", TypeError, "must be a number, a scalar array or a schedule, got str 'x'"),
         (lambda: gx.constant(1.0) * None, TypeError, "must be a number.* or a schedule, got NoneType None"),
         (lambda: gx.constant(1.0).then("x", at=3), TypeError, "following must be a number.* got str 'x'"),
-        (lambda: gx.constant(1.0).then(0.5, at=0), ValueError, r"at must be in \[1, .*\], got 0"),
+        (lambda: gx.constant(1.0).then(0.5, at=0), ValueError, r"at must be a whole number in \[1, .*\], got 0"),
         (
             lambda: gx.constant(1.0).then(0.5, at=4).then(0.2, at=4),
             ValueError,
@@ -77,13 +81,17 @@ def test_replace():
         (lambda: gx.power(1.0, 0.0, -1.0), ValueError, r"power: scale must be in \(0, inf\), got 0"),
         (lambda: gx.inverse_time(1.0, -1), ValueError, r"inverse_time: decay_rate must be in \[0, inf\), got -1"),
         (lambda: gx.inverse_sqrt(1.0, math.inf), ValueError, "inverse_sqrt: k must be finite, got inf"),
-        (lambda: gx.step(1.0, 0.5, every=0), ValueError, r"step: every must be in \[1, .*\], got 0"),
+        (lambda: gx.step(1.0, 0.5, every=0), ValueError, r"step: every must be a whole number in \[1, .*\], got 0"),
         (
             lambda: gx.piecewise_constant((3, 3), (1.0, 2.0, 3.0)),
             ValueError,
             r"piecewise_constant: boundaries\[1\] must be later than boundaries\[0\]=3, got 3",
         ),
-        (lambda: gx.piecewise_constant((0,), (1.0, 2.0)), ValueError, r"boundaries\[0\] must be in \[1, .*\], got 0"),
+        (
+            lambda: gx.piecewise_constant((0,), (1.0, 2.0)),
+            ValueError,
+            r"boundaries\[0\] must be a whole number in \[1, .*\], got 0",
+        ),
         (lambda: gx.piecewise_constant((3,), (1.0, math.nan)), ValueError, r"values\[1\] must be finite, got nan"),
         (lambda: gx.piecewise_constant((3,), (1.0, "x")), TypeError, r"values\[1\] must be a number.* got str 'x'"),
         (lambda: gx.piecewise_constant((3,), (1.0, halved)), TypeError, r"values\[1\] must be .* got a function"),
@@ -107,15 +115,27 @@ def test_replace():
             r"end_share must be in \[0, inf\), got -1",
         ),
         (lambda: gx.one_cycle_momentum(10, high=1.0), ValueError, r"high must be in \[0, 1\), got 1"),
-        (lambda: gx.cyclic(0.0, 1.0, 0), ValueError, r"cyclic: half_period must be in \[1, .*\], got 0"),
+        (lambda: gx.cyclic(0.0, 1.0, 0), ValueError, r"cyclic: half_period must be a whole number in \[1, .*\], got 0"),
         (lambda: gx.cyclic(0.0, 1.0, 3, decay=0), ValueError, r"cyclic: decay must be in \(0, inf\), got 0"),
-        (lambda: gx.cosine_restarts(1.0, 3, factor=1.5), ValueError, "factor must be a whole number, got 1.5"),
-        (lambda: gx.cosine_restarts(1.0, 3, factor=0), ValueError, r"factor must be in \[1, .*\], got 0"),
-        (lambda: gx.cosine_restarts(1.0, 0), ValueError, r"cosine_restarts: period must be in \[1, .*\], got 0"),
+        (
+            lambda: gx.cosine_restarts(1.0, 3, factor=1.5),
+            ValueError,
+            r"factor must be a whole number in \[1, .*\], got 1.5",
+        ),
+        (
+            lambda: gx.cosine_restarts(1.0, 3, factor=0),
+            ValueError,
+            r"factor must be a whole number in \[1, .*\], got 0",
+        ),
+        (
+            lambda: gx.cosine_restarts(1.0, 0),
+            ValueError,
+            r"cosine_restarts: period must be a whole number in \[1, .*\], got 0",
+        ),
         (
             lambda: gx.per_epoch(gx.constant(1.0), 0),
             ValueError,
-            r"steps_per_epoch must be in \[1, .*\], got 0",
+            r"steps_per_epoch must be a whole number in \[1, .*\], got 0",
         ),
         (
             lambda: gx.per_epoch(0.1, 3),  # pyright: ignore[reportArgumentType]
@@ -167,3 +187,30 @@ def test_a_tuple_of_arrays():
     seen = []
     jax.jit(lambda x: seen.append(repr(gx.piecewise_constant((3,), (x, 0.1)))))(0.3)
     assert seen == ["piecewise_constant(boundaries=(3,), values=(float64[], 0.1))"]
+
+
+@pytest.mark.usefixtures("float32")
+@pytest.mark.parametrize("factor", [1e-300, 1e-50, 1e50, 1e300])
+def test_a_factor_beyond_float32_is_no_error(factor):
+    end = 0.0 if factor < 1.0 else np.inf
+    for schedule in (gx.exponential(1.0, factor, 1), gx.step(1.0, factor, 1)):
+        assert [float(schedule(t)) for t in (0, 1, 3)] == [1.0, pytest.approx(end, abs=1e-37), end]
+    assert float(gx.cyclic(0.0, 1.0, 1, decay=min(factor, 1.0))(3)) == pytest.approx(min(factor, 1.0), abs=1e-37)
+
+
+@pytest.mark.parametrize(
+    ("build", "name"),
+    [
+        (lambda: gx.linear(1.0, 0.0, 2.5), "linear: steps"),
+        (lambda: gx.polynomial(1.0, 0.1, 2.5, 20), "polynomial: steps"),  # Optax's order: the power comes before
+        (lambda: gx.piecewise_constant((1.5,), (1.0, 2.0)), r"piecewise_constant: boundaries\[0\]"),
+        (lambda: gx.per_epoch(gx.constant(1.0), np.float32(2.5)), "per_epoch: steps_per_epoch"),
+        (lambda: gx.reduce_on_plateau(patience=2.5), "reduce_on_plateau: patience"),
+        (lambda: gx.early_stopping(every=2.5), "early_stopping: every"),
+        (lambda: gx.reduce_on_plateau(cooldown=0.5), "reduce_on_plateau: cooldown"),
+    ],
+)
+def test_steps_are_whole(build, name):
+    with pytest.raises(ValueError, match=rf"^{name} must be a whole number in \[[01], .*\], got "):
+        build()
+    assert gx.linear(1.0, 0.0, 10.0) is not None  # of floats, those that are whole: jax.grad wants them so

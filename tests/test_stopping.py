@@ -180,3 +180,25 @@ def test_parameters_that_do_not_fit(params, error, message):
         tx.update(None, tx.init({"w": jnp.ones(2)}), params, value=1.0)
     with refused(TypeError, "early_stopping: the state is a EmptyState, expected EarlyStoppingState"):
         tx.update(None, gx.scale(1.0).init(None), params, value=1.0)
+
+
+def test_of_many_at_once_one_measurement_is_enough():
+    tx, params = gx.early_stopping(2), jnp.arange(3.0)
+    states = jax.vmap(tx.init)(params)
+    with pytest.raises(ValueError, match="no measurement was good so far"):
+        gx.best_parameters(states)
+
+    def measured(state, p, value):
+        return tx.update(None, state, p, value=value)[1]
+
+    states = jax.vmap(measured)(states, params + 10.0, jnp.array([1.0, jnp.nan, 2.0]))
+    np.testing.assert_array_equal(gx.best_parameters(states), [10.0, 1.0, 12.0])
+
+
+def test_behind_a_soft_threshold_nothing_moves_once_it_has_stopped():
+    tx, w = gx.chain(gx.sgd(0.1), gx.soft_threshold(1.0, 0.1), gx.early_stopping(1)), jnp.array(5.0)
+    state = tx.init(w)
+    for value in (1.0, 2.0):
+        updates, state = tx.update(jnp.array(1.0), state, w, value=value)
+    assert state[-1].stopped
+    assert updates == 0.0

@@ -40,15 +40,18 @@ class Range:
     low: float = -math.inf
     high: float = math.inf
     ends: str = "()"
+    whole: bool = False
 
     def __contains__(self, x: float) -> bool:
         above = self.low <= x if self.ends[0] == "[" else self.low < x
-        return above and (x <= self.high if self.ends[1] == "]" else x < self.high)  # NaN is in no range
+        return (
+            above and not (self.whole and x % 1) and (x <= self.high if self.ends[1] == "]" else x < self.high)
+        )  # NaN is in no range
 
     def __repr__(self) -> str:
         if self == Range():
             return "finite"
-        return f"in {self.ends[0]}{self.low}, {self.high}{self.ends[1]}"
+        return f"{'a whole number ' if self.whole else ''}in {self.ends[0]}{self.low}, {self.high}{self.ends[1]}"
 
 
 def number(name: str, value: Any, allowed: Range) -> None:
@@ -192,14 +195,6 @@ def parameters(params: Any) -> None:
     for i, p in enumerate(jax.tree.leaves(params, is_leaf=is_none)):
         if p is not None:
             array(p, "params", params, i)
-
-
-def has_axes(u: jax.Array, axes: tuple[int, ...], updates: Any, index: int) -> None:
-    if any(not -u.ndim <= axis < u.ndim for axis in axes):
-        where = f"updates{place(updates, index)}"
-        raise Refusal(
-            ValueError, f"{where} of shape {u.shape} has no axis {max(axes, key=abs)}; give the axes of its inputs"
-        )
 
 
 def aligned(updates: Any, params: Any) -> tuple[list[Any], Any, list[Any]]:

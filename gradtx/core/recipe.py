@@ -23,8 +23,8 @@ Positive = Annotated[Any, Range(0)]
 NonNegative = Annotated[Any, Range(0, ends="[)")]
 Fraction = Annotated[Any, Range(0, 1, "[]")]
 Decay = Annotated[Any, Range(0, 1, "[)")]
-Steps = Annotated[Any, Range(1, 2**31 - 1, "[]")]  # the count is an int32
-Natural = Annotated[Any, Range(0, 2**31 - 1, "[]")]  # steps too, or none
+Steps = Annotated[Any, Range(1, 2**31 - 1, "[]", whole=True)]  # the count is an int32
+Natural = Annotated[Any, Range(0, 2**31 - 1, "[]", whole=True)]  # steps too, or none
 
 
 class Recipe(Generic[P, V]):

@@ -30,9 +30,10 @@ def early_stopping(patience: Steps = 10, min_delta: NonNegative = 0.0, *, maximi
     $v < b - \delta$ over the best so far $b$, with `maximize` $v > b + \delta$. NaN and infinities never are.
 
     The measurement is an argument of `update`, `value=`: the loss of the parameters that are handed in. With one per
-    step it stands behind the optimizer in a chain, whose updates become zeros. With one per epoch, drive it alone,
-    `_, state = tx.update(None, state, params, value=loss)`, and leave the loop at `state.stopped`. Once it has stopped
-    nothing of its state changes any more. `best_parameters(state)` gives the parameters of the best measurement.
+    step it stands last in a chain, behind all that changes updates (`soft_threshold` too), which become zeros. With one
+    per epoch, drive it alone, `_, state = tx.update(None, state, params, value=loss)`, and leave the loop at
+    `state.stopped`. Once it has stopped nothing of its state changes any more. `best_parameters(state)` gives the
+    parameters of the best measurement.
 
     **Arguments:** `patience` $\ge 1$; `min_delta` $\delta \ge 0$, in units of the value; `every` $\ge 1$: so many
     values are averaged into one measurement, the parameters kept with it being those of the last of them.
@@ -84,7 +85,7 @@ def best_parameters(state: Any) -> Any:
     """The parameters at the best measurement of an `early_stopping`, from its state or from one that holds it.
 
     They are a copy, in buffers of their own. Inside of `jit`, where no value can be looked at, they are those of
-    `init` as long as no measurement was good.
+    `init` as long as no measurement was good; so are those of the members of a `vmap` that had none.
 
     **Raises:** `ValueError` where no measurement was finite so far, and for a state that holds none or several.
 
@@ -97,7 +98,7 @@ def best_parameters(state: Any) -> Any:
     """
     with check.named("best_parameters"):
         stopping = only(EarlyStoppingState, state)
-        if not isinstance(stopping.best_value, Tracer) and not jnp.isfinite(stopping.best_value).all():
+        if not isinstance(stopping.best_value, Tracer) and not jnp.isfinite(stopping.best_value).any():
             remedy = "there is no best before the first update with a finite value"
             raise check.Refusal(ValueError, f"no measurement was good so far; {remedy}")
     return jax.tree.map(jnp.copy, stopping.best_params)

@@ -41,7 +41,8 @@ def scale_by_adadelta(decay: Decay = 0.9, eps: Positive = 1e-6):
     def update(g: Any, state: Any):
         e_g = decay * state.e_g + (1.0 - decay) * g**2
         step = g * jnp.sqrt(state.e_x + eps) / jnp.sqrt(e_g + eps)
-        return step, dict(e_g=e_g, e_x=decay * state.e_x + (1.0 - decay) * step**2)
+        squared = g**2 * (state.e_x + eps) / (e_g + eps)  # not of the step, which would then be held in memory
+        return step, dict(e_g=e_g, e_x=decay * state.e_x + (1.0 - decay) * squared)
 
     return per_array(ScaleByAdadeltaState, init, update)
 

@@ -48,7 +48,7 @@ def scale_by_rss(eps: NonNegative = 1e-8, *, eps_root: NonNegative = 0.0, initia
 
 @composition
 def adagrad(
-    learning_rate: NonNegative, eps: NonNegative = 1e-8, *, eps_root: NonNegative = 0.0, initial: NonNegative = 0.0
+    learning_rate: NonNegative, *, eps: NonNegative = 1e-8, eps_root: NonNegative = 0.0, initial: NonNegative = 0.0
 ):
     r"""AdaGrad, $w \leftarrow w - \eta\,g/(\sqrt h + \varepsilon)$: `scale_by_rss` times the learning rate.
 

@@ -89,8 +89,8 @@ def adamw(
     b1: Decay = 0.9,
     b2: Decay = 0.999,
     eps: NonNegative = 1e-8,
-    weight_decay: NonNegative = 1e-4,
     *,
+    weight_decay: NonNegative = 1e-4,
     eps_root: NonNegative = 0.0,
 ):
     r"""Adam with decoupled weight decay, $w \leftarrow w - \eta\,(\hat m/(\sqrt{\hat v} + \varepsilon) + \lambda w)$.

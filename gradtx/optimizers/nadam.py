@@ -38,8 +38,8 @@ def scale_by_nadam(
     $\beta_1$, $\mu_t = \beta_1\,(1 - \tfrac12\,0.96^{t\psi})$; None keeps it at $\mu_t = \beta_1$, which is
     `scale_by_adam(nesterov=True)`.
 
-    **State:** `count`, `product` $\prod_{i\le t}\mu_i$ (with `momentum_decay`), `mu` $m$, `nu` $v$: two arrays per
-    parameter.
+    **State:** `count`, `product` $\prod_{i\le t}\mu_i$, `mu` $m$, `nu` $v$: two arrays per parameter; without
+    `momentum_decay`, that of `scale_by_adam`.
 
     **Source:** Dozat, Incorporating Nesterov Momentum into Adam (2016). `momentum_decay=4e-3` equals torch, 1.0 Keras,
     None Optax.
@@ -65,7 +65,7 @@ def scale_by_nadam(
         t = state.count + 1.0
         mu = b1 * state.mu + (1.0 - b1) * g
         nu = b2 * state.nu + (1.0 - b2) * g**2
-        now, following, so_far = momentum(t), momentum(t + 1.0), product(state)
+        now, following, so_far = (jnp.asarray(x, g.dtype) for x in (momentum(t), momentum(t + 1.0), product(state)))
         ahead = following * mu / (1.0 - following * so_far) + (1.0 - now) * g / (1.0 - so_far)
         return ahead / (root(debias(nu, b2, t) + eps_root) + eps), dict(mu=mu, nu=nu)
 
@@ -100,8 +100,8 @@ def nadamw(
     b1: Decay = 0.9,
     b2: Decay = 0.999,
     eps: NonNegative = 1e-8,
-    weight_decay: NonNegative = 1e-4,
     *,
+    weight_decay: NonNegative = 1e-4,
     eps_root: NonNegative = 0.0,
     momentum_decay: NonNegative | None = None,
 ):

@@ -23,8 +23,6 @@ def cosine_restarts(start: Scalar, period: Steps, factor: Steps = 1, decay: Posi
     **Arguments:** `start` $\eta_0$ and `floor` $f$, finite; `period` $T_0 \ge 1$ steps; `factor` $m$, a whole number
     $\ge 1$; `decay` $d > 0$.
 
-    **Raises:** `ValueError` for a factor that is not whole.
-
     **Source:** Loshchilov & Hutter, SGDR (2017), equation 5; torch's `CosineAnnealingWarmRestarts` with `decay=1.0`;
     Keras's `CosineDecayRestarts`, whose `m_mul` is `decay` and whose `alpha` is the floor's share of the start.
 
@@ -32,8 +30,6 @@ def cosine_restarts(start: Scalar, period: Steps, factor: Steps = 1, decay: Posi
     >>> [round(float(gradtx.cosine_restarts(1.0, 2, factor=2, decay=0.5)(t)), 4) for t in (0, 1, 2, 4, 6)]
     [1.0, 0.5, 0.5, 0.25, 0.25]
     """
-    if not isinstance(factor, Tracer) and factor % 1:
-        raise Refusal(ValueError, f"factor must be a whole number, got {factor}")
 
     def value(count):
         rest, restarts = in_period(count, period, factor)
@@ -77,9 +73,9 @@ def cyclic(low: Scalar, high: Scalar, half_period: Steps, decay: Positive = 1.0)
     **Arguments:** `low` $a$ and `high` $b$, finite; `half_period` $h \ge 1$ steps; `decay` $d > 0$. A momentum that
     cycles against it is `cyclic(0.95, 0.85, h)`.
 
-    **Source:** Smith, Cyclical Learning Rates (2017). Its three policies, and torch's `CyclicLR`: triangular is the
-    default, triangular2 is `decay=0.5`; the exponential range, whose amplitude decays with each step, is
-    `cyclic(0.0, b - a, h) * exponential(1.0, ratio, every=1) + a`.
+    **Source:** Smith, Cyclical Learning Rates (2017). Its three policies, and torch's `CyclicLR` with equal halves:
+    triangular is the default, triangular2 is `decay=0.5`; the exponential range, whose amplitude decays with each step,
+    is `cyclic(0.0, b - a, h) * exponential(1.0, ratio, every=1) + a`.
 
     >>> import gradtx
     >>> [float(gradtx.cyclic(0.0, 1.0, 2, decay=0.5)(t)) for t in range(7)]

@@ -19,6 +19,8 @@ def exponential(start: Scalar, factor: Positive, every: Steps, staircase: bool =
     updates outside of it, $c$ is a float32, whose rounding grows to $6\cdot10^{-8}\,\tau/s$ of the value: write a slow
     decay as a factor far from 1 over many steps, `exponential(start, 0.5, every=100_000)`, which does not drift.
 
+    **Source:** Optax's `exponential_decay`, torch's `ExponentialLR` and Keras's `ExponentialDecay`.
+
     >>> import gradtx
     >>> [float(gradtx.exponential(1.0, 0.5, every=2, staircase=True)(t)) for t in (0, 1, 2, 4)]
     [1.0, 1.0, 0.5, 0.25]
@@ -27,10 +29,12 @@ def exponential(start: Scalar, factor: Positive, every: Steps, staircase: bool =
 
 
 def compounded(factor: Any, times: Any) -> jax.Array:
+    if not isinstance(factor, float):
+        return factor**times
     # A factor near 1 loses its distance from 1 in float32: what a Python float knows of it better is put back.
-    rounded = np.asarray(factor, jnp.result_type(float)) if isinstance(factor, float) else factor
-    rest = math.log(factor / float(rounded)) if isinstance(factor, float) else 0.0
-    return rounded**times * jnp.exp(rest * times)
+    limits = jnp.finfo(jnp.result_type(float))
+    rounded = np.clip(factor, limits.tiny, limits.max).astype(limits.dtype)
+    return rounded**times * jnp.exp(math.log(factor / float(rounded)) * times)
 
 
 @schedule

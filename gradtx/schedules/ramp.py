@@ -26,6 +26,8 @@ def linear(start: Scalar, end: Scalar, steps: Steps):
 
     **Arguments:** `start` $\eta_0$ and `end` $\eta_K$, finite; `steps` $K \ge 1$.
 
+    **Source:** Optax's `linear_schedule`; torch's `LinearLR`, which takes shares of the rate.
+
     >>> import gradtx
     >>> [float(gradtx.linear(1.0, 0.0, 4)(t)) for t in (0, 1, 4, 9)]
     [1.0, 0.75, 0.0, 0.0]

@@ -23,7 +23,8 @@ def average_parameters(decay: Decay | None = None):
     $a \leftarrow a + (1 - \beta)(w + u - a)$ from $a = w_0$; without a decay the mean of all steps,
     $1 - \beta = 1/t$. Evaluate with `evaluation_parameters(state, params)`.
 
-    It must stand last in a chain: what changes the updates behind it is not in the average.
+    It must stand last in a chain: what changes the updates behind it is not in the average. Half-precision parameters
+    are averaged as they are before they are rounded.
 
     **Arguments:** `decay` $\beta \in [0, 1)$, for a memory of about $1/(1 - \beta)$ steps. A schedule averages over the
     tail alone: `lambda t: jnp.where(t < n, 0.0, 1.0 - 1.0 / (t - n + 1.0))` gives the mean of the steps after the
@@ -34,8 +35,8 @@ def average_parameters(decay: Decay | None = None):
     **Raises:** `ValueError` where `update` is called without the parameters.
 
     **Source:** Polyak & Juditsky, Acceleration of Stochastic Approximation by Averaging (1992). Equals torch's
-    `AveragedModel`, with a decay under `get_ema_multi_avg_fn` from the first step on, timm's `ModelEmaV2` and Optax's
-    `incremental_update` of the new parameters at step size $1 - \beta$. Their half-precision averages are rounded.
+    `AveragedModel` without a decay; with one, under `get_ema_multi_avg_fn`, where it is also updated once before the
+    first step (its first update copies), and Optax's `incremental_update` at step size $1 - \beta$.
 
     >>> import gradtx, jax.numpy as jnp
     >>> tx = gradtx.chain(gradtx.sgd(1.0), gradtx.average_parameters())

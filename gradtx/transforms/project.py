@@ -4,6 +4,7 @@ from typing import Any
 
 import jax
 import jax.numpy as jnp
+import numpy as np
 
 from gradtx.core import check
 from gradtx.core.lift import init_empty, stateless
@@ -20,7 +21,8 @@ def soft_threshold(penalty: NonNegative, learning_rate: NonNegative = 1.0):
 
     **Arguments:** `penalty` $\lambda \ge 0$ of $\lambda\lVert w\rVert_1$; `learning_rate` $\eta \ge 0$, that of the
     chain, schedules too, `chain(sgd(rate), soft_threshold(0.1, rate))`; behind momentum $\mu$ it is $\eta/(1 - \mu)$;
-    1 where the penalty is the threshold itself.
+    1 where the penalty is the threshold itself. It does not follow a `reduce_on_plateau` in the chain. A complex
+    element is moved in its real and in its imaginary part.
 
     **Raises:** `ValueError` where `update` is called without the parameters.
 
@@ -59,10 +61,10 @@ def constrain_norm(max_norm: Positive, axis: int | tuple[int, ...] = 0):
 
     **Arguments:** `max_norm` $c > 0$, in the units of the parameter; `axis`, one or several: a unit's weights lie along
     it, 0 in a matrix of inputs by outputs, `(0, 1, 2)` in a convolution of height, width, inputs, outputs. Arrays of
-    less than two dimensions (biases, gains) stay as they are.
+    less than two dimensions (biases, gains) stay as they are. A norm beyond float32 (1.8e19) gives zeros.
 
-    **Raises:** `ValueError` for an array of two dimensions or more that lacks the axis, and where `update` is called
-    without the parameters.
+    **Raises:** `ValueError` for an array of two dimensions or more that lacks an axis, for one given twice, and where
+    `update` is called without the parameters.
 
     **Source:** Srebro, Rennie & Jaakkola (2005); Srivastava et al., Dropout (2014), section 5.1. Equals Keras'
     `MaxNorm`, which also adds its epsilon, 1e-7, to the norm.
@@ -76,7 +78,7 @@ def constrain_norm(max_norm: Positive, axis: int | tuple[int, ...] = 0):
            [4. , 0.5]], dtype=float32)
     """
     axes = axis if isinstance(axis, tuple) else (axis,)
-    if not axes or any(isinstance(a, bool) or not isinstance(a, int) for a in axes):
+    if not axes or any(isinstance(a, bool) or not isinstance(a, int | np.integer) for a in axes):
         raise check.Refusal(TypeError, f"axis must be an int or a tuple of ints, got {axis!r:.60}")
 
     def constrained(u: Any, p: Any):
@@ -91,8 +93,16 @@ def constrain_norm(max_norm: Positive, axis: int | tuple[int, ...] = 0):
         leaves, structure, weights = check.aligned(updates, params)
         for i, u in enumerate(leaves):
             if u is not None and u.ndim > 1:
-                check.has_axes(u, axes, updates, i)
+                has_axes(u, axes, updates, i)
                 leaves[i] = constrained(u, jnp.asarray(weights[i]))
         return structure.unflatten(leaves), state
 
     return init_empty, update
+
+
+def has_axes(u: jax.Array, axes: tuple[int, ...], updates: Any, index: int) -> None:
+    missing = [axis for axis in axes if not -u.ndim <= axis < u.ndim]
+    if missing or len({axis % u.ndim for axis in axes}) < len(axes):
+        problem = f"has no axis {missing[0]}" if missing else f"has two of the axes {axes} in one"
+        where = f"updates{check.place(updates, index)} of shape {u.shape}"
+        raise check.Refusal(ValueError, f"{where} {problem}; give the axes of its inputs, each once")

@@ -86,8 +86,8 @@ ROWS = {
         Row("Adamax(1e-2, 0.8, 0.99, 1e-3)", gx.adamax(1e-2, 0.8, 0.99, 1e-3)),
     ],
     "AdaGrad": [
-        Row("Adagrad(0.05)", gx.adagrad(0.05, 0.0, eps_root=1e-7, initial=0.1), "ε inside the root; starts at 0.1"),
-        Row("Adagrad(0.05, 0.0, 1e-3)", gx.adagrad(0.05, 0.0, eps_root=1e-3)),
+        Row("Adagrad(0.05)", gx.adagrad(0.05, eps=0.0, eps_root=1e-7, initial=0.1), "ε inside the root; starts at 0.1"),
+        Row("Adagrad(0.05, 0.0, 1e-3)", gx.adagrad(0.05, eps=0.0, eps_root=1e-3)),
     ],
     "AdaDelta": [
         Row("Adadelta(1.0)", gx.adadelta(1.0, 0.95, 1e-7), "Keras' own rate is 1e-3"),

@@ -76,12 +76,12 @@ ROWS = {
         Row("Adamax(w, 1e-2, betas=(0.8, 0.99), eps=1e-3)", gx.adamax(1e-2, 0.8, 0.99, 0.0, eps_max=1e-3)),
     ],
     "AdaGrad": [
-        Row("Adagrad(w, 0.05)", gx.adagrad(0.05, 1e-10), "ε outside the root; starts at 0"),
-        Row("Adagrad(w, 0.05, eps=1e-3)", gx.adagrad(0.05, 1e-3)),
-        Row("Adagrad(w, 0.05, initial_accumulator_value=0.1)", gx.adagrad(0.05, 1e-10, initial=0.1)),
+        Row("Adagrad(w, 0.05)", gx.adagrad(0.05, eps=1e-10), "ε outside the root; starts at 0"),
+        Row("Adagrad(w, 0.05, eps=1e-3)", gx.adagrad(0.05, eps=1e-3)),
+        Row("Adagrad(w, 0.05, initial_accumulator_value=0.1)", gx.adagrad(0.05, eps=1e-10, initial=0.1)),
         Row(
             "Adagrad(w, 0.05, lr_decay=0.1)",
-            gx.adagrad(gx.inverse_time(0.05, 0.1), 1e-10),
+            gx.adagrad(gx.inverse_time(0.05, 0.1), eps=1e-10),
             "the rate falls with time besides",
         ),
     ],
