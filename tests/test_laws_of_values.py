@@ -14,7 +14,7 @@ import gradtx as gx
 from gradtx.core.recipe import Recipe
 from gradtx.expression import parse
 from tests.catalogue import SCHEDULES, TRANSFORMATIONS
-from tests.trees import f32, run, three, tree
+from tests.trees import f32, run, small, step, three, tree
 
 members = pytest.mark.parametrize("member", TRANSFORMATIONS, ids=lambda m: repr(m.tx))
 values = pytest.mark.parametrize("value", [m.tx for m in TRANSFORMATIONS] + SCHEDULES, ids=repr)
@@ -74,52 +74,55 @@ def scanned(member, tx, params, gradients):
     def body(state, g):
         return member.update(g, state, params, tx=tx)[::-1]
 
-    return jax.lax.scan(body, tx.init(params), jax.tree.map(lambda *x: jnp.stack(x), *gradients))[1]
+    return jax.lax.scan(body, tx.init(params), jnp.stack(gradients))[1]
 
 
 @members
-@pytest.mark.parametrize("kind", [np.float64, np.float32, f32, gx.constant], ids=lambda k: k.__name__)
-def test_hyperparameter_kinds_agree(member, kind):
-    """Each hyperparameter in turn, closed over as another kind; and all of them traced, as arguments of jit."""
+def test_hyperparameter_kinds_agree(member):
+    """All closed over as another kind, and each in turn as a schedule; and all traced, as arguments of jit."""
     numbers = {
         path: x for path, x in gx.hyperparameters(member.tx).items() if x is not None and path not in member.unused
     }
-    others = [member.tx.replace(**{path: kind(x)}) for path, x in numbers.items()]
+    kinds = [np.float64, np.float32, f32, gx.constant]
+    of_kinds = [member.tx.replace(**{path: kind(x) for path, x in numbers.items()}) for kind in kinds]
+    closed_over = [*of_kinds, *(member.tx.replace(**{path: gx.constant(x)}) for path, x in numbers.items())]
     params, gradients = tree()["a"]["w"], [g["a"]["w"] for g in three()]
-    expected = jax.jit(lambda: scanned(member, member.tx, params, gradients))()
-    closed_over = jax.jit(lambda: [scanned(member, tx, params, gradients) for tx in others])()
-    kinds = member.tx.replace(**{path: kind(x) for path, x in numbers.items()})
-    traced = jax.jit(scanned, static_argnums=0)(member, kinds, params, gradients)
-    for got in [*closed_over, traced]:
-        chex.assert_trees_all_close(got, expected, rtol=2e-5, atol=1e-7)
+
+    @jax.jit
+    def updates_of_all(traced):
+        return [scanned(member, tx, params, gradients) for tx in (member.tx, *closed_over, *traced)]
+
+    expected, *others = updates_of_all(of_kinds)
+    for tx, got in zip([*closed_over, *of_kinds], others, strict=True):
+        np.testing.assert_allclose(got, expected, rtol=2e-5, atol=1e-7, err_msg=repr(tx))
 
 
 @members
 def test_every_hyperparameter_matters(member):
     """None is dropped on the way to the formula: another number gives other updates, to the bit."""
     params, gradients = tree()["a"]["w"], [g["a"]["w"] for g in three()]
-    expected = scanned(member, member.tx, params, gradients)
+    updates = jax.jit(functools.partial(scanned, member, params=params, gradients=gradients))
+    expected = updates(member.tx)
     for path, x in gx.hyperparameters(member.tx).items():
         if x is not None and path not in member.unused:
             changed = x + 1 if isinstance(x, int) else 0.25 if x == 0.5 else 0.5
-            other = member.tx.replace(**{path: changed})
-            assert not np.array_equal(scanned(member, other, params, gradients), expected), path
+            assert not np.array_equal(updates(member.tx.replace(**{path: changed})), expected), path
 
 
 @members
 def test_schedule_is_evaluated_at_the_count(member):
     """Under a schedule each step equals that of the transformation with that step's number, from the same state."""
-    params = tree()
+    params = small()
     for path, number in gx.hyperparameters(member.tx).items():
         if number is None or number == 0.0:
             continue
         schedule = gx.linear(number, number + 2 if isinstance(number, int) else number / 2, 2)
         tx = member.tx.replace(**{path: schedule})
         state = tx.init(params)
-        for t, g in enumerate(three()):
-            now = member.tx.replace(**{path: float(schedule(t))})
-            got, after = member.update(g, state, params, tx=tx)
-            expected, _ = member.update(g, as_plain(state, now.init(params)), params, tx=now)
+        for t in range(3):
+            now, g = member.tx.replace(**{path: float(schedule(t))}), small(t + 1)
+            got, after = step(member, tx, g, state, params)
+            expected, _ = step(member, now, g, as_plain(state, now.init(params)), params)
             chex.assert_trees_all_close(got, expected, rtol=2e-5, atol=1e-7)
             state = after
 
@@ -138,13 +141,12 @@ def as_plain(state, like):
 
 @members
 def test_inside_and_around_optax(member):
-    params = tree(jnp.float64)
-    gradients = three(jnp.float64)
+    params, gradients = small(dtype=jnp.float64), [small(seed, jnp.float64) for seed in (1, 2, 3)]
     expected, _ = run(member, params, gradients, gx.chain(gx.scale(2.0), member.tx))
     for mixed in (optax.chain(optax.scale(2.0), member.tx), gx.chain(optax.scale(2.0), member.tx)):
-        state, at, step = mixed.init(params), params, jax.jit(functools.partial(member.update, tx=mixed))
+        state, at, one = mixed.init(params), params, jax.jit(functools.partial(member.update, tx=mixed))
         for g, want in zip(gradients, expected, strict=True):
-            u, state = step(g, state, at)
+            u, state = one(g, state, at)
             at = optax.apply_updates(at, u)
             chex.assert_trees_all_close(u, want, rtol=1e-12)
 
@@ -157,6 +159,7 @@ def test_chain_is_associative_with_identity(member):
     a, b = member.tx, gx.scale(0.5)
     assert gx.chain(gx.chain(a, b), a) == gx.chain(a, gx.chain(b, a)) == gx.chain(a, b, a)
     assert gx.chain(gx.chain(), a) == gx.chain(a) == gx.chain(a, gx.chain())
-    got, _ = run(member, tree(), three(), gx.chain(a))
-    expected, _ = run(member, tree(), three())
+    gradients = [small(seed) for seed in (1, 2, 3)]
+    got, _ = run(member, small(), gradients, gx.chain(a))
+    expected, _ = run(member, small(), gradients)
     chex.assert_trees_all_close(got, expected, rtol=1e-6)

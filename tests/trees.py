@@ -20,6 +20,12 @@ def tree(dtype=f32, seed=0):
     return {"a": {"w": normal(3, 4), "b": normal(4)}, "frozen": None, "list": [normal(), jnp.zeros((0, 2), dtype)]}
 
 
+def small(seed=0, dtype=f32):
+    """A matrix, a number and a None, for laws that need no more: a smaller program compiles faster."""
+    whole = tree(dtype, seed)
+    return {"w": whole["a"]["w"], "number": whole["list"][0], "frozen": None}
+
+
 def three(dtype=f32):
     return [tree(dtype, seed) for seed in (1, 2, 3)]
 
