@@ -116,7 +116,7 @@ TRANSFORMATIONS = [
     Member(gx.scale_by_lbfgs(), **WHOLE),
     Member(gx.lbfgs(3, curv_rtol=0.1, max_learning_rate=2.0), problem, unused=("slope_rtol",), **WHOLE),
     Member(gx.scale_by_newton(0.1), problem, **WHOLE),
-    Member(gx.newton(max_steps=5), problem, **WHOLE),
+    Member(gx.newton(max_steps=5, curv_rtol=0.1), problem, **WHOLE),
     # One of a line search's two conditions decides its step: the stricter one.
     Member(
         gx.scale_by_zoom_linesearch(5, slope_rtol=0.9, curv_rtol=0.1),
