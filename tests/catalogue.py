@@ -20,6 +20,7 @@ class Member:
     elementwise: bool = True  # each element's update depends on nothing but its own past
     pairs: bool = True  # a complex array gets what its real and imaginary parts, stacked in front, get
     unused: tuple[str, ...] = ()  # hyperparameters that do nothing to the updates, or may not be given with the others
+    slow: bool = False  # its laws compile for long: the checks run them in one of their environments
     copies_params: bool = False  # its state holds parameters as they are, in their own dtypes
 
     def update(self, updates: Any, state: Any, params: Any = None, *, tx: Any = None) -> tuple[Any, Any]:
@@ -27,7 +28,7 @@ class Member:
         return (tx or self.tx).update(updates, state, params, **self.extra(updates, params))
 
 
-WHOLE: dict[str, Any] = dict(needs_params=True, elementwise=False)
+SECOND_ORDER: dict[str, Any] = dict(needs_params=True, elementwise=False, slow=True)
 
 
 def problem(updates: Any, params: Any, sign: float = 1.0) -> dict[str, Any]:
@@ -113,16 +114,16 @@ TRANSFORMATIONS = [
     Member(gx.nadamw(0.1, weight_decay=0.1), needs_params=True),
     Member(gx.sign_sgd(0.1)),
     Member(gx.lion(0.1, b2=0.5, weight_decay=0.1), needs_params=True),
-    Member(gx.scale_by_lbfgs(), **WHOLE),
-    Member(gx.lbfgs(3, curv_rtol=0.1, max_learning_rate=2.0), problem, unused=("slope_rtol",), **WHOLE),
-    Member(gx.scale_by_newton(0.1), problem, **WHOLE),
-    Member(gx.newton(max_steps=5, curv_rtol=0.1), problem, **WHOLE),
+    Member(gx.scale_by_lbfgs(), **SECOND_ORDER),
+    Member(gx.lbfgs(3, curv_rtol=0.1, max_learning_rate=2.0), problem, unused=("slope_rtol",), **SECOND_ORDER),
+    Member(gx.scale_by_newton(0.1), problem, **SECOND_ORDER),
+    Member(gx.newton(max_steps=5, curv_rtol=0.1), problem, **SECOND_ORDER),
     # One of a line search's two conditions decides its step: the stricter one.
     Member(
         gx.scale_by_zoom_linesearch(5, slope_rtol=0.9, curv_rtol=0.1),
         functools.partial(problem, sign=-1.0),
         unused=("curv_rtol",),
-        **WHOLE,
+        **SECOND_ORDER,
     ),
     Member(gx.chain(gx.clip_by_global_norm(0.3), gx.adamw(0.1)), needs_params=True, elementwise=False),
 ]

@@ -13,7 +13,9 @@ import gradtx as gx
 from tests.catalogue import TRANSFORMATIONS
 from tests.trees import run, signature, small, step, three, tree
 
-members = pytest.mark.parametrize("member", TRANSFORMATIONS, ids=lambda m: repr(m.tx))
+members = pytest.mark.parametrize(
+    "member", [pytest.param(m, marks=[pytest.mark.slow] * m.slow, id=repr(m.tx)) for m in TRANSFORMATIONS]
+)
 
 
 def assert_same(a, b):

@@ -16,7 +16,9 @@ from gradtx.expression import parse
 from tests.catalogue import SCHEDULES, TRANSFORMATIONS
 from tests.trees import f32, run, small, step, three, tree
 
-members = pytest.mark.parametrize("member", TRANSFORMATIONS, ids=lambda m: repr(m.tx))
+members = pytest.mark.parametrize(
+    "member", [pytest.param(m, marks=[pytest.mark.slow] * m.slow, id=repr(m.tx)) for m in TRANSFORMATIONS]
+)
 values = pytest.mark.parametrize("value", [m.tx for m in TRANSFORMATIONS] + SCHEDULES, ids=repr)
 
 
