@@ -19,7 +19,7 @@ parameters and writing parameters is 12. A test holds the numbers, so that a cha
 `python -m tests.budgets` writes them anew. Four bytes of temporaries are one copy of the parameters: XLA's CPU backend
 makes one where an array of the old state, or a parameter, is read by two outputs and overwritten by one of them (of
 Optax's Lion too). What Newton's method and the line search count is that of one pass through their loops, and differs
-by some percent between versions of XLA.
+by up to a fifth between versions of XLA.
 
 | step | accessed | temporary | state |
 | --- | --: | --: | --: |

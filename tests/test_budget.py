@@ -89,7 +89,7 @@ def test_the_table_of_budgets_has_every_member():
 @pytest.mark.parametrize("member", TRANSFORMATIONS, ids=lambda m: repr(m.tx))
 def test_no_member_costs_more_than_the_table_says(member):
     for now, before in zip(measured(member), committed()[repr(member.tx)], strict=True):
-        slack = 0.1 * before if member.slow else 0.1  # what a loop costs is counted otherwise in each version of XLA
+        slack = 0.25 * before if member.slow else 0.1  # what a loop costs is counted otherwise in each version of XLA
         assert now <= before + slack, "where that is well, python -m tests.budgets writes the table anew"
 
 
