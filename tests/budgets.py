@@ -27,17 +27,26 @@ by up to a fifth between versions of XLA.
 
 
 def measured(member):
+    return cost(member.tx.init, member.update)
+
+
+def cost(init, update, apply_updates=gx.apply_updates):
     """Bytes per parameter: accessed, of temporaries, of the state."""
     params = {"w": jnp.ones((N // 1024, 1024)), "b": jnp.ones(N // 2)}
     count = sum(x.size for x in jax.tree.leaves(params))
-    state = member.tx.init(params)
+    state = init(params)
+    accessed, temporary = analysed(train(update, apply_updates).lower(params, state, params), count)
+    return accessed, temporary, sum(x.nbytes for x in jax.tree.leaves(state)) / count
+
+
+def train(update, apply_updates=gx.apply_updates):
+    """A compiled step in the place of its parameters and its state."""
 
     def step(params, state, g):
-        updates, state = member.update(g, state, params)
-        return gx.apply_updates(params, updates), state
+        updates, state = update(g, state, params)
+        return apply_updates(params, updates), state
 
-    accessed, temporary = analysed(jax.jit(step, donate_argnums=(0, 1)).lower(params, state, params), count)
-    return accessed, temporary, sum(x.nbytes for x in jax.tree.leaves(state)) / count
+    return jax.jit(step, donate_argnums=(0, 1))
 
 
 def analysed(lowered, count):

@@ -67,7 +67,7 @@ def test_replace():
         (lambda: gx.constant(math.inf), ValueError, "constant: value must be finite, got inf"),
         (lambda: gx.constant("x"), TypeError, "constant: value must be a number.* got str 'x'"),
         (lambda: gx.constant(jnp.ones(3)), ValueError, r"constant: value must be .*array of shape \(3,\).*jax.vmap"),
-        (lambda: gx.exponential(1.0, 0.5, 2, 1), TypeError, "staircase must be True or False, got int 1"),  # pyright: ignore[reportArgumentType]
+        (lambda: gx.exponential(1.0, 0.5, 2, 1), TypeError, "staircase must be True or False, got int 1"),  # pyright: ignore[reportArgumentType]  # refused by a type checker too
         (lambda: gx.constant(1.0) + "x", TypeError, "must be a number, a scalar array or a schedule, got str 'x'"),
         (lambda: gx.constant(1.0) * None, TypeError, "must be a number.* or a schedule, got NoneType None"),
         (lambda: gx.constant(1.0).then("x", at=3), TypeError, "following must be a number.* got str 'x'"),
@@ -96,7 +96,7 @@ def test_replace():
         (lambda: gx.piecewise_constant((3,), (1.0, "x")), TypeError, r"values\[1\] must be a number.* got str 'x'"),
         (lambda: gx.piecewise_constant((3,), (1.0, halved)), TypeError, r"values\[1\] must be .* got a function"),
         (lambda: gx.piecewise_constant((3,), (1.0,)), ValueError, "values must have one .* than boundaries, 2, got 1"),
-        (lambda: gx.piecewise_constant([3], (1.0, 2.0)), TypeError, r"boundaries must be a tuple .* got list \[3\]"),  # pyright: ignore[reportArgumentType]
+        (lambda: gx.piecewise_constant([3], (1.0, 2.0)), TypeError, r"boundaries must be a tuple .* got list \[3\]"),  # pyright: ignore[reportArgumentType]  # refused by a type checker too
         (
             lambda: gx.warmup_stable_decay(1.0, 10, 6, 5),
             ValueError,
@@ -138,10 +138,10 @@ def test_replace():
             r"steps_per_epoch must be a whole number in \[1, .*\], got 0",
         ),
         (
-            lambda: gx.per_epoch(0.1, 3),  # pyright: ignore[reportArgumentType]
+            lambda: gx.per_epoch(0.1, 3),  # pyright: ignore[reportArgumentType]  # refused by a type checker too
             TypeError,
             "schedule must be a schedule or .* got float 0.1",
-        ),  # pyright: ignore[reportArgumentType]
+        ),  # pyright: ignore[reportArgumentType]  # refused by a type checker too
         (
             lambda: gx.per_epoch(lambda epoch: jnp.ones(3), 3),
             ValueError,

@@ -113,7 +113,7 @@ class Recipe(Generic[P, V]):
     def build(self, arguments: dict[str, Any]) -> Any:
         named = dict(arguments)
         parts = named.pop(self.variadic) if self.variadic else ()
-        return self.factory(*parts, **named)  # pyright: ignore[reportCallIssue]
+        return self.factory(*parts, **named)  # pyright: ignore[reportCallIssue]  # bound to the signature before
 
     def show(self, arguments: dict[str, Any]) -> str:
         words: list[str] = []

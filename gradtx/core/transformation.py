@@ -47,7 +47,7 @@ class Transformation(Value, optax.GradientTransformationExtraArgs):
     """
 
     init: Init  # pyright: ignore[reportIncompatibleVariableOverride]  # Optax's types of trees are narrower
-    update: Update  # pyright: ignore[reportIncompatibleVariableOverride]
+    update: Update  # pyright: ignore[reportIncompatibleVariableOverride]  # as above
 
     def __new__(cls) -> "Transformation":
         def init(params: Any) -> Any:
@@ -173,7 +173,7 @@ def advance(pair: Any, flow: Flow, state: Any, extra: dict[str, Any]) -> Callabl
 
 def compilable(tx: Transformation, updates: Updates, state: Any, params: Any, extra: dict[str, Any]) -> bool:
     """Whether a compiled call can take all of it: some arrays, neither tracers nor functions nor what is wrong."""
-    if jax.config.jax_disable_jit:  # pyright: ignore[reportAttributeAccessIssue]
+    if jax.config.jax_disable_jit:  # pyright: ignore[reportAttributeAccessIssue]  # made at run time
         return False
     kinds = set(map(type, jax.tree.leaves((tx, updates, state, params, extra))))
     if any(isinstance(x, bool | int) for x in jax.tree.leaves(extra)):

@@ -7,7 +7,7 @@ import jax.numpy as jnp
 
 from gradtx.core import check
 from gradtx.core.combine import chain
-from gradtx.core.reals import dot
+from gradtx.core.reals import dot, moving
 from gradtx.core.recipe import Fraction, Positive
 from gradtx.core.transformation import Count, Updates, composition, increment, transformation
 from gradtx.core.tree import root
@@ -65,20 +65,20 @@ def scale_by_lbfgs(memory_size: int = 10):
         check.needed(params)
         check.state_of(state, ScaleByLbfgsState)
         leaves, structure = jax.tree.flatten(updates, is_leaf=check.is_none)
-        moving = [i for i, u in enumerate(leaves) if u is not None]
+        places = moving(updates)
         columns = {name: check.matching(updates, getattr(state, name), f"the state's {name}") for name in TREES}
-        for i in moving:
+        for i in places:
             row = {name: column[i] for name, column in columns.items()}
             check.fields(row, leaves[i].shape, lambda i=i: expected(leaves[i].shape), updates, i)
 
         def of(column: list[Any]) -> list[jax.Array]:
-            return [wide(column[i]) for i in moving]
+            return [wide(column[i]) for i in places]
 
         def remembered(memory: jax.Array, new: jax.Array) -> jax.Array:
             return memory.at[here].set(jnp.where(kept, new, memory[here]).astype(memory.dtype))
 
         def tree(name: str, arrays: list[jax.Array]) -> Any:
-            for i, x in zip(moving, arrays, strict=True):
+            for i, x in zip(places, arrays, strict=True):
                 columns[name][i] = jnp.array(x, columns[name][i].dtype)  # a copy: a state may be donated
             return structure.unflatten(columns[name])
 
@@ -97,7 +97,7 @@ def scale_by_lbfgs(memory_size: int = 10):
         )
         oldest = jnp.where(kept, (here + 1) % memory_size, here)
         direction = product(pairs, (oldest + jnp.arange(memory_size)) % memory_size, g)
-        for i, x in zip(moving, direction, strict=True):
+        for i, x in zip(places, direction, strict=True):
             leaves[i] = x.astype(leaves[i].dtype)
         memories = tree("diff_params_memory", pairs.s), tree("diff_updates_memory", pairs.y)
         past = tree("params", w), tree("updates", g)
