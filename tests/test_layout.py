@@ -25,6 +25,7 @@ CORE = [
     "apply",
 ]
 LAYERS = [f"gradtx.core.{name}" for name in CORE] + [
+    "gradtx.states",
     "gradtx.schedules",
     "gradtx.curvature",
     "gradtx.transforms",
