@@ -84,6 +84,8 @@ def set_hyperparameters(tx: Transformation, state: Any, **values: Any) -> Any:
                 remedy = "" if named else "; tx.replace changes what is not in the state"
                 problem = f"has {'several' if named else 'no'} controlled {key!r}"
                 raise check.Refusal(TypeError, f"the transformation {problem}, controlled are: {known}{remedy}")
+            if callable(new):
+                raise check.Refusal(TypeError, f"{key} must be a number or a scalar array, got a function")
             checked_number(key, new, named[0].owner.recipe.annotation(named[0].name))
             for held in named[0].held():
                 state = exchanged(state, held, new)

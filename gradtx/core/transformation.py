@@ -15,7 +15,7 @@ from gradtx.core import check
 from gradtx.core.count import ScheduledState, in_force, increment, value_at
 from gradtx.core.flow import Flow, Rule
 from gradtx.core.recipe import Recipe
-from gradtx.core.selector import Selector, as_selector
+from gradtx.core.selector import Selector, Where, as_selector
 from gradtx.core.value import Value, arguments, register
 
 P = ParamSpec("P")
@@ -219,7 +219,7 @@ class transformation(Recipe[P, Transformation]):
     def checked(self, name: str, value: Any) -> Any:
         annotation = self.annotation(name)
         kind = annotation if inspect.isclass(annotation) else None
-        if kind is Selector:
+        if annotation == Where:
             return as_selector(name, value)
         if kind and issubclass(kind, optax.GradientTransformation):
             if name != self.variadic:

@@ -10,7 +10,7 @@ import optax
 from gradtx.core import check
 from gradtx.core.combine import noted
 from gradtx.core.flow import Flow, Rule
-from gradtx.core.selector import Selector, as_selector, kept, listed, rows
+from gradtx.core.selector import Selector, Where, as_selector, kept, listed, rows
 from gradtx.core.transformation import P, advance, extra_for, transformation
 
 
@@ -19,7 +19,7 @@ class MaskedState(NamedTuple):
 
 
 @transformation
-def masked(tx: optax.GradientTransformation, where: Selector):
+def masked(tx: optax.GradientTransformation, where: Where):
     r"""The transformation on some arrays, $T(u)$ there, the others as they are, $u$.
 
     It is for blocks ahead of the learning rate, as in
@@ -50,7 +50,7 @@ def masked(tx: optax.GradientTransformation, where: Selector):
 
 
 @transformation
-def only(tx: optax.GradientTransformation, where: Selector):
+def only(tx: optax.GradientTransformation, where: Where):
     r"""The transformation on some arrays, $T(u)$ there, and zeros for the others, which stay as they are. What is no
     array of floats there, such as an integer, has None for its update.
 
@@ -79,7 +79,7 @@ def only(tx: optax.GradientTransformation, where: Selector):
 
 
 @transformation
-def freeze(where: Selector):
+def freeze(where: Where):
     r"""Zeros for some arrays, $0$, which therefore stay as they are; the others' updates as they are, $u$. What is no
     array of floats, such as an integer, has None for its update.
 
@@ -123,9 +123,7 @@ class grouping(transformation[P]):
 
 
 @grouping
-def partition(
-    *rules: tuple[Selector, optax.GradientTransformation], default: optax.GradientTransformation | None = None
-):
+def partition(*rules: tuple[Where, optax.GradientTransformation], default: optax.GradientTransformation | None = None):
     r"""Each array to the first rule that takes it, $T_{r(i)}(u_i)$.
 
     **Arguments:** the rules, pairs of a selector (or a tree of booleans) and a transformation; `default`, for the
