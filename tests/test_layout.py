@@ -8,7 +8,7 @@ import gradtx
 
 PACKAGE = Path(gradtx.__file__).parent
 FILES = sorted(PACKAGE.rglob("*.py"))
-CORE = ["check", "tree", "reals", "value", "recipe", "flow", "transformation", "lift", "combine", "apply"]
+CORE = ["printing", "check", "tree", "reals", "value", "recipe", "flow", "transformation", "lift", "combine", "apply"]
 LAYERS = [f"gradtx.core.{name}" for name in CORE] + [
     "gradtx.schedules",
     "gradtx.curvature",
