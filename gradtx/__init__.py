@@ -1,17 +1,13 @@
 """gradtx: composable gradient transformations for JAX. An optimizer is a value."""
 
 from gradtx.core.apply import apply_updates
-from gradtx.core.combine import chain, identity
+from gradtx.core.combine import chain, identity, parallel
+from gradtx.core.count import ScheduledState
+from gradtx.core.hyperparameters import controlled, hyperparameters, set_hyperparameters
 from gradtx.core.lift import per_array, scaling, stateless
 from gradtx.core.recipe import Decay, Fraction, Natural, NonNegative, Positive, Scalar, Steps
-from gradtx.core.transformation import (
-    ScheduledState,
-    Transformation,
-    composition,
-    extra_for,
-    hyperparameters,
-    transformation,
-)
+from gradtx.core.selector import Selector, by, by_ndim, by_path, by_tree
+from gradtx.core.transformation import Transformation, composition, extra_for, transformation
 from gradtx.core.tree import global_norm
 from gradtx.curvature import (
     condition_number,
@@ -55,14 +51,14 @@ from gradtx.transforms.momentum import (
     scale_by_momentum,
 )
 from gradtx.transforms.project import constrain_norm, soft_threshold, sparsity
-from gradtx.transforms.rate import ScaleByLearningRateState, scale, scale_by_learning_rate
+from gradtx.transforms.rate import ScaleByLearningRateState, scale, scale_by_learning_rate, square
 from gradtx.transforms.rms import ScaleByRmsState, scale_by_rms
+from gradtx.wrappers.select import MaskedState, freeze, masked, only, partition
 
 __all__ = [  # noqa: RUF022  # in reading order
     # Using an optimizer
     "Transformation",
     "apply_updates",
-    "hyperparameters",
     # Optimizers
     "sgd",
     "adagrad",
@@ -78,10 +74,26 @@ __all__ = [  # noqa: RUF022  # in reading order
     "lion",
     "lbfgs",
     "newton",
+    # Its numbers while it runs
+    "hyperparameters",
+    "set_hyperparameters",
+    "controlled",
     # Putting one together
     "chain",
+    "parallel",
     "identity",
+    # Where a transformation acts
+    "Selector",
+    "by_path",
+    "by_ndim",
+    "by",
+    "by_tree",
+    "masked",
+    "only",
+    "freeze",
+    "partition",
     # Its blocks
+    "square",
     "scale",
     "scale_by_learning_rate",
     "scale_by_momentum",
@@ -158,6 +170,7 @@ __all__ = [  # noqa: RUF022  # in reading order
     "Natural",
     # States
     "ScheduledState",
+    "MaskedState",
     "ScaleByLearningRateState",
     "ScaleByMomentumState",
     "EmaState",

@@ -14,11 +14,11 @@ from gradtx.core.recipe import Recipe
 LONGEST = 4_000  # characters: within them no number is too long for Python
 DEEPEST = 50  # calls and operators inside each other: all that runs over a value is recursive
 BLANKS = str.maketrans(dict.fromkeys(string.whitespace, " "))
-OPERATORS = {ast.Add: operator.add, ast.Mult: operator.mul}
+OPERATORS = {ast.Add: operator.add, ast.Mult: operator.mul, ast.BitAnd: operator.and_, ast.BitOr: operator.or_}
 FACTORIES = {name: f for name in gradtx.__all__ if isinstance(f := getattr(gradtx, name), Recipe)}
 ALLOWED = (
-    "allowed are calls of gradtx's factories, as in adam(1e-3), numbers and tuples of them, True, False and None,"
-    " and on schedules .then(…, at=…), * and +"
+    "allowed are calls of gradtx's factories, as in adam(1e-3), numbers, strings, tuples, True, False and None, on"
+    " schedules .then(…, at=…), * and +, on selectors ~, & and |"
 )
 
 
@@ -37,7 +37,8 @@ def parse(text: str) -> gradtx.Transformation:
     value = read(text, "adam(1e-3)")
     if isinstance(value, gradtx.Transformation):
         return value
-    remedy = "" if isinstance(value, bool | tuple | None) else f"; give it to one: sgd({shortened(repr(value))})"
+    rate = is_number(value) or isinstance(value, gradtx.Schedule)
+    remedy = f"; give it to one: sgd({shortened(repr(value))})" if rate else ""
     raise ExpressionError(f"the expression is {kind(value)}, not a transformation{remedy}")
 
 
@@ -74,7 +75,9 @@ def kind(value: Any) -> str:
         return "a transformation"
     if isinstance(value, gradtx.Schedule):
         return "a schedule"
-    return str(value) if isinstance(value, bool | tuple | None) else "a number"
+    if isinstance(value, gradtx.Selector):
+        return "a selector"
+    return "a number" if is_number(value) else shortened(repr(value))
 
 
 def syntax_tree(source: str) -> ast.expr:
@@ -97,16 +100,23 @@ def evaluated(node: ast.expr, depth: int = 1) -> Any:
     if depth > DEEPEST:
         raise refused(node, f"nested more than {DEEPEST} deep")
     match node:
-        case ast.Constant(value=int() | float() | None as value):
+        case ast.Constant(value=int() | float() | str() | None as value):
             return value
-        case ast.Tuple(elts=elements) if all(map(is_number, numbers := tuple(map(inside, elements)))):
-            return numbers
+        case ast.Tuple(elts=elements):
+            return tuple(map(inside, elements))
+        case ast.UnaryOp(op=ast.Invert(), operand=operand) if isinstance(value := inside(operand), gradtx.Selector):
+            return ~value
         case ast.UnaryOp(op=ast.USub(), operand=operand) if is_number(value := inside(operand)):
             return -value
         case ast.BinOp(left=left, op=ast.Add() | ast.Mult() as op, right=right):
             operands = inside(left), inside(right)
             if not any(isinstance(x, gradtx.Schedule) for x in operands):
                 raise refused(node, f"found {excerpt(node)}; one side of + and * must be a schedule")
+            return called(OPERATORS[type(op)], *operands)
+        case ast.BinOp(left=left, op=ast.BitAnd() | ast.BitOr() as op, right=right):
+            operands = inside(left), inside(right)
+            if not all(isinstance(x, gradtx.Selector) for x in operands):
+                raise refused(node, f"found {excerpt(node)}; both sides of & and | must be selectors")
             return called(OPERATORS[type(op)], *operands)
         case ast.Call(func=ast.Attribute(value=earlier, attr="then"), args=args, keywords=keywords):
             schedule = inside(earlier)

@@ -1,6 +1,7 @@
 """Every public transformation and schedule, once or once per form, with what the laws have to know of it."""
 
 import functools
+import operator
 from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
@@ -21,7 +22,9 @@ class Member:
     pairs: bool = True  # a complex array gets what its real and imaginary parts, stacked in front, get
     unused: tuple[str, ...] = ()  # hyperparameters that do nothing to the updates, or may not be given with the others
     slow: bool = False  # its laws compile for long: the checks run them in one of their environments
+    selects: bool = False  # it leaves arrays alone, which may then be no arrays of floats
     copies_params: bool = False  # its state holds parameters as they are, in their own dtypes
+    printed: bool = True  # its repr evaluates back: it holds no function
 
     def update(self, updates: Any, state: Any, params: Any = None, *, tx: Any = None) -> tuple[Any, Any]:
         """The update of the member, or of a relative of it that takes the same extra arguments."""
@@ -60,6 +63,7 @@ def measured(updates: Any, params: Any) -> dict[str, Any]:
 TRANSFORMATIONS = [
     Member(gx.identity()),
     Member(gx.chain()),
+    Member(gx.square()),
     Member(gx.scale(0.5)),
     Member(gx.conjugate(), pairs=False),
     Member(gx.scale_by_learning_rate(0.1)),
@@ -126,6 +130,22 @@ TRANSFORMATIONS = [
         **SECOND_ORDER,
     ),
     Member(gx.chain(gx.clip_by_global_norm(0.3), gx.adamw(0.1)), needs_params=True, elementwise=False),
+    Member(gx.chain(clip=gx.clip_by_value(0.3), descent=gx.adam(gx.controlled(0.1)))),
+    Member(
+        gx.parallel(gx.sgd(0.1), gx.chain(gx.square(), gx.ema(0.9)), join=operator.sub),
+        unused=("branches[0].dampening",),
+        printed=False,
+    ),
+    Member(gx.masked(gx.scale_by_adam(), gx.by_ndim(at_least=1)), selects=True),
+    Member(gx.only(gx.adamw(0.1), gx.by_ndim(at_least=1) & ~gx.by_path("nothing")), needs_params=True, selects=True),
+    Member(
+        gx.chain(gx.sgd(0.1), gx.freeze(gx.by_ndim(at_least=1))),
+        unused=("parts[0].learning_rate", "parts[0].dampening"),
+    ),
+    Member(
+        gx.partition((gx.by_ndim(at_least=1), gx.adam(0.1)), default=gx.sgd(0.2, momentum=0.5)),
+        unused=("default.learning_rate", "default.momentum", "default.dampening"),
+    ),
 ]
 
 SCHEDULES: list[Schedule] = [

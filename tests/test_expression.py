@@ -64,14 +64,19 @@ BAD = {
     "chain([adam(r) for r in x])": "column 7: found `[adam(r) for r in x]`",
     "chain(*x)": "column 7: found `*x`",
     "adam(**x)": "column 6: found `**x`",
-    "adam('0.1')": "column 6: found `'0.1'`",
+    "adam('0.1')": "adam: learning_rate must be a number, a scalar array or a schedule, got str '0.1'",
+    "'adam(0.1)'": "the expression is 'adam(0.1)', not a transformation",
+    "by_path('a')": "the expression is a selector, not a transformation",
+    "~adam(0.1)": "column 1: found `~adam(0.1)`",
+    "by_path('a') & 1": "column 1: found `by_path('a') & 1`; both sides of & and | must be selectors",
+    "masked(scale(0.1), by_path('('))": "by_path: pattern must be a regular expression",
     "adam(b'')": "column 6: found `b''`",
     "adam(1j)": "column 6: found `1j`",
     "adam(...)": "column 6: found `...`",
     "adam(x[0])": "column 6: found `x[0]`",
     "adam((1, 2))": "adam: learning_rate must be a number, a scalar array or a schedule, got tuple",
-    "adam((1, None))": "column 6: found `(1, None)`",
-    "adam((1, (2, 3)))": "column 6: found `(1, (2, 3))`",
+    "adam((1, None))": "adam: learning_rate must be a number, a scalar array or a schedule, got tuple (1, None)",
+    "adam((1, (2, 3)))": "adam: learning_rate must be a number",
     "adam((*x, 1))": "column 7: found `*x`",
     "adam(piecewise_constant([1], (2, 3)))": f"column 25: found `[1]`{ALLOWED}",
     "adam(piecewise_constant((1), (2, 3)))": "piecewise_constant: boundaries must be a tuple of numbers, got int 1",
@@ -126,6 +131,12 @@ def test_anything_else_is_a_short_error(text):
     assert BAD[text] in str(caught.value)
     assert "\n" not in str(caught.value)
     assert len(str(caught.value)) < 600
+
+
+def test_selectors_are_read_with_their_operators():
+    where = gx.by_path("bias$") | ~gx.by_ndim(at_least=2) & gx.by_path(r"layers/\d+")
+    tx = gx.partition((where, gx.sgd(0.1)), default=gx.adam(0.1))
+    assert parse(repr(tx)) == tx
 
 
 @pytest.mark.parametrize("schedule", [RATE, RATE * 0.5, gx.constant(1.0) + 1, gx.exponential(1, 0.5, 2)], ids=written)

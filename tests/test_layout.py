@@ -8,13 +8,30 @@ import gradtx
 
 PACKAGE = Path(gradtx.__file__).parent
 FILES = sorted(PACKAGE.rglob("*.py"))
-CORE = ["printing", "check", "tree", "reals", "value", "recipe", "flow", "transformation", "lift", "combine", "apply"]
+CORE = [
+    "printing",
+    "check",
+    "ranges",
+    "tree",
+    "reals",
+    "value",
+    "recipe",
+    "selector",
+    "flow",
+    "count",
+    "transformation",
+    "hyperparameters",
+    "lift",
+    "combine",
+    "apply",
+]
 LAYERS = [f"gradtx.core.{name}" for name in CORE] + [
     "gradtx.schedules",
     "gradtx.curvature",
     "gradtx.transforms",
     "gradtx.measured",
     "gradtx.optimizers",
+    "gradtx.wrappers",
     "gradtx",  # the public list, and the programs above it
 ]
 

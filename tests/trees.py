@@ -47,5 +47,10 @@ def run(member, params, gradients, tx=None):
     return out, state
 
 
+def numbers(tx):
+    """The hyperparameters that are numbers, or None."""
+    return {path: x for path, x in gx.hyperparameters(tx).items() if not callable(x)}
+
+
 def signature(state):
     return jax.tree.map(lambda x: (x.shape, x.dtype, x.weak_type), state)

@@ -20,6 +20,7 @@ def apply_updates(params: Any, updates: Any) -> Any:
     """
     with check.named("apply_updates"):
         changes, structure, leaves = check.aligned(updates, params)
+        check.fit(changes)
     moving = [i for i, u in enumerate(changes) if u is not None]
     for i, p in zip(moving, added([leaves[i] for i in moving], [changes[i] for i in moving]), strict=True):
         leaves[i] = p

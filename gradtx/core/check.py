@@ -1,16 +1,14 @@
-"""Every check made at construction and at trace time, and the wording of its error. None costs anything at run time."""
+"""The checks of arguments, of trees and of states, and the wording of their errors. None costs anything at run time."""
 
 import functools
-import math
+import inspect
 from collections.abc import Callable, Generator
 from contextlib import contextmanager
-from dataclasses import dataclass
 from typing import Any
 
 import jax
 import jax.numpy as jnp
 import numpy as np
-from jax.core import Tracer
 from jax.tree_util import keystr, tree_flatten_with_path
 
 
@@ -30,67 +28,7 @@ def named(name: str) -> Generator[None]:
         raise refusal.kind(f"{name}: {refusal}") from None
 
 
-# ---- hyperparameters ----
-
-
-@dataclass(frozen=True)
-class Range:
-    """The numbers that a hyperparameter may be; `ends` says whether each bound belongs to them."""
-
-    low: float = -math.inf
-    high: float = math.inf
-    ends: str = "()"
-    whole: bool = False
-
-    def __contains__(self, x: float) -> bool:
-        above = self.low <= x if self.ends[0] == "[" else self.low < x
-        return (
-            above and not (self.whole and x % 1) and (x <= self.high if self.ends[1] == "]" else x < self.high)
-        )  # NaN is in no range
-
-    def __repr__(self) -> str:
-        if self == Range():
-            return "finite"
-        return f"{'a whole number ' if self.whole else ''}in {self.ends[0]}{self.low}, {self.high}{self.ends[1]}"
-
-
-def number(name: str, value: Any, allowed: Range) -> None:
-    """Refuse a hyperparameter that is no real scalar in its range; a traced one has no value to look at."""
-    if type(value) is float and value in allowed:  # the usual case
-        return
-    expected = f"{name} must be a number, a scalar array or a schedule"
-    if isinstance(value, bool) or not isinstance(value, int | float | np.generic | np.ndarray | jax.Array):
-        raise Refusal(TypeError, f"{expected}, got {type(value).__name__} {value!r:.60}")
-    if np.ndim(value):
-        remedy = "to run many values at once, use jax.vmap over the factory"
-        raise Refusal(ValueError, f"{expected}, got an array of shape {np.shape(value)}; {remedy}")
-    dtype = jnp.result_type(value)
-    if not (jnp.issubdtype(dtype, jnp.floating) or jnp.issubdtype(dtype, jnp.integer)):
-        raise Refusal(TypeError, f"{expected}, got one of dtype {dtype}")
-    if isinstance(value, Tracer):
-        return
-    try:
-        x = float(value)
-    except OverflowError:  # an int beyond all floats
-        x = math.inf
-    if x not in allowed:
-        raise Refusal(ValueError, f"{name} must be {allowed}, got {x:g}")
-
-
-def schedule(name: str, function: Callable[[Any], Any]) -> None:
-    """Refuse a schedule that can't be traced or returns something else than a real scalar."""
-    problem = f"the schedule given for {name} must return a real scalar"
-    try:
-        value = jax.eval_shape(function, jax.ShapeDtypeStruct((), jnp.int32))
-    except jax.errors.JAXTypeError:
-        remedy = "choose with jnp.where in place of if, and compute with jnp in place of math"
-        raise Refusal(TypeError, f"the schedule given for {name} must be traceable: {remedy}") from None
-    except TypeError as error:
-        raise Refusal(TypeError, f"{problem}; tracing it failed: {str(error).splitlines()[0]:.200}") from None
-    if not isinstance(value, jax.ShapeDtypeStruct):
-        raise Refusal(TypeError, f"{problem}, got {type(value).__name__}")
-    if value.shape or not (jnp.issubdtype(value.dtype, jnp.floating) or jnp.issubdtype(value.dtype, jnp.integer)):
-        raise Refusal(ValueError, f"{problem}, got {value.dtype}{list(value.shape)}")
+# ---- arguments ----
 
 
 def whole(name: str, value: Any) -> None:
@@ -100,7 +38,17 @@ def whole(name: str, value: Any) -> None:
         raise Refusal(kind, f"{name} must be a whole number, at least 1, got {value!r:.60}")
 
 
-# ---- extra arguments ----
+def function(name: str, value: Any, of: str, arguments: int) -> None:
+    """Refuse what can't be called with so many arguments."""
+    if not callable(value):
+        raise Refusal(TypeError, f"{name} must be a function of {of}, got {type(value).__name__} {value!r:.60}")
+    try:
+        inspect.signature(value).bind(*range(arguments))
+    except TypeError:
+        wrong = f"{getattr(value, '__name__', type(value).__name__)}{inspect.signature(value)}"
+        raise Refusal(TypeError, f"{name} must be a function of {of}, got {wrong:.80}") from None
+    except ValueError:  # a function of C, which does not say what it takes
+        pass
 
 
 def given(missing: list[str]) -> None:
@@ -140,7 +88,7 @@ def array(leaf: Any, name: str, tree: Any, index: int) -> jax.Array:
     """A leaf as a floating-point or complex array, or an error that says how to leave it out."""
     if isinstance(leaf, jax.Array) and is_inexact(leaf.dtype):
         return leaf
-    remedy = "to freeze it, put None in its place or wrap the optimizer in optax.masked"
+    remedy = "to freeze it, put None in its place or use only(tx, where)"
     where = f"{name}{place(tree, index)}"
     try:
         dtype = jnp.result_type(leaf)
@@ -197,6 +145,13 @@ def parameters(params: Any) -> None:
             array(p, "params", params, i)
 
 
+class Unfit:
+    """What stands in a flow for an update that is no array of numbers: an error as soon as it is used."""
+
+    def __init__(self, refusal: Refusal):
+        self.refusal = refusal
+
+
 def aligned(updates: Any, params: Any) -> tuple[list[Any], Any, list[Any]]:
     """The updates as arrays like their parameters, each in the wider of the two dtypes, their structure, and the
     parameters beside them. None counts as a leaf.
@@ -205,9 +160,21 @@ def aligned(updates: Any, params: Any) -> tuple[list[Any], Any, list[Any]]:
     weights = [None] * len(leaves) if params is None else matching(updates, params, "params")
     for i, u in enumerate(leaves):
         if u is not None:
-            u = array(u, "updates", updates, i)
-            leaves[i] = u if params is None else alike(u, weights[i], updates, i)
+            try:
+                u = array(u, "updates", updates, i)
+                leaves[i] = u if params is None else alike(u, weights[i], updates, i)
+            except Refusal as refusal:
+                if refusal.kind is not TypeError:
+                    raise
+                leaves[i] = Unfit(refusal)
     return leaves, structure, weights
+
+
+def fit(leaves: list[Any]) -> None:
+    """Refuse what is no array of numbers."""
+    for u in leaves:
+        if isinstance(u, Unfit):
+            raise u.refusal
 
 
 def alike(u: jax.Array, p: Any, updates: Any, index: int) -> jax.Array:
@@ -276,11 +243,18 @@ def pair(built: Any) -> Any:
     return built
 
 
-def states_of(state: Any, parts: int) -> None:
-    """Refuse what is not a tuple of one state per part."""
-    if not isinstance(state, tuple) or len(state) != parts:
+def states_of(state: Any, parts: dict[Any, Any], form: type) -> None:
+    """Refuse what does not hold one state per part."""
+    if form is dict:
+        if isinstance(state, dict) and state.keys() == parts.keys():
+            return
+        want, got = f"a dict of {list(parts)}", list(state) if isinstance(state, dict) else type(state).__name__
+    else:
+        if isinstance(state, tuple) and len(state) == len(parts):
+            return
+        want = f"a tuple of {len(parts)}"
         got = f"{len(state)} states" if isinstance(state, tuple) else type(state).__name__
-        raise Refusal(ValueError, f"the state must be a tuple of {parts}, got {got}: it was made by another optimizer")
+    raise Refusal(ValueError, f"the state must be {want}, got {got}: it was made by another optimizer")
 
 
 def fields(row: dict[str, Any], shape: tuple[int, ...], expected: Callable[[], Any], updates: Any, index: int) -> None:

@@ -21,10 +21,11 @@ Context = Callable[[], AbstractContextManager[None]]
 
 
 class Stage(NamedTuple):
-    """One rule's formula `(g, state[, p]) -> (update, fields)`, to be applied to every array with its own state."""
+    """One rule's formula `(g, state[, p]) -> (update, fields)`, to be applied to each array with its own state."""
 
     formula: Callable[..., tuple[jax.Array, Fields]]
     states: list[Any]
+    where: list[bool]  # the arrays that it is applied to
     names: list[str]  # of the fields that it returns
     needs_params: bool
     contexts: list[Context]  # they name the rule in its errors
@@ -34,23 +35,45 @@ class Stage(NamedTuple):
 class Flow:
     """A tree of updates beside its parameters, and the stages that it has yet to pass."""
 
+    partial = False  # whether there may be arrays that are not in sight here
+    leaves: list[Any]  # arrays like the parameters, None where there is nothing to update, what is `Unfit` for it
+
     def __init__(self, updates: Any, params: Any):
         self.params = params
         self.contexts: list[Context] = []
         self.put(updates)
 
     def put(self, updates: Any) -> None:
-        """Go on with these updates, as arrays like the parameters; None stands where there is nothing to update."""
+        """Go on with these updates."""
         self.leaves, self.structure, self.weights = check.aligned(updates, self.params)
         self.pending: list[Stage] = []
+
+    def set(self, leaves: dict[int, Any]) -> None:
+        """Go on with other updates in these places."""
+        for i, u in leaves.items():
+            self.leaves[i] = u
+
+    def fork(self) -> "Flow":
+        """Another flow from here, with the same parameters."""
+        other = Flow(self.updates(), self.params)
+        other.contexts, other.partial = self.contexts, self.partial
+        return other
+
+    def part(self, chosen: list[bool]) -> "Part":
+        """The flow of these arrays alone."""
+        return Part(self, chosen)
 
     def then(
         self, formula: Callable[..., Any], states: list[Any], names: list[str], needs_params: bool
     ) -> list[Fields | None]:
         """Apply the formula to every array; the list returned is filled when that is done."""
-        stage = Stage(formula, states, names, needs_params, list(self.contexts), [])
-        self.pending.append(stage)
+        where = [u is not None for u in self.leaves]
+        stage = Stage(formula, states, where, names, needs_params, list(self.contexts), [])
+        self.add(stage)
         return stage.after
+
+    def add(self, stage: Stage) -> None:
+        self.pending.append(stage)
 
     @contextmanager
     def within(self, context: Context) -> Generator[None]:
@@ -65,23 +88,73 @@ class Flow:
         """The updates as they came, whatever stages are pending: good for their structure and shapes."""
         return self.structure.unflatten(self.leaves)
 
+    @property
+    def own_params(self) -> Any:
+        """The parameters of the arrays in sight, None for the others."""
+        pairs = zip(self.leaves, self.weights, strict=True)
+        return (
+            self.params if self.params is None else self.structure.unflatten([u if u is None else p for u, p in pairs])
+        )
+
     def updates(self) -> Any:
         """The updates behind all stages so far."""
-        stages, self.pending = self.pending, []
-        if stages:
-            run = in_series(stages)
-            needs_params = any(stage.needs_params for stage in stages)
-            for i, g in enumerate(self.leaves):
-                fields: list[Any] = [None] * len(stages)
-                if g is not None:
-                    p = jnp.asarray(self.weights[i]) if needs_params else None
-                    self.leaves[i], fields = run(g, [stage.states[i] for stage in stages], p)
-                for stage, row in zip(stages, fields, strict=True):
-                    stage.after.append(row)
+        check.fit(self.run())
         return self.tree
 
+    def run(self, wide: bool = False) -> list[Any]:
+        """The arrays behind all stages so far; if `wide`, as they were computed."""
+        stages, self.pending = self.pending, []
+        programs: dict[tuple[int, ...], Any] = {}
+        for i, g in enumerate(self.leaves):
+            through = tuple(k for k, stage in enumerate(stages) if stage.where[i])
+            fields: list[Any] = [None] * len(stages)
+            if through:
+                own = [stages[k] for k in through]
+                run = programs.setdefault(through, in_series(own, wide))
+                p = jnp.asarray(self.weights[i]) if any(stage.needs_params for stage in own) else None
+                self.leaves[i], rows = run(g, [stage.states[i] for stage in own], p)
+                for k, row in zip(through, rows, strict=True):
+                    fields[k] = row
+            elif wide and g is not None:
+                self.leaves[i] = widened(g)
+            for stage, row in zip(stages, fields, strict=True):
+                stage.after.append(row)
+        return self.leaves
 
-def in_series(stages: list[Stage]) -> Callable[..., tuple[jax.Array, list[Fields]]]:
+
+class Part(Flow):
+    """Some arrays of a flow, as a flow of its own: in the places of the others it holds None."""
+
+    partial = True
+
+    def __init__(self, whole: Flow, chosen: list[bool]):
+        self.whole, self.chosen = whole, chosen
+        self.params, self.structure, self.contexts = whole.params, whole.structure, whole.contexts
+        self.weights = whole.weights
+
+    @property
+    def leaves(self) -> list[Any]:  # pyright: ignore[reportIncompatibleVariableOverride]  # a view
+        return [u if chosen else None for u, chosen in zip(self.whole.leaves, self.chosen, strict=True)]
+
+    def put(self, updates: Any) -> None:
+        self.run()
+        rows = check.matching(self.tree, updates, "what a part returned")
+        own = self.structure.unflatten([u if chosen else None for u, chosen in zip(rows, self.chosen, strict=True)])
+        leaves, _, _ = check.aligned(own, self.params)
+        self.set({i: u for i, u in enumerate(leaves) if self.chosen[i]})
+
+    def set(self, leaves: dict[int, Any]) -> None:
+        self.whole.set(leaves)
+
+    def add(self, stage: Stage) -> None:
+        self.whole.add(stage)
+
+    def run(self, wide: bool = False) -> list[Any]:
+        self.whole.run()
+        return self.leaves
+
+
+def in_series(stages: list[Stage], wide: bool) -> Callable[..., tuple[jax.Array, list[Fields]]]:
     """The stages as one function of arrays as they are stored."""
 
     def run(g: jax.Array, states: list[Any], p: jax.Array | None) -> tuple[jax.Array, list[Fields]]:
@@ -93,12 +166,12 @@ def in_series(stages: list[Stage]) -> Callable[..., tuple[jax.Array, list[Fields
                 for context in stage.contexts:
                     stack.enter_context(context())
                 rest = (weight,) if stage.needs_params else ()
-                wide = jax.tree.map(computed, state)
-                returned = stage.formula(u, wide, *rest)
-                check.formula(u, returned, wide, stage.names)
+                full = jax.tree.map(computed, state)
+                returned = stage.formula(u, full, *rest)
+                check.formula(u, returned, full, stage.names)
             u, fields = returned
             after.append({name: narrowed(fields[name], getattr(state, name).dtype) for name in stage.names})
-        return narrowed(u, g.dtype), after
+        return u if wide else narrowed(u, g.dtype), after
 
     # Inside of a trace, arrays of one shape share one trace of the formula. Elsewhere it runs as it is written.
     return jax.jit(run) if isinstance(jax.lax.full((), 0.0), Tracer) else run
@@ -120,6 +193,7 @@ class Rule(optax.GradientTransformationExtraArgs):
         def update(updates: Any, state: Any, params: Any = None, **extra: Any) -> tuple[Any, Any]:
             with check.named("update"):
                 flow = Flow(updates, params)
+                check.fit(flow.leaves)
                 finish = advance(flow, state, **extra)
                 return flow.updates(), finish()
 

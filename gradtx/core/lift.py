@@ -10,8 +10,9 @@ import jax.numpy as jnp
 import optax
 
 from gradtx.core import check
+from gradtx.core.count import increment
 from gradtx.core.flow import Fields, Flow, Rule
-from gradtx.core.transformation import increment, taking
+from gradtx.core.transformation import taking
 from gradtx.core.tree import narrowed, widened
 
 
@@ -94,14 +95,17 @@ def stateless(formula: Callable[..., Any]) -> Rule:
     return per_array(optax.EmptyState, lambda p: {}, lambda g, state: (formula(g), {}))
 
 
-def scaling(init: Callable[[Any], Any], factor: Callable[..., tuple[Any, Any]]) -> Rule:
+def scaling(init: Callable[[Any], Any], factor: Callable[..., tuple[Any, Any]], whole: str = "") -> Rule:
     """The pair that multiplies all updates by one scalar: `factor(state)` or `factor(state, updates)` returns it and
     the new state. What a rule needs to know of the whole tree becomes that scalar, never a second copy of the tree.
-    What `factor` names after a `*` are extra arguments of `update`.
+    What `factor` names after a `*` are extra arguments of `update`. A rule that is wrong where only some arrays of a
+    tree are in sight says in `whole` what to use there.
     """
     needs_updates = arity(factor) > 1
 
     def advance(flow: Flow, state: Any, **extra: Any) -> Callable[[], Any]:
+        if whole and flow.partial:
+            raise check.Refusal(ValueError, f"only some arrays of the tree are in sight here; {whole}")
         scalar, after = factor(state, flow.updates(), **extra) if needs_updates else factor(state, **extra)
         flow.then(multiply, [scalar] * len(flow.leaves), names=[], needs_params=False)
         return lambda: after

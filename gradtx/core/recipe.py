@@ -9,8 +9,9 @@ import jax
 import numpy as np
 from jax.core import Tracer
 
-from gradtx.core.check import Range, Refusal, named, number, schedule
-from gradtx.core.value import Value, comparable, restore, written
+from gradtx.core.check import Refusal, named
+from gradtx.core.ranges import Range, number, schedule
+from gradtx.core.value import Value, comparable, register, restore, written
 
 P = ParamSpec("P")
 V = TypeVar("V", bound=Value)
@@ -25,6 +26,14 @@ Fraction = Annotated[Any, Range(0, 1, "[]")]
 Decay = Annotated[Any, Range(0, 1, "[)")]
 Steps = Annotated[Any, Range(1, 2**31 - 1, "[]", whole=True)]  # the count is an int32
 Natural = Annotated[Any, Range(0, 2**31 - 1, "[]", whole=True)]  # steps too, or none
+
+
+@register
+class Controlled(Value):
+    """A hyperparameter whose number is in the state: what it starts with stands where else a schedule would."""
+
+    def __call__(self, count: Any) -> Any:
+        return self.arguments["value"]
 
 
 class Recipe(Generic[P, V]):
@@ -45,6 +54,7 @@ class Recipe(Generic[P, V]):
         if clash:
             raise TypeError(f"{self.__name__}: {min(clash)} can't be an argument: values have one of that name")
         self.variadic = next((p.name for p in parameters if p.kind is p.VAR_POSITIONAL), None)
+        self.named = next((p.name for p in parameters if p.kind is p.VAR_KEYWORD), None)
         self.ranges = {p.name: allowed for p in parameters if (allowed := range_of(p.annotation))}
 
     def __call__(self, /, *args: P.args, **kwargs: P.kwargs) -> V:
@@ -55,7 +65,8 @@ class Recipe(Generic[P, V]):
             problem = f"unknown argument {unknown[0]!r}" if unknown else error
             raise TypeError(f"{self.__name__}: {problem}; it takes {', '.join(self.signature.parameters)}") from None
         bound.apply_defaults()
-        return self.make(dict(bound.arguments))
+        arguments = dict(bound.arguments)
+        return self.make(arguments | arguments.pop(self.named)) if self.named else self.make(arguments)
 
     def resolved(self, annotation: Any) -> Any:
         """An annotation that was kept as text, where it can be told what it stands for."""
@@ -79,16 +90,25 @@ class Recipe(Generic[P, V]):
             value.built  # noqa: B018  # what the factory refuses is refused here, not at the first step
         return value
 
+    def annotation(self, name: str) -> Any:
+        if name in self.signature.parameters:
+            return self.signature.parameters[name].annotation
+        if name in dir(self.kind):
+            raise Refusal(TypeError, f"{name} can't be a part's name: values have an attribute of that name")
+        return self.signature.parameters[self.named or ""].annotation
+
     def checked(self, name: str, value: Any) -> Any:
-        annotation = self.signature.parameters[name].annotation
+        annotation = self.annotation(name)
         if name in self.ranges:
             if value is None and type(None) in get_args(annotation):
                 return value
             if get_origin(annotation) is tuple:
                 return self.checked_numbers(name, value, get_args(annotation)[0])
+            if isinstance(value, Controlled):
+                checked_number(f"{name}=controlled(…)", value.arguments["value"], annotation)
+            elif callable(value) and not isinstance(value, Value):  # whose own numbers were checked
+                schedule(name, value)
             if callable(value):
-                if not isinstance(value, Value):  # whose own numbers were checked
-                    schedule(name, value)
                 return value
             return checked_number(name, value, annotation)
         if annotation is bool and not isinstance(value, bool):
@@ -120,7 +140,9 @@ class Recipe(Generic[P, V]):
         for name, value in arguments.items():
             if name == self.variadic:
                 words += map(written, value)
-            elif comparable(value) != comparable(self.signature.parameters[name].default):
+            elif name not in self.signature.parameters or comparable(value) != comparable(
+                self.signature.parameters[name].default
+            ):
                 words.append(f"{name}={written(value)}")
         return f"{self.__name__}({', '.join(words)})"
 

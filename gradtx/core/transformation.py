@@ -2,8 +2,8 @@
 
 import functools
 import inspect
-from collections.abc import Callable
-from typing import Any, NamedTuple, ParamSpec, Protocol
+from collections.abc import Callable, Iterator
+from typing import Any, ParamSpec, Protocol, get_args
 
 import jax
 import jax.numpy as jnp
@@ -12,13 +12,14 @@ import optax
 from jax.core import Tracer
 
 from gradtx.core import check
+from gradtx.core.count import ScheduledState, in_force, increment, value_at
 from gradtx.core.flow import Flow, Rule
 from gradtx.core.recipe import Recipe
+from gradtx.core.selector import Selector, as_selector
 from gradtx.core.value import Value, arguments, register
 
 P = ParamSpec("P")
 Updates = Any  # a tree of arrays like the parameters
-Count = jax.Array  # int32, (): the number of updates done so far
 
 # Extra arguments of `update` that may always be passed: line searches and measurement-driven parts take them.
 STANDARD = frozenset({"value", "grad", "value_fn", "loss_fn"})
@@ -52,7 +53,7 @@ class Transformation(Value, optax.GradientTransformationExtraArgs):
     def __new__(cls) -> "Transformation":
         def init(params: Any) -> Any:
             with check.named(self.recipe.__name__):
-                if not inner(self):
+                if self.takes_all:
                     check.parameters(params)
                 return self.built[0](params)
 
@@ -68,8 +69,8 @@ class Transformation(Value, optax.GradientTransformationExtraArgs):
                     pass  # run as written, it is raised again without JAX's frames and with the numbers in its notes
             with check.named(self.recipe.__name__):
                 flow = Flow(updates, params)
-            finish = advance(self, flow, state, extra)
-            return flow.updates(), finish()
+                finish = advance(self, flow, state, extra)
+                return flow.updates(), finish()
 
         self = super().__new__(cls, init, update)
         return self
@@ -104,6 +105,11 @@ class Transformation(Value, optax.GradientTransformationExtraArgs):
         return [p.name for p in own if p.kind is p.KEYWORD_ONLY and p.default is p.empty]
 
     @functools.cached_property
+    def takes_all(self) -> bool:
+        """Whether every array has to be one that it can work on: no part or selector decides that."""
+        return not inner(self) and not any(isinstance(x, Selector) for x in self.arguments.values())
+
+    @functools.cached_property
     def shareable(self) -> bool:
         """Whether all that is static is plain data, so that equal structures may share a compiled update for ever."""
         inside = [x for _, x in arguments(self) if not isinstance(x, Value)]
@@ -127,8 +133,15 @@ class Transformation(Value, optax.GradientTransformationExtraArgs):
 
 def inner(tx: Transformation) -> list[Any]:
     """The transformations among a value's arguments, Optax's too."""
-    nested = [v if type(v) is tuple else (v,) for v in tx.arguments.values()]
-    return [part for parts in nested for part in parts if isinstance(part, optax.GradientTransformation)]
+
+    def among(x: Any) -> Iterator[Any]:
+        if isinstance(x, optax.GradientTransformation):
+            yield x
+        elif type(x) is tuple:
+            for part in x:
+                yield from among(part)
+
+    return list(among(tuple(tx.arguments.values())))
 
 
 def extra_parameters(pair: Any) -> list[inspect.Parameter]:
@@ -163,10 +176,12 @@ def advance(pair: Any, flow: Flow, state: Any, extra: dict[str, Any]) -> Callabl
     if isinstance(pair, Transformation):
         with flow.within(functools.partial(check.named, pair.recipe.__name__)):
             check.given([name for name in pair.required if name not in extra])
+            if pair.takes_all:
+                check.fit(flow.leaves)
             return advance(pair.built, flow, state, extra)
     if isinstance(pair, Rule):
         return pair.advance(flow, state, **extra)
-    updates, after = pair[1](flow.updates(), state, flow.params, **extra)
+    updates, after = pair[1](flow.updates(), state, flow.own_params, **extra)
     flow.put(updates)
     return lambda: after
 
@@ -202,17 +217,26 @@ class transformation(Recipe[P, Transformation]):
     kind = Transformation
 
     def checked(self, name: str, value: Any) -> Any:
-        annotation = self.signature.parameters[name].annotation
-        if inspect.isclass(annotation) and issubclass(annotation, optax.GradientTransformation):
-            parts = value if name == self.variadic else (value,)
-            for i, part in enumerate(parts):
-                if not isinstance(part, optax.GradientTransformation):
-                    where = f"{name}[{i}]" if name == self.variadic else name
-                    got = f"{type(part).__name__} {part!r:.60}"
-                    if callable(part):
-                        got = f"a function; call it: {getattr(part, '__name__', '')}(…)"
-                    raise check.Refusal(TypeError, f"{where} must be a transformation, got {got}")
+        annotation = self.annotation(name)
+        kind = annotation if inspect.isclass(annotation) else None
+        if kind is Selector:
+            return as_selector(name, value)
+        if kind and issubclass(kind, optax.GradientTransformation):
+            if name != self.variadic:
+                return self.part(name, value)
+            return tuple(self.part(f"{name}[{i}]", part) for i, part in enumerate(value))
+        if value is not None and optax.GradientTransformation in get_args(annotation):
+            return self.part(name, value)
         return super().checked(name, value)
+
+    def part(self, name: str, value: Any) -> Any:
+        """An argument that is a transformation."""
+        if isinstance(value, optax.GradientTransformation):
+            return value
+        got = f"{type(value).__name__} {value!r:.60}"
+        if callable(value):
+            got = f"a function; call it: {getattr(value, '__name__', '')}(…)"
+        raise check.Refusal(TypeError, f"{name} must be a transformation, got {got}")
 
     def build(self, arguments: dict[str, Any]) -> Any:
         def with_extra(x: Any) -> Any:
@@ -230,16 +254,14 @@ class transformation(Recipe[P, Transformation]):
     def scheduled(self, arguments: dict[str, Any], schedules: dict[str, Callable[..., Any]]) -> Any:
         """The pair with its schedules evaluated at a count of its own."""
 
-        def at(count: Count) -> dict[str, jax.Array]:
-            return {name: value_at(schedule, count) for name, schedule in schedules.items()}
-
         def init(params: Any) -> ScheduledState:
             count = jnp.zeros([], jnp.int32)
-            return ScheduledState(count, now := at(count), self.build(arguments | now)[0](params))
+            now = {name: value_at(schedule, count) for name, schedule in schedules.items()}
+            return ScheduledState(count, now, self.build(arguments | now)[0](params))
 
         def advance_scheduled(flow: Flow, state: Any, **extra: Any) -> Callable[[], ScheduledState]:
             check.state_of(state, ScheduledState)
-            now = at(state.count)
+            now = {name: in_force(schedules[name], state.count, held) for name, held in state.hyperparams.items()}
             finish = advance(self.build(arguments | now), flow, state.inner_state, extra)
             return lambda: ScheduledState(increment(state.count), now, finish())
 
@@ -258,40 +280,3 @@ class composition(transformation[P]):
 
     def pair(self, arguments: dict[str, Any]) -> Any:
         return check.pair(self.build(arguments))
-
-
-class ScheduledState(NamedTuple):
-    """The state of a transformation with a schedule among its hyperparameters."""
-
-    count: Count
-    hyperparams: dict[str, jax.Array]  # the values that the last update used
-    inner_state: Any
-
-
-def value_at(value: Any, count: Count) -> jax.Array:
-    """A hyperparameter's number at a count, in JAX's default float, in a buffer of its own that may be donated."""
-    return jnp.array(value(count) if callable(value) else value, jnp.result_type(float))
-
-
-def increment(count: Count) -> Count:
-    """One more, up to the largest count there is."""
-    return jnp.minimum(count, jnp.iinfo(count.dtype).max - 1) + 1
-
-
-def hyperparameters(tx: Transformation) -> dict[str, Any]:
-    """Every hyperparameter by its path: numbers, scalar arrays and schedules as they were given.
-
-    >>> import gradtx
-    >>> gradtx.hyperparameters(gradtx.chain(gradtx.clip_by_norm(1.0), gradtx.scale(0.5)))
-    {'parts[0].max_norm': 1.0, 'parts[1].factor': 0.5}
-    """
-    found: dict[str, Any] = {}
-    for name, value in tx.arguments.items():
-        several = type(value) is tuple
-        for i, part in enumerate(value if several else (value,)):
-            where = f"{name}[{i}]" if several else name
-            if name in tx.recipe.ranges:
-                found[where] = part
-            if isinstance(part, Transformation):
-                found |= {f"{where}.{path}": x for path, x in hyperparameters(part).items()}
-    return found

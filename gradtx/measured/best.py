@@ -6,7 +6,7 @@ import jax
 import jax.numpy as jnp
 
 from gradtx.core import check
-from gradtx.core.transformation import increment
+from gradtx.core.count import increment
 
 
 def start(maximize: bool) -> dict[str, jax.Array]:

@@ -6,9 +6,10 @@ import jax
 import jax.numpy as jnp
 
 from gradtx.core import check
+from gradtx.core.count import Count
 from gradtx.core.lift import scaling
 from gradtx.core.recipe import Decay, Fraction, Natural, NonNegative, Steps
-from gradtx.core.transformation import Count, transformation
+from gradtx.core.transformation import transformation
 from gradtx.measured.best import follow, start
 
 

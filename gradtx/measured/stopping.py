@@ -8,9 +8,10 @@ import jax.numpy as jnp
 from jax.core import Tracer
 
 from gradtx.core import check
+from gradtx.core.count import Count
 from gradtx.core.flow import Flow, Rule
 from gradtx.core.recipe import NonNegative, Steps
-from gradtx.core.transformation import Count, transformation
+from gradtx.core.transformation import transformation
 from gradtx.core.tree import only
 from gradtx.measured.best import follow, start
 

@@ -7,9 +7,10 @@ import jax.numpy as jnp
 
 from gradtx.core import check
 from gradtx.core.combine import chain
+from gradtx.core.count import Count, increment
 from gradtx.core.reals import dot, moving
 from gradtx.core.recipe import Fraction, Positive
-from gradtx.core.transformation import Count, Updates, composition, increment, transformation
+from gradtx.core.transformation import Updates, composition, transformation
 from gradtx.core.tree import root
 from gradtx.transforms.clip import shrinkage
 from gradtx.transforms.linesearch import scale_by_zoom_linesearch

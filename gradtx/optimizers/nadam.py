@@ -5,9 +5,10 @@ from typing import Any, NamedTuple
 import jax.numpy as jnp
 
 from gradtx.core.combine import chain
+from gradtx.core.count import Count
 from gradtx.core.lift import per_array
 from gradtx.core.recipe import Decay, NonNegative
-from gradtx.core.transformation import Count, Updates, composition, transformation
+from gradtx.core.transformation import Updates, composition, transformation
 from gradtx.core.tree import root
 from gradtx.optimizers.adam import scale_by_adam
 from gradtx.transforms.decay import add_decayed_weights

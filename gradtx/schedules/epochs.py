@@ -3,7 +3,7 @@
 from collections.abc import Callable
 from typing import Any
 
-from gradtx.core import check
+from gradtx.core import ranges
 from gradtx.core.check import Refusal
 from gradtx.core.printing import excerpt
 from gradtx.core.recipe import Steps
@@ -31,7 +31,7 @@ def per_epoch(schedule: Callable[[Any], Any], steps_per_epoch: Steps, continuous
         got = f"{type(schedule).__name__} {excerpt(schedule)}"
         raise Refusal(TypeError, f"schedule must be a schedule or a function of the epoch, got {got}")
     if not isinstance(schedule, Schedule):
-        check.schedule("schedule", schedule)
+        ranges.schedule("schedule", schedule)
 
     def value(count):
         # The two parts apart: in float32 count / n would miss an epoch's beginning.

@@ -6,9 +6,10 @@ import jax
 import jax.numpy as jnp
 
 from gradtx.core import check
+from gradtx.core.count import Count
 from gradtx.core.lift import per_array
 from gradtx.core.recipe import Decay
-from gradtx.core.transformation import Count, Updates, transformation
+from gradtx.core.transformation import Updates, transformation
 from gradtx.core.tree import only
 
 

@@ -6,9 +6,10 @@ from typing import Any, NamedTuple
 import jax.numpy as jnp
 import numpy as np
 
+from gradtx.core.count import Count
 from gradtx.core.lift import per_array
 from gradtx.core.recipe import Decay, Fraction
-from gradtx.core.transformation import Count, Updates, transformation
+from gradtx.core.transformation import Updates, transformation
 
 
 class ScaleByMomentumState(NamedTuple):

@@ -1,4 +1,4 @@
-"""Multiplication by one number: a constant, or the learning rate."""
+"""Powers of one number: multiplication by a constant or by the learning rate, and the square."""
 
 from typing import Any, NamedTuple
 
@@ -6,9 +6,10 @@ import jax
 import jax.numpy as jnp
 
 from gradtx.core import check
+from gradtx.core.count import Count, in_force, increment, value_at
 from gradtx.core.lift import scaling, stateless
 from gradtx.core.recipe import NonNegative, Scalar
-from gradtx.core.transformation import Count, composition, increment, transformation, value_at
+from gradtx.core.transformation import composition, transformation
 
 
 @transformation
@@ -23,6 +24,20 @@ def scale(factor: Scalar):
     Array([2.], dtype=float32)
     """
     return stateless(lambda g: factor * g)
+
+
+@transformation
+def square():
+    r"""Every element squared, $g^2$: ahead of an average, the second moment.
+
+    A complex element $a + ib$ becomes $a^2 + ib^2$: its parts are two numbers here.
+
+    >>> import gradtx, jax.numpy as jnp
+    >>> tx = gradtx.chain(gradtx.square(), gradtx.ema(0.75))
+    >>> tx.update(jnp.array([4.0]), tx.init(jnp.zeros(1)))[0]
+    Array([4.], dtype=float32)
+    """
+    return stateless(jnp.square)
 
 
 class ScaleByLearningRateState(NamedTuple):
@@ -51,7 +66,7 @@ def scale_by_learning_rate(learning_rate: NonNegative):
 
     def factor(state: Any) -> tuple[jax.Array, ScaleByLearningRateState]:
         check.state_of(state, ScaleByLearningRateState)
-        rate = value_at(learning_rate, state.count)
+        rate = in_force(learning_rate, state.count, state.learning_rate)
         return -rate, ScaleByLearningRateState(increment(state.count), rate)
 
     return scaling(init, factor)

@@ -1,0 +1,33 @@
+"""The count of updates, and what hyperparameters are at a count."""
+
+from typing import Any, NamedTuple
+
+import jax
+import jax.numpy as jnp
+
+from gradtx.core.recipe import Controlled
+
+Count = jax.Array  # int32, (): the number of updates done so far
+
+
+class ScheduledState(NamedTuple):
+    """The state of a transformation with a schedule among its hyperparameters."""
+
+    count: Count
+    hyperparams: dict[str, jax.Array]  # the values that the last update used
+    inner_state: Any
+
+
+def value_at(value: Any, count: Count) -> jax.Array:
+    """A hyperparameter's number at a count, in JAX's default float, in a buffer of its own that may be donated."""
+    return jnp.array(value(count) if callable(value) else value, jnp.result_type(float))
+
+
+def in_force(value: Any, count: Count, held: jax.Array) -> jax.Array:
+    """A hyperparameter's number at a count, beside the number that the state holds of it."""
+    return held if isinstance(value, Controlled) else value_at(value, count)
+
+
+def increment(count: Count) -> Count:
+    """One more, up to the largest count there is."""
+    return jnp.minimum(count, jnp.iinfo(count.dtype).max - 1) + 1

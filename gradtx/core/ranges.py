@@ -1,0 +1,73 @@
+"""Which numbers a hyperparameter may be, which functions a schedule, and the wording of their errors."""
+
+import math
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from jax.core import Tracer
+
+from gradtx.core.check import Refusal
+
+
+@dataclass(frozen=True)
+class Range:
+    """The numbers that a hyperparameter may be; `ends` says whether each bound belongs to them."""
+
+    low: float = -math.inf
+    high: float = math.inf
+    ends: str = "()"
+    whole: bool = False
+
+    def __contains__(self, x: float) -> bool:
+        above = self.low <= x if self.ends[0] == "[" else self.low < x
+        return (
+            above and not (self.whole and x % 1) and (x <= self.high if self.ends[1] == "]" else x < self.high)
+        )  # NaN is in no range
+
+    def __repr__(self) -> str:
+        if self == Range():
+            return "finite"
+        return f"{'a whole number ' if self.whole else ''}in {self.ends[0]}{self.low}, {self.high}{self.ends[1]}"
+
+
+def number(name: str, value: Any, allowed: Range) -> None:
+    """Refuse a hyperparameter that is no real scalar in its range; a traced one has no value to look at."""
+    if type(value) is float and value in allowed:  # the usual case
+        return
+    expected = f"{name} must be a number, a scalar array or a schedule"
+    if isinstance(value, bool) or not isinstance(value, int | float | np.generic | np.ndarray | jax.Array):
+        raise Refusal(TypeError, f"{expected}, got {type(value).__name__} {value!r:.60}")
+    if np.ndim(value):
+        remedy = "to run many values at once, use jax.vmap over the factory"
+        raise Refusal(ValueError, f"{expected}, got an array of shape {np.shape(value)}; {remedy}")
+    dtype = jnp.result_type(value)
+    if not (jnp.issubdtype(dtype, jnp.floating) or jnp.issubdtype(dtype, jnp.integer)):
+        raise Refusal(TypeError, f"{expected}, got one of dtype {dtype}")
+    if isinstance(value, Tracer):
+        return
+    try:
+        x = float(value)
+    except OverflowError:  # an int beyond all floats
+        x = math.inf
+    if x not in allowed:
+        raise Refusal(ValueError, f"{name} must be {allowed}, got {x:g}")
+
+
+def schedule(name: str, function: Callable[[Any], Any]) -> None:
+    """Refuse a schedule that can't be traced or returns something else than a real scalar."""
+    problem = f"the schedule given for {name} must return a real scalar"
+    try:
+        value = jax.eval_shape(function, jax.ShapeDtypeStruct((), jnp.int32))
+    except jax.errors.JAXTypeError:
+        remedy = "choose with jnp.where in place of if, and compute with jnp in place of math"
+        raise Refusal(TypeError, f"the schedule given for {name} must be traceable: {remedy}") from None
+    except TypeError as error:
+        raise Refusal(TypeError, f"{problem}; tracing it failed: {str(error).splitlines()[0]:.200}") from None
+    if not isinstance(value, jax.ShapeDtypeStruct):
+        raise Refusal(TypeError, f"{problem}, got {type(value).__name__}")
+    if value.shape or not (jnp.issubdtype(value.dtype, jnp.floating) or jnp.issubdtype(value.dtype, jnp.integer)):
+        raise Refusal(ValueError, f"{problem}, got {value.dtype}{list(value.shape)}")

@@ -1,0 +1,223 @@
+"""Selectors: which arrays of a tree are meant."""
+
+import re
+from collections.abc import Callable
+from typing import Any, ParamSpec
+
+import jax
+import numpy as np
+from jax.tree_util import GetAttrKey, keystr, tree_flatten_with_path
+
+from gradtx.core.check import Refusal, is_none, named, whole
+from gradtx.core.recipe import Recipe
+from gradtx.core.value import Value, register, written
+
+P = ParamSpec("P")
+Rows = list[tuple[str, Any]]  # the leaves of a tree with their paths; None is one
+Answers = Callable[[Rows], list[bool]]
+
+
+@register
+class Selector(Value):
+    """Which arrays of a tree are meant, by their paths or by what they are; a value. `~a`, `a & b`, `a | b` are too.
+
+    A path is written `encoder/layers/0/kernel`, the same for dicts, lists, dataclasses and modules; the variables that
+    Flax puts around arrays add nothing to it.
+    """
+
+    def mask(self, tree: Any) -> Any:
+        """The tree with booleans in the places of its arrays, as `optax.masked` and others want it."""
+        leaves, structure = jax.tree.flatten(tree, is_leaf=is_none)
+        chosen = self.chosen(tree)
+        return structure.unflatten([None if x is None else c for x, c in zip(leaves, chosen, strict=True)])
+
+    def chosen(self, tree: Any) -> list[bool]:
+        """Whether each leaf is meant; None counts as one, which never is."""
+        found = rows(tree)
+        with named(self.recipe.__name__):
+            return [x is not None and chosen for (_, x), chosen in zip(found, self.built(found), strict=True)]
+
+    def __invert__(self) -> "Selector":
+        return others(self)
+
+    def __and__(self, other: Any) -> "Selector":
+        return both(self, self.beside(other, "&"))
+
+    def __or__(self, other: Any) -> "Selector":
+        return either(self, self.beside(other, "|"))
+
+    def beside(self, other: Any, operator: str) -> "Selector":
+        with named(written(self)):
+            return as_selector(f"the right side of {operator}", other)
+
+
+class selector(Recipe[P, Selector]):
+    """Makes a factory of functions `rows -> list of bools` a factory of `Selector`."""
+
+    kind = Selector
+
+
+class operator(selector[P]):
+    """A selector made of others, printed as it is written."""
+
+    def __init__(self, form: str, factory: Callable[P, Any]):
+        super().__init__(factory)
+        self.form = form
+        self.__name__ = form.format(*self.signature.parameters)
+
+    def show(self, arguments: dict[str, Any]) -> str:
+        return self.form.format(*map(written, arguments.values()))
+
+
+@selector
+def by_path(pattern: str) -> Answers:
+    """The arrays whose path has a place that the regular expression matches, as `re.search` finds it.
+
+    **Raises:** `TypeError` for what is no string, `ValueError` for what is no regular expression.
+
+    >>> import gradtx
+    >>> gradtx.by_path(r"bias$").mask({"dense": {"bias": 0.0, "kernel": 1.0}})
+    {'dense': {'bias': True, 'kernel': False}}
+    """
+    if not isinstance(pattern, str):  # pyright: ignore[reportUnnecessaryIsInstance]  # users may not check their types
+        raise Refusal(TypeError, f"pattern must be a string, got {type(pattern).__name__} {pattern!r:.60}")
+    try:
+        search = re.compile(pattern).search
+    except re.error as error:
+        raise Refusal(ValueError, f"pattern must be a regular expression, got {pattern!r:.60}: {error}") from None
+    return lambda rows: [search(path) is not None for path, _ in rows]
+
+
+@selector
+def by_ndim(at_least: int) -> Answers:
+    """The arrays of so many dimensions or more: `by_ndim(at_least=2)` are the matrices, and what has kernels.
+
+    **Raises:** `TypeError` and `ValueError` for what is no whole number, at least 1.
+
+    >>> import gradtx, jax.numpy as jnp
+    >>> gradtx.by_ndim(at_least=2).mask({"bias": jnp.zeros(3), "kernel": jnp.zeros((2, 3))})
+    {'bias': False, 'kernel': True}
+    """
+    whole("at_least", at_least)
+    return lambda rows: [np.ndim(x) >= at_least for _, x in rows]
+
+
+@selector
+def by(function: Callable[[str, Any], Any]) -> Answers:
+    """The arrays of which `function(path, array)` says True: of a size, of a dtype.
+
+    **Raises:** `TypeError` for what is no function, and where it returns something else than a bool.
+
+    >>> import gradtx, jax.numpy as jnp
+    >>> gradtx.by(lambda path, x: x.size > 4).mask({"small": jnp.zeros(3), "large": jnp.zeros(30)})
+    {'large': True, 'small': False}
+    """
+    if not callable(function):
+        raise Refusal(TypeError, f"it needs a function of a path and an array, got {type(function).__name__}")
+
+    def answer(path: str, x: Any) -> bool:
+        said = function(path, x)
+        if not isinstance(said, bool | np.bool_):
+            got = f"{type(said).__name__}; the path, the shape and the dtype are known to it, the elements are not"
+            raise Refusal(TypeError, f"the function must return a bool, for {path} it returned {got}")
+        return bool(said)
+
+    return lambda rows: [x is not None and answer(path, x) for path, x in rows]
+
+
+@selector
+def by_tree(selected: tuple[str, ...], others: tuple[str, ...]) -> Answers:
+    """The arrays at some paths, or inside of them, where every array is at one of these paths: a tree of booleans.
+
+    Wherever a selector is expected, a tree of booleans is taken for this.
+
+    **Raises:** (at `init`) `ValueError` for an array at no such path, and for a path at which there is none.
+
+    >>> import gradtx
+    >>> gradtx.by_tree(("decoder",), ("encoder",)).mask({"encoder": [1.0, 2.0], "decoder": [3.0]})
+    {'decoder': [True], 'encoder': [False, False]}
+    """
+    for name, paths in dict(selected=selected, others=others).items():
+        if type(paths) is not tuple or {type(path) for path in paths} > {str}:
+            raise Refusal(TypeError, f"{name} must be a tuple of paths, got {paths!r:.60}")
+
+    def at(path: str, known: tuple[str, ...]) -> bool:
+        return any(path == one or one == "" or path.startswith(one + "/") for one in known)
+
+    def answers(rows: Rows) -> list[bool]:
+        found = [(path, at(path, selected), at(path, others)) for path, x in rows if x is not None]
+        for path, yes, no in found:
+            if yes == no:
+                problem = "is at none of the places of the tree of booleans" if not yes else "is both True and False"
+                raise Refusal(ValueError, f"{path} {problem}, which are {listed(selected + others)}")
+        for one in selected + others:
+            if not any(at(path, (one,)) or (x is None and at(one, (path,))) for path, x in rows):
+                raise Refusal(ValueError, f"the tree of booleans has {one}, at which there is no array")
+        return [at(path, selected) for path, _ in rows]
+
+    return answers
+
+
+def inverted(answers: list[bool]) -> list[bool]:
+    return [not answer for answer in answers]
+
+
+def operator_of(form: str) -> Callable[[Callable[P, Any]], operator[P]]:
+    return lambda factory: operator(form, factory)
+
+
+@operator_of("~{}")
+def others(a: Selector) -> Answers:
+    return lambda rows: inverted(a.built(rows))
+
+
+@operator_of("({} & {})")
+def both(a: Selector, b: Selector) -> Answers:
+    return lambda rows: [x and y for x, y in zip(a.built(rows), b.built(rows), strict=True)]
+
+
+@operator_of("({} | {})")
+def either(a: Selector, b: Selector) -> Answers:
+    return lambda rows: [x or y for x, y in zip(a.built(rows), b.built(rows), strict=True)]
+
+
+# ---- trees ----
+
+
+def as_selector(name: str, value: Any) -> Selector:
+    """A selector as it is, or one for a tree of booleans."""
+    if isinstance(value, Selector):
+        return value
+    found = [] if isinstance(value, str) else rows(value)
+    for path, x in found or [("", value)]:
+        if not isinstance(x, bool | np.bool_ | None) or not found:
+            where = f" at {path}" if path else ""
+            got = (
+                f"{type(x).__name__} {x!r:.60}{where}"
+                if not callable(x)
+                else f"a function{where}; write by(…) around it"
+            )
+            raise Refusal(TypeError, f"{name} must be a selector or a tree of booleans, got {got}")
+    return by_tree(tuple(path for path, x in found if x), tuple(path for path, x in found if x is not None and not x))
+
+
+def rows(tree: Any) -> Rows:
+    return [(path_of(keys), x) for keys, x in tree_flatten_with_path(tree, is_leaf=is_none)[0]]
+
+
+def path_of(keys: tuple[Any, ...]) -> str:
+    if keys and keys[-1] == GetAttrKey("value"):  # a variable of Flax, around one array
+        keys = keys[:-1]
+    return keystr(keys, simple=True, separator="/")
+
+
+def kept(tree: Any, chosen: list[bool]) -> Any:
+    """The tree with None in the places that are not chosen."""
+    leaves, structure = jax.tree.flatten(tree, is_leaf=is_none)
+    return structure.unflatten([x if c else None for x, c in zip(leaves, chosen, strict=True)])
+
+
+def listed(paths: Any) -> str:
+    """Some paths in words, not all of very many."""
+    some = list(paths)
+    return ", ".join(some[:8]) + (f" and {len(some) - 8} more" if len(some) > 8 else "")

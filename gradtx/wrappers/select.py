@@ -1,0 +1,199 @@
+"""Where a transformation acts: on some arrays, with others left as they are, frozen, or given to another one."""
+
+import functools
+from collections.abc import Callable
+from typing import Any, NamedTuple
+
+import jax.numpy as jnp
+import optax
+
+from gradtx.core import check
+from gradtx.core.combine import noted
+from gradtx.core.flow import Flow, Rule
+from gradtx.core.selector import Selector, as_selector, kept, listed, rows
+from gradtx.core.transformation import P, advance, extra_for, transformation
+
+
+class MaskedState(NamedTuple):
+    inner_state: Any  # with None in the places of the other arrays
+
+
+@transformation
+def masked(tx: optax.GradientTransformation, where: Selector):
+    r"""The transformation on some arrays, $T(u)$ there, the others as they are, $u$.
+
+    It is for blocks ahead of the learning rate, as in
+    `chain(scale_by_adam(), masked(add_decayed_weights(0.1), by_ndim(at_least=2)), scale_by_learning_rate(1e-3))`, and
+    behind it for the rates of groups: `chain(adam(1e-3), masked(scale(0.1), by_path("encoder")))`. Around an optimizer
+    it would let the raw gradients of the others through: there `only` and `partition` are meant.
+
+    **Arguments:** `tx`, an Optax transformation too; `where`, a selector or a tree of booleans.
+
+    **State:** that of `tx` for the arrays that are meant, nothing for the others.
+
+    **Raises:** (`init`) `ValueError` where no array is meant, and for a part that needs the norm of the whole tree.
+
+    >>> import gradtx as gx, jax.numpy as jnp
+    >>> tx = gx.masked(gx.scale(0.1), gx.by_path("encoder"))
+    >>> u = {"encoder": jnp.array([1.0]), "head": jnp.array([1.0])}
+    >>> tx.update(u, tx.init(u))[0]
+    {'encoder': Array([0.1], dtype=float32), 'head': Array([1.], dtype=float32)}
+    """
+
+    def init(params: Any) -> MaskedState:
+        return MaskedState(tx.init(kept(params, meant(where, params))))
+
+    def advance_masked(flow: Flow, state: Any, **extra: Any) -> Callable[[], MaskedState]:
+        return inside(tx, flow.part(where.chosen(flow.tree)), state, extra)
+
+    return Rule(init, advance_masked)
+
+
+@transformation
+def only(tx: optax.GradientTransformation, where: Selector):
+    r"""The transformation on some arrays, $T(u)$ there, and zeros for the others, which stay as they are. What is no
+    array of floats there, such as an integer, has None for its update.
+
+    **Arguments:** `tx`, an Optax transformation too; `where`, a selector or a tree of booleans.
+
+    **State:** that of `tx` for the arrays that are meant, nothing for the others.
+
+    **Raises:** (`init`) `ValueError` where no array is meant, and for a part that needs the norm of the whole tree.
+
+    >>> import gradtx as gx, jax.numpy as jnp
+    >>> tx = gx.only(gx.sgd(0.1), gx.by_path("head"))
+    >>> u = {"encoder": jnp.array([1.0]), "head": jnp.array([1.0])}
+    >>> tx.update(u, tx.init(u))[0]
+    {'encoder': Array([0.], dtype=float32), 'head': Array([-0.1], dtype=float32)}
+    """
+
+    def init(params: Any) -> MaskedState:
+        return MaskedState(tx.init(kept(params, meant(where, params))))
+
+    def advance_only(flow: Flow, state: Any, **extra: Any) -> Callable[[], MaskedState]:
+        chosen = where.chosen(flow.tree)
+        still(flow, [not c for c in chosen])
+        return inside(tx, flow.part(chosen), state, extra)
+
+    return Rule(init, advance_only)
+
+
+@transformation
+def freeze(where: Selector):
+    r"""Zeros for some arrays, $0$, which therefore stay as they are; the others' updates as they are, $u$. What is no
+    array of floats, such as an integer, has None for its update.
+
+    It stands last. What stands before it still keeps a state for these arrays; `only(tx, ~where)` has none.
+
+    **Arguments:** `where`, a selector or a tree of booleans.
+
+    **Raises:** (`init`) `ValueError` where no array is meant.
+
+    >>> import gradtx as gx, jax.numpy as jnp
+    >>> tx = gx.chain(gx.sgd(0.1), gx.freeze(gx.by_path("encoder")))
+    >>> u = {"encoder": jnp.array([1.0]), "head": jnp.array([1.0])}
+    >>> tx.update(u, tx.init(u))[0]
+    {'encoder': Array([0.], dtype=float32), 'head': Array([-0.1], dtype=float32)}
+    """
+
+    def init(params: Any) -> optax.EmptyState:
+        meant(where, params)
+        return optax.EmptyState()
+
+    def advance_freeze(flow: Flow, state: Any) -> Callable[[], Any]:
+        still(flow, where.chosen(flow.tree))
+        return lambda: state
+
+    return Rule(init, advance_freeze)
+
+
+class grouping(transformation[P]):
+    """A transformation of rules: selectors with what becomes of the arrays that they take."""
+
+    def checked(self, name: str, value: Any) -> Any:
+        if name != self.variadic:
+            return super().checked(name, value)
+        return tuple(self.rule(f"{name}[{i}]", rule) for i, rule in enumerate(value))
+
+    def rule(self, name: str, rule: Any) -> tuple[Selector, Any]:
+        if type(rule) is not tuple or len(rule) != 2:
+            got = f"{type(rule).__name__} {rule!r:.60}"
+            raise check.Refusal(TypeError, f"{name} must be a pair (selector, transformation), got {got}")
+        return as_selector(f"{name}[0]", rule[0]), self.part(f"{name}[1]", rule[1])
+
+
+@grouping
+def partition(
+    *rules: tuple[Selector, optax.GradientTransformation], default: optax.GradientTransformation | None = None
+):
+    r"""Each array to the first rule that takes it, $T_{r(i)}(u_i)$.
+
+    **Arguments:** the rules, pairs of a selector (or a tree of booleans) and a transformation; `default`, for the
+    arrays that no rule takes. `explain(tx, params)` shows which rule takes what.
+
+    **State:** a tuple of the transformations' states, each for its own arrays.
+
+    **Raises:** `TypeError` for a rule that is no such pair; (`init`) `ValueError` for a rule that takes no array, for
+    an array that no rule takes, and for a part that needs the norm of the whole tree.
+
+    >>> import gradtx as gx
+    >>> tx = gx.partition((gx.by_path("bias$"), gx.sgd(0.1)), default=gx.adamw(1e-3))
+    >>> gx.hyperparameters(tx)["rules[0][1].learning_rate"]
+    0.1
+    """
+    parts = [part for _, part in rules] + ([] if default is None else [default])
+
+    def groups(tree: Any) -> list[list[bool]]:
+        """Which arrays each part takes."""
+        left = [x is not None for _, x in rows(tree)]
+        found: list[list[bool]] = []
+        for where, _ in rules:
+            found.append([free and wanted for free, wanted in zip(left, where.chosen(tree), strict=True)])
+            left = [free and not taken for free, taken in zip(left, found[-1], strict=True)]
+        if default is not None:
+            found.append(left)
+        elif any(left):
+            leaves = listed(path for (path, _), free in zip(rows(tree), left, strict=True) if free)
+            raise check.Refusal(ValueError, f"no rule takes {leaves}; add one, or default=…")
+        return found
+
+    def init(params: Any) -> tuple[Any, ...]:
+        taken = groups(params)
+        for i, (where, _) in enumerate(rules):
+            wanted = meant(where, params, f"rules[{i}]")
+            if any(wanted) and not any(taken[i]):
+                leaves = listed(path for (path, _), one in zip(rows(params), wanted, strict=True) if one)
+                raise check.Refusal(ValueError, f"rules[{i}], {where!r}, takes nothing: rules before it take {leaves}")
+        return tuple(part.init(kept(params, own)) for part, own in zip(parts, taken, strict=True))
+
+    def advance_groups(flow: Flow, state: Any, **extra: Any) -> Callable[[], tuple[Any, ...]]:
+        check.states_of(state, dict(enumerate(parts)), tuple)
+        finish: list[Callable[[], Any]] = []
+        for i, (part, own) in enumerate(zip(parts, groups(flow.tree), strict=True)):
+            with flow.within(functools.partial(noted, f"group {i} of a partition", part)):
+                finish.append(advance(part, flow.part(own), state[i], extra_for(part, extra)))
+        return lambda: tuple(state() for state in finish)
+
+    return Rule(init, advance_groups)
+
+
+def inside(tx: Any, part: Flow, state: Any, extra: dict[str, Any]) -> Callable[[], MaskedState]:
+    check.state_of(state, MaskedState)
+    finish = advance(tx, part, state.inner_state, extra_for(tx, extra))
+    return lambda: MaskedState(finish())
+
+
+def still(flow: Flow, where: list[bool]) -> None:
+    """Zeros for these arrays; None, which leaves a parameter alone too, for what is no array of floats."""
+    flow.set({i: None for i, u in enumerate(flow.leaves) if where[i] and isinstance(u, check.Unfit)})
+    part = flow.part(where)
+    part.then(lambda g, state: (jnp.zeros_like(g), {}), [None] * len(where), names=[], needs_params=False)
+
+
+def meant(where: Selector, params: Any, name: str = "where") -> list[bool]:
+    """Which arrays a selector means, of which there must be one."""
+    chosen, all_rows = where.chosen(params), rows(params)
+    paths = [path or "a single array without a path" for path, x in all_rows if x is not None]
+    if paths and not any(chosen):
+        raise check.Refusal(ValueError, f"{name}, {where!r}, matches no array of {listed(paths)}")
+    return chosen
