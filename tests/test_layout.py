@@ -26,12 +26,14 @@ CORE = [
     "apply",
 ]
 LAYERS = [f"gradtx.core.{name}" for name in CORE] + [
+    "gradtx.looking.report",
     "gradtx.schedules",
     "gradtx.curvature",
     "gradtx.transforms",
     "gradtx.measured",
     "gradtx.optimizers",
     "gradtx.wrappers",
+    "gradtx.looking",
     "gradtx",  # the public list, and the programs above it
 ]
 
