@@ -39,8 +39,9 @@ from gradtx.schedules.pieces import piecewise_constant, step
 from gradtx.schedules.ramp import constant, cosine, linear, polynomial
 from gradtx.schedules.value import Schedule, schedule
 from gradtx.schedules.warmup import warmup, warmup_stable_decay
+from gradtx.states import find, metrics
 from gradtx.transforms.average import AverageParametersState, average_parameters, evaluation_parameters
-from gradtx.transforms.clip import clip_by_global_norm, clip_by_norm, clip_by_value
+from gradtx.transforms.clip import ClipState, clip_by_global_norm, clip_by_group_norm, clip_by_norm, clip_by_value
 from gradtx.transforms.conjugate import conjugate
 from gradtx.transforms.decay import add_decayed_weights, add_sign_decay
 from gradtx.transforms.linesearch import scale_by_zoom_linesearch
@@ -54,6 +55,7 @@ from gradtx.transforms.momentum import (
 )
 from gradtx.transforms.project import constrain_norm, soft_threshold, sparsity
 from gradtx.transforms.rate import ScaleByLearningRateState, scale, scale_by_learning_rate, square
+from gradtx.transforms.record import RecordState, record
 from gradtx.transforms.rms import ScaleByRmsState, scale_by_rms
 from gradtx.wrappers.select import MaskedState, freeze, masked, only, partition
 
@@ -83,6 +85,10 @@ __all__ = [  # noqa: RUF022  # in reading order
     # Looking at it
     "describe",
     "summary",
+    # Looking into its state
+    "find",
+    "metrics",
+    "record",
     # Putting one together
     "chain",
     "parallel",
@@ -119,6 +125,7 @@ __all__ = [  # noqa: RUF022  # in reading order
     "clip_by_value",
     "clip_by_norm",
     "clip_by_global_norm",
+    "clip_by_group_norm",
     "add_decayed_weights",
     "add_sign_decay",
     "soft_threshold",
@@ -176,6 +183,8 @@ __all__ = [  # noqa: RUF022  # in reading order
     # States
     "ScheduledState",
     "MaskedState",
+    "ClipState",
+    "RecordState",
     "ScaleByLearningRateState",
     "ScaleByMomentumState",
     "EmaState",

@@ -27,6 +27,7 @@ CORE = [
 ]
 LAYERS = [f"gradtx.core.{name}" for name in CORE] + [
     "gradtx.looking.report",
+    "gradtx.states",
     "gradtx.schedules",
     "gradtx.curvature",
     "gradtx.transforms",
