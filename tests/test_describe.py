@@ -153,7 +153,7 @@ def test_mathematics_that_has_no_form_in_a_terminal_stays(tex):
 
 @pytest.mark.usefixtures("float32")
 def test_the_state_by_part():
-    tx = gx.chain(gx.clip_by_norm(1.0), gx.adam(1e-3), optax.trace(0.9))
+    tx = gx.chain(gx.scale(0.5), gx.adam(1e-3), optax.trace(0.9))
     params = PARAMS | {"b": jax.ShapeDtypeStruct((10,), jnp.bfloat16), "frozen": None}
     report = gx.summary(tx, params)
     assert str(report) == (
@@ -161,7 +161,7 @@ def test_the_state_by_part():
         "\n"
         "part                    place                      arrays  dtypes             bytes  bytes/parameter\n"
         "----------------------------------------------------------------------------------------------------\n"
-        "clip_by_norm            state[0]                        0                         0             0.00\n"
+        "scale                   state[0]                        0                         0             0.00\n"
         "scale_by_adam           state[1][0].count               1  int32                  4             0.01\n"
         "                        state[1][0].mu                  2  float32            2,600             4.00\n"
         "                        state[1][0].nu                  2  float32            2,600             4.00\n"

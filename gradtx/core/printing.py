@@ -64,5 +64,5 @@ def cut(text: str, places: list[int]) -> list[str]:
 
 def excerpt(x: Any) -> str:
     """The start of what an object prints, in one line."""
-    text = re.sub(r"(?<=\()\s+", "", repr(x))
-    return f"{' '.join(text.split()):.60}"
+    text = re.sub(r"(?<=\()\n\s*", "", repr(x))  # as `indented` begins a level
+    return re.sub(r"\s*\n\s*", " ", text)[:60]

@@ -14,6 +14,7 @@ from jax.core import Tracer
 from gradtx.core import check
 from gradtx.core.count import ScheduledState, in_force, increment, value_at
 from gradtx.core.flow import Flow, Rule
+from gradtx.core.printing import excerpt
 from gradtx.core.recipe import Recipe
 from gradtx.core.selector import Selector, as_selector
 from gradtx.core.value import Value, arguments, register
@@ -233,7 +234,7 @@ class transformation(Recipe[P, Transformation]):
         """An argument that is a transformation."""
         if isinstance(value, optax.GradientTransformation):
             return value
-        got = f"{type(value).__name__} {value!r:.60}"
+        got = f"{type(value).__name__} {excerpt(value)}"
         if callable(value):
             got = f"a function; call it: {getattr(value, '__name__', '')}(…)"
         raise check.Refusal(TypeError, f"{name} must be a transformation, got {got}")

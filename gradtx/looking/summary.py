@@ -31,12 +31,12 @@ def summary(tx: Any, params: Any) -> Report:
 
     >>> import gradtx, jax
     >>> params = {"w": jax.ShapeDtypeStruct((64, 10), "float32"), "b": jax.ShapeDtypeStruct((10,), "float32")}
-    >>> gradtx.summary(gradtx.chain(gradtx.clip_by_norm(1.0), gradtx.adam(1e-3)), params)
+    >>> gradtx.summary(gradtx.chain(gradtx.scale(0.5), gradtx.adam(1e-3)), params)
     chain: the state for 650 parameters
     <BLANKLINE>
     part                    place                      arrays  dtypes   bytes  bytes/parameter
     ------------------------------------------------------------------------------------------
-    clip_by_norm            state[0]                        0               0             0.00
+    scale                   state[0]                        0               0             0.00
     scale_by_adam           state[1][0].count               1  int32        4             0.01
                             state[1][0].mu                  2  float32  2,600             4.00
                             state[1][0].nu                  2  float32  2,600             4.00

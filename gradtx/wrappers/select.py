@@ -10,8 +10,10 @@ import optax
 from gradtx.core import check
 from gradtx.core.combine import noted
 from gradtx.core.flow import Flow, Rule
+from gradtx.core.printing import excerpt
 from gradtx.core.selector import Selector, as_selector, kept, listed, rows
 from gradtx.core.transformation import P, advance, extra_for, transformation
+from gradtx.core.value import written
 
 
 class MaskedState(NamedTuple):
@@ -117,7 +119,7 @@ class grouping(transformation[P]):
 
     def rule(self, name: str, rule: Any) -> tuple[Selector, Any]:
         if type(rule) is not tuple or len(rule) != 2:
-            got = f"{type(rule).__name__} {rule!r:.60}"
+            got = f"{type(rule).__name__} {excerpt(rule)}"
             raise check.Refusal(TypeError, f"{name} must be a pair (selector, transformation), got {got}")
         return as_selector(f"{name}[0]", rule[0]), self.part(f"{name}[1]", rule[1])
 
@@ -163,7 +165,9 @@ def partition(
             wanted = meant(where, params, f"rules[{i}]")
             if any(wanted) and not any(taken[i]):
                 leaves = listed(path for (path, _), one in zip(rows(params), wanted, strict=True) if one)
-                raise check.Refusal(ValueError, f"rules[{i}], {where!r}, takes nothing: rules before it take {leaves}")
+                raise check.Refusal(
+                    ValueError, f"rules[{i}], {written(where)}, takes nothing: rules before it take {leaves}"
+                )
         return tuple(part.init(kept(params, own)) for part, own in zip(parts, taken, strict=True))
 
     def advance_groups(flow: Flow, state: Any, **extra: Any) -> Callable[[], tuple[Any, ...]]:
@@ -195,5 +199,5 @@ def meant(where: Selector, params: Any, name: str = "where") -> list[bool]:
     chosen, all_rows = where.chosen(params), rows(params)
     paths = [path or "a single array without a path" for path, x in all_rows if x is not None]
     if paths and not any(chosen):
-        raise check.Refusal(ValueError, f"{name}, {where!r}, matches no array of {listed(paths)}")
+        raise check.Refusal(ValueError, f"{name}, {written(where)}, matches no array of {listed(paths)}")
     return chosen
