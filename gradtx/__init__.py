@@ -17,6 +17,9 @@ from gradtx.curvature import (
     max_learning_rate,
     smallest_eigenvalue,
 )
+from gradtx.looking.describe import describe
+from gradtx.looking.explain import explain
+from gradtx.looking.summary import summary
 from gradtx.measured.plateau import ReduceOnPlateauState, reduce_on_plateau
 from gradtx.measured.stopping import EarlyStoppingState, best_parameters, early_stopping
 from gradtx.optimizers.adadelta import ScaleByAdadeltaState, adadelta, scale_by_adadelta
@@ -80,6 +83,9 @@ __all__ = [  # noqa: RUF022  # in reading order
     "hyperparameters",
     "set_hyperparameters",
     "controlled",
+    # Looking at it
+    "describe",
+    "summary",
     # Looking into its state
     "find",
     "metrics",
@@ -98,6 +104,7 @@ __all__ = [  # noqa: RUF022  # in reading order
     "only",
     "freeze",
     "partition",
+    "explain",
     # Its blocks
     "square",
     "scale",

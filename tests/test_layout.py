@@ -9,6 +9,7 @@ import gradtx
 PACKAGE = Path(gradtx.__file__).parent
 FILES = sorted(PACKAGE.rglob("*.py"))
 CORE = [
+    "printing",
     "check",
     "ranges",
     "tree",
@@ -25,6 +26,7 @@ CORE = [
     "apply",
 ]
 LAYERS = [f"gradtx.core.{name}" for name in CORE] + [
+    "gradtx.looking.report",
     "gradtx.states",
     "gradtx.schedules",
     "gradtx.curvature",
@@ -32,6 +34,7 @@ LAYERS = [f"gradtx.core.{name}" for name in CORE] + [
     "gradtx.measured",
     "gradtx.optimizers",
     "gradtx.wrappers",
+    "gradtx.looking",
     "gradtx",  # the public list, and the programs above it
 ]
 

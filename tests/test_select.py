@@ -2,7 +2,6 @@
 
 import re
 from dataclasses import dataclass
-from typing import Any
 
 import equinox as eqx
 import jax
@@ -222,89 +221,3 @@ def test_a_norm_says_by_its_name_whose_it_is():
             tx.update(tree, tx.init(tree))
     with pytest.raises(ValueError, match="clip_by_global_norm: only some arrays"):
         gx.partition((where, clipped), default=gx.sgd(0.1)).update(tree, (clipped.init(tree), gx.sgd(0.1).init(tree)))
-
-
-# ---- what is refused ----
-
-untyped: Any = gx
-BAD = {
-    "masked: where, by_path(pattern='hed'), matches no array of encoder/bias, encoder/kernel, head/bias": lambda: (
-        untyped.masked(untyped.scale(0.1), untyped.by_path("hed")).init(params())
-    ),
-    "only: where, by_path(pattern='hed'), matches no array": lambda: untyped.only(
-        untyped.sgd(0.1), untyped.by_path("hed")
-    ).init(params()),
-    "freeze: where, by_ndim(at_least=5), matches no array": lambda: untyped.freeze(untyped.by_ndim(at_least=5)).init(
-        params()
-    ),
-    "matches no array of a single array without a path": lambda: untyped.freeze(untyped.by_path("w")).init(jnp.ones(2)),
-    "masked: where must be a selector or a tree of booleans, got a function; write by(…) around it": lambda: (
-        untyped.masked(
-            untyped.scale(0.1),
-            lambda path, x: True,
-        )
-    ),
-    "only: where must be a selector or a tree of booleans, got int 1 at head": lambda: untyped.only(
-        untyped.sgd(0.1), {"head": 1}
-    ),
-    "freeze: where must be a selector or a tree of booleans, got str 'head'": lambda: untyped.freeze("head"),
-    "masked: tx must be a transformation, got a function; call it: sgd(…)": lambda: untyped.masked(
-        untyped.sgd, untyped.by_path("a")
-    ),
-    "by_tree: head/bias is at none of the places of the tree of booleans, which are encoder": lambda: untyped.freeze(
-        {"encoder": True}
-    ).init(params()),
-    "by_tree: the tree of booleans has tail, at which there is no array": lambda: untyped.freeze(
-        {"encoder": True, "head": False, "tail": True}
-    ).init(params()),
-    "partition: no rule takes encoder/kernel, head/kernel; add one, or default=…": lambda: untyped.partition(
-        (untyped.by_path("bias"), untyped.sgd(0.1))
-    ).init(params()),
-    "partition: rules[1], by_path(pattern='head/bias'), takes nothing: rules before it take head/bias": lambda: (
-        untyped.partition(
-            (untyped.by_path("bias"), untyped.sgd(0.1)),
-            (untyped.by_path("head/bias"), untyped.sgd(0.1)),
-            default=untyped.sgd(0.1),
-        ).init(params())
-    ),
-    "partition: rules[0], by_path(pattern='tail'), matches no array": lambda: untyped.partition(
-        (untyped.by_path("tail"), untyped.sgd(0.1)), default=untyped.sgd(0.1)
-    ).init(params()),
-    "partition: rules[0] must be a pair (selector, transformation), got Transformation": lambda: untyped.partition(
-        untyped.sgd(0.1)
-    ),
-    "partition: rules[0][0] must be a selector or a tree of booleans, got str": lambda: untyped.partition(
-        ("a", untyped.sgd(0.1))
-    ),
-    "partition: rules[0][1] must be a transformation, got a function": lambda: untyped.partition(
-        (untyped.by_path("a"), untyped.sgd)
-    ),
-    "partition: default must be a transformation, got float 0.1": lambda: untyped.partition(default=0.1),
-    "by_path: pattern must be a regular expression, got '('": lambda: untyped.by_path("("),
-    "by_path: pattern must be a string, got int 3": lambda: untyped.by_path(3),
-    "by_ndim: at_least must be a whole number, at least 1, got 0": lambda: untyped.by_ndim(0),
-    "by: it needs a function of a path and an array, got str": lambda: untyped.by("head"),
-    "by: the function must return a bool, for a it returned ArrayImpl": lambda: untyped.by(
-        lambda path, x: jnp.all(x > 0)
-    ).mask({"a": jnp.ones(2)}),
-    "by_tree: selected must be a tuple of paths, got (1,)": lambda: untyped.by_tree((1,), ()),
-    "by_path(pattern='a'): the right side of & must be a selector": lambda: untyped.by_path("a") & 3,
-}
-
-
-@pytest.mark.parametrize("message", BAD)
-def test_what_is_refused(message):
-    with pytest.raises((TypeError, ValueError)) as caught:
-        BAD[message]()
-    assert message in str(caught.value)
-    assert len(str(caught.value)) < 300
-
-
-def test_a_state_of_another_optimizer_is_refused():
-    tree, where = params(), gx.by_path("head")
-    tx = gx.masked(gx.sgd(0.1), where)
-    with pytest.raises(TypeError, match="masked: the state is a ScaleByLearningRateState, expected MaskedState"):
-        tx.update(tree, gx.sgd(0.1).init(tree))
-    groups = gx.partition((where, gx.sgd(0.1)), default=gx.sgd(0.2))
-    with pytest.raises(ValueError, match="partition: the state must be a tuple of 2, got 1 states"):
-        groups.update(tree, groups.init(tree)[:1])

@@ -9,6 +9,7 @@ import jax.numpy as jnp
 from gradtx.core import check
 from gradtx.core.flow import Flow, Rule
 from gradtx.core.lift import arity
+from gradtx.core.printing import excerpt
 from gradtx.core.transformation import transformation
 
 
@@ -42,7 +43,7 @@ def record(name: str, function: Callable[..., Any]):
     5.0
     """
     if not isinstance(name, str):  # pyright: ignore[reportUnnecessaryIsInstance]  # users may not check their types
-        raise check.Refusal(TypeError, f"name must be a string, got {type(name).__name__} {name!r:.60}")
+        raise check.Refusal(TypeError, f"name must be a string, got {type(name).__name__} {excerpt(name)}")
     if not name:
         raise check.Refusal(ValueError, "name must not be empty")
     needs_params = callable(function) and arity(function) > 1
