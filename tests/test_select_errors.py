@@ -131,7 +131,7 @@ def test_explain_without_a_choice_and_through_a_composition():
 
 
 def test_explain_refuses_what_init_refuses():
-    with pytest.raises(ValueError, match="explain: only: where, by_path.*, matches no array of encoder/bias"):
+    with pytest.raises(ValueError, match=r"explain: only: where, by_path.*, matches no array of encoder/bias"):
         gx.explain(gx.only(gx.sgd(0.1), gx.by_path("tail")), PARAMS)
-    with pytest.raises(TypeError, match="explain: tx must be a transformation of gradtx, got float 0.1"):
+    with pytest.raises(TypeError, match=r"explain: tx must be a transformation of gradtx, got float 0.1"):
         untyped.explain(0.1, PARAMS)

@@ -3,7 +3,6 @@
 from collections.abc import Iterator
 from typing import Any, NamedTuple
 
-import jax
 import numpy as np
 
 from gradtx.core import check
@@ -12,6 +11,7 @@ from gradtx.core.selector import kept, rows
 from gradtx.core.transformation import Transformation, inner
 from gradtx.core.value import written
 from gradtx.looking.report import Report, table
+from gradtx.looking.summary import shapes
 from gradtx.wrappers.select import freeze, groups, masked, only, partition
 
 
@@ -32,7 +32,7 @@ def explain(tx: Any, params: Any) -> Report:
     partition: what becomes of each array
     <BLANKLINE>
     array         shape   partition
-    ------------------------------------------------------------
+    --------------------------------------------------------
     dense/bias    (2,)    rules[0]: sgd(learning_rate=0.1)
     dense/kernel  (3, 2)  default: adam(learning_rate=0.001)
     """
@@ -40,11 +40,7 @@ def explain(tx: Any, params: Any) -> Report:
         if not isinstance(tx, Transformation):
             got = f"{type(tx).__name__} {excerpt(tx)}"
             raise check.Refusal(TypeError, f"tx must be a transformation of gradtx, got {got}")
-    try:
-        jax.eval_shape(tx.init, params)
-    except (TypeError, ValueError) as error:
-        error.args = (f"explain: {error}",)
-        raise
+    shapes("explain", tx, params)
     leaves = rows(params)
     columns = list(choices(tx, "", params)) or [(tx.recipe.__name__, [written(tx)] * len(leaves))]
     body = [
@@ -52,9 +48,8 @@ def explain(tx: Any, params: Any) -> Report:
         for i, (path, x) in enumerate(leaves)
         if x is not None
     ]
-    return table(
-        f"{tx.recipe.__name__}: what becomes of each array", ["array", "shape", *(name for name, _ in columns)], body
-    )
+    header = ["array", "shape", *(name for name, _ in columns)]
+    return table(f"{tx.recipe.__name__}: what becomes of each array", header, body)
 
 
 class Route(NamedTuple):
