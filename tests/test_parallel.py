@@ -13,7 +13,7 @@ import pytest
 import gradtx as gx
 from gradtx.core.tree import norm
 from tests.budgets import cost
-from tests.trees import small, tree
+from tests.trees import tree
 
 
 def moment(decay, *before):
@@ -75,9 +75,9 @@ def test_blocks_side_by_side_are_the_direct_form(blocks, direct, dtype):
     def step(update, g, state):
         return update(g, state)
 
-    states = [tx.init(small(dtype=dtype)) for tx in (blocks, direct)]
+    states = [tx.init(tree(dtype)["a"]) for tx in (blocks, direct)]
     for seed in range(1, 11):
-        g = jax.tree.map(jnp.abs, small(seed, dtype))  # where two terms cancel, no two orders of operations agree
+        g = jax.tree.map(jnp.abs, tree(dtype, seed)["a"])  # where two terms cancel, no two orders of operations agree
         outputs = [step(tx.update, g, state) for tx, state in zip((blocks, direct), states, strict=True)]
         (ours, theirs), states = zip(*outputs, strict=True)
         for x, y in zip(jax.tree.leaves(ours), jax.tree.leaves(theirs), strict=True):
