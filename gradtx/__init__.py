@@ -1,5 +1,7 @@
 """gradtx: composable gradient transformations for JAX. An optimizer is a value."""
 
+from gradtx.config.read import from_config
+from gradtx.config.write import to_config
 from gradtx.core.apply import apply_updates
 from gradtx.core.combine import chain, identity, parallel
 from gradtx.core.count import ScheduledState
@@ -86,6 +88,9 @@ __all__ = [  # noqa: RUF022  # in reading order
     # Looking at it
     "describe",
     "summary",
+    # As data, for files
+    "to_config",
+    "from_config",
     # Looking into its state
     "find",
     "metrics",
