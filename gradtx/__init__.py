@@ -57,6 +57,9 @@ from gradtx.transforms.momentum import (
 from gradtx.transforms.project import constrain_norm, soft_threshold, sparsity
 from gradtx.transforms.rate import ScaleByLearningRateState, scale, scale_by_learning_rate
 from gradtx.transforms.rms import ScaleByRmsState, scale_by_rms
+from gradtx.wrappers.accumulate import AccumulateState, accumulate
+from gradtx.wrappers.guard import SkipNonfiniteState, SkipSpikesState, skip_nonfinite, skip_spikes
+from gradtx.wrappers.when import EveryState, SwitchState, every, switch
 
 __all__ = [  # noqa: RUF022  # in reading order
     # Using an optimizer
@@ -81,6 +84,12 @@ __all__ = [  # noqa: RUF022  # in reading order
     # Putting one together
     "chain",
     "identity",
+    # Where and when
+    "accumulate",
+    "every",
+    "switch",
+    "skip_nonfinite",
+    "skip_spikes",
     # Its blocks
     "scale",
     "scale_by_learning_rate",
@@ -158,6 +167,11 @@ __all__ = [  # noqa: RUF022  # in reading order
     "Natural",
     # States
     "ScheduledState",
+    "AccumulateState",
+    "EveryState",
+    "SwitchState",
+    "SkipNonfiniteState",
+    "SkipSpikesState",
     "ScaleByLearningRateState",
     "ScaleByMomentumState",
     "EmaState",

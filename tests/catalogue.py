@@ -22,6 +22,7 @@ class Member:
     unused: tuple[str, ...] = ()  # hyperparameters that do nothing to the updates, or may not be given with the others
     slow: bool = False  # its laws compile for long: the checks run them in one of their environments
     copies_params: bool = False  # its state holds parameters as they are, in their own dtypes
+    own_count: bool = False  # its schedules see a count of their own: not every update counts
 
     def update(self, updates: Any, state: Any, params: Any = None, *, tx: Any = None) -> tuple[Any, Any]:
         """The update of the member, or of a relative of it that takes the same extra arguments."""
@@ -126,6 +127,18 @@ TRANSFORMATIONS = [
         **SECOND_ORDER,
     ),
     Member(gx.chain(gx.clip_by_global_norm(0.3), gx.adamw(0.1)), needs_params=True, elementwise=False),
+    Member(gx.accumulate(gx.adam(0.1), 2), own_count=True),
+    Member(gx.every(gx.clip_by_norm(0.3), 2), elementwise=False, own_count=True),
+    Member(gx.switch(gx.ema(0.9), gx.scale(0.5), choice=0), unused=("parts[1].factor",)),
+    Member(gx.skip_nonfinite(gx.adam(0.1)), elementwise=False, unused=("limit",)),
+    # With these numbers the third norm only just is no spike; in the other one it is.
+    Member(gx.skip_spikes(gx.adam(0.1), 44.9, decay=0.25, warmup_steps=2), elementwise=False, unused=("warmup_steps", "limit")),
+    Member(
+        gx.skip_spikes(gx.sgd(0.1), 2.0, warmup_steps=1, loss=True),
+        extra=measured,
+        elementwise=False,
+        unused=("threshold", "decay", "warmup_steps", "limit", "tx.dampening"),
+    ),
 ]
 
 SCHEDULES: list[Schedule] = [

@@ -15,6 +15,7 @@ LAYERS = [f"gradtx.core.{name}" for name in CORE] + [
     "gradtx.transforms",
     "gradtx.measured",
     "gradtx.optimizers",
+    "gradtx.wrappers",
     "gradtx",  # the public list, and the programs above it
 ]
 
