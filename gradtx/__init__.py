@@ -20,6 +20,7 @@ from gradtx.curvature import (
     smallest_eigenvalue,
 )
 from gradtx.looking.describe import describe
+from gradtx.looking.explain import explain
 from gradtx.looking.summary import summary
 from gradtx.measured.plateau import ReduceOnPlateauState, reduce_on_plateau
 from gradtx.measured.stopping import EarlyStoppingState, best_parameters, early_stopping
@@ -108,6 +109,7 @@ __all__ = [  # noqa: RUF022  # in reading order
     "only",
     "freeze",
     "partition",
+    "explain",
     # Its blocks
     "square",
     "scale",

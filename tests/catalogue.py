@@ -2,67 +2,27 @@
 
 import functools
 import operator
-from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
-import jax
-import jax.numpy as jnp
-
 import gradtx as gx
-from gradtx import Schedule, Transformation
+from gradtx import Schedule
+from gradtx.testing import Subject, measured, problem
 
 
-@dataclass(frozen=True)
-class Member:
-    tx: Transformation
-    extra: Callable[[Any, Any], dict[str, Any]] = lambda updates, params: {}  # arguments that its update needs
-    needs_params: bool = False
-    elementwise: bool = True  # each element's update depends on nothing but its own past
-    pairs: bool = True  # a complex array gets what its real and imaginary parts, stacked in front, get
-    unused: tuple[str, ...] = ()  # hyperparameters that do nothing to the updates, or may not be given with the others
+@dataclass(frozen=True, eq=False)
+class Member(Subject):
+    elementwise: bool = True
     slow: bool = False  # its laws compile for long: the checks run them in one of their environments
-    selects: bool = False  # it leaves arrays alone, which may then be no arrays of floats
-    copies_params: bool = False  # its state holds parameters as they are, in their own dtypes
     printed: bool = True  # its repr evaluates back: it holds no function
-
-    def update(self, updates: Any, state: Any, params: Any = None, *, tx: Any = None) -> tuple[Any, Any]:
-        """The update of the member, or of a relative of it that takes the same extra arguments."""
-        return (tx or self.tx).update(updates, state, params, **self.extra(updates, params))
 
 
 SECOND_ORDER: dict[str, Any] = dict(needs_params=True, elementwise=False, slow=True)
 
 
-def problem(updates: Any, params: Any, sign: float = 1.0) -> dict[str, Any]:
-    """The extra arguments of a loss that has the updates for its gradient, and curvature that differs by element."""
-
-    leaves, structure = jax.tree.flatten(updates, is_leaf=lambda x: x is None)
-
-    def part(u: Any, p: Any, x: Any) -> Any:
-        if u is None:
-            return 0.0
-        change, u = (jnp.asarray(a, jnp.promote_types(a.dtype, jnp.float32)) for a in (x - p, u))
-        curved = jnp.linspace(0.5, 1.5, x.shape[-1] if x.ndim else 1).reshape((1,) * (x.ndim - 1) + (-1,))
-        squares = curved.astype(change.real.dtype) * (change * change.conj()).real
-        fourth = jnp.real(change) ** 4 + jnp.imag(change) ** 4
-        return jnp.sum(sign * (u.conj() * change).real + squares + 0.2 * fourth)
-
-    def loss(w: Any) -> Any:
-        others = (structure.flatten_up_to(tree) for tree in (params, w))
-        return jnp.asarray(1.0 + sum(map(part, leaves, *others)))
-
-    grad = jax.tree.map(lambda u: sign * jnp.conj(u), updates)
-    return dict(value=1.0, grad=grad, value_fn=loss, loss_fn=loss)
-
-
-def measured(updates: Any, params: Any) -> dict[str, Any]:
-    return dict(value=gx.global_norm(updates))
-
-
 TRANSFORMATIONS = [
     Member(gx.identity()),
-    Member(gx.chain()),
+    Member(gx.chain(), selects=True),
     Member(gx.square()),
     Member(gx.scale(0.5)),
     Member(gx.conjugate(), pairs=False),

@@ -208,6 +208,15 @@ def test_trees_that_do_not_fit(update, updates, state, params, error, message):
     assert jax.tree.structure(good) == jax.tree.structure(PARAMS)
 
 
+@pytest.mark.parametrize("member", [m for m in TRANSFORMATIONS if not m.selects], ids=lambda m: repr(m.tx))
+def test_an_integer_is_refused_with_a_remedy(member):
+    params = {"w": jnp.ones(2), "step": jnp.zeros([], jnp.int32)}
+    with refused(TypeError, "params['step'] must be floating-point or complex, got int32; to freeze it"):
+        member.tx.init(params)
+    with refused(TypeError, "updates['step'] must be floating-point or complex, got int32; to freeze it"):
+        member.update(params, member.tx.init({"w": params["w"], "step": None}), None)
+
+
 def test_leaves_that_are_no_arrays():
     params = {"w": jnp.ones(2), "activation": jnp.tanh}
     with refused(TypeError, "adamw: params['activation'] must be an array, got PjitFunction; to freeze it, put None"):

@@ -52,6 +52,9 @@ class Selector(Value):
             return as_selector(f"the right side of {operator}", other)
 
 
+Where = Selector | Any  # a selector or a tree of booleans
+
+
 class selector(Recipe[P, Selector]):
     """Makes a factory of functions `rows -> list of bools` a factory of `Selector`."""
 
@@ -139,7 +142,7 @@ def by_tree(selected: tuple[str, ...], others: tuple[str, ...]) -> Answers:
     {'decoder': [True], 'encoder': [False, False]}
     """
     for name, paths in dict(selected=selected, others=others).items():
-        if type(paths) is not tuple or {type(path) for path in paths} > {str}:
+        if type(paths) is not tuple or not {type(path) for path in paths} <= {str}:
             raise Refusal(TypeError, f"{name} must be a tuple of paths, got {excerpt(paths)}")
 
     def at(path: str, known: tuple[str, ...]) -> bool:

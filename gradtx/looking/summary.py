@@ -48,7 +48,7 @@ def summary(tx: Any, params: Any) -> Report:
     with check.named("summary"):
         if not isinstance(tx, optax.GradientTransformation):
             raise check.Refusal(TypeError, f"tx must be a transformation, got {type(tx).__name__} {excerpt(tx)}")
-    state = shapes(tx, params)
+    state = shapes("summary", tx, params)
     owners = {id(own): name for name, own in named_states(tx, state)}
     places = list(rows(state, "state", "", owners, jax.tree.structure(params)))
     count = sum(math.prod(x.shape) if has_shape(x) else isinstance(x, NUMBERS) for x in jax.tree.leaves(params))
@@ -69,7 +69,7 @@ def summary(tx: Any, params: Any) -> Report:
     return table(f"{name}: the state for {count:,} parameters", head, body, ["total", "", arrays, "", *sizes])
 
 
-def shapes(tx: Any, params: Any) -> Any:
+def shapes(call: str, tx: Any, params: Any) -> Any:
     """The state as `init` makes it, with shapes in the place of arrays."""
     leaves, structure = jax.tree.flatten(params)
     abstract = [i for i, x in enumerate(leaves) if has_shape(x)]
@@ -81,7 +81,7 @@ def shapes(tx: Any, params: Any) -> Any:
     try:
         return jax.eval_shape(init, [leaves[i] for i in abstract])
     except (TypeError, ValueError) as error:
-        error.args = (f"summary: {error}",)
+        error.args = (f"{call}: {error}",)
         raise
 
 
@@ -101,9 +101,9 @@ def named_states(tx: Any, state: Any) -> Iterator[tuple[str, Any]]:
             states = states_inside(tx, state)
         except check.Refusal:  # a wrapper of the user's, with a state of another form
             return
-        for part, own in zip(inner(tx), states, strict=True):
-            if own is not None:
-                yield from named_states(part, own)
+        for path, part in inner(tx).items():
+            if states[path] is not None:
+                yield from named_states(part, states[path])
 
 
 def rows(x: Any, place: str, part: str, owners: dict[int, str], like: Any) -> Iterator[tuple[str, str, list[Any]]]:

@@ -1,0 +1,144 @@
+"""What a law is, how it finds its smallest example, and how it says what it expected and what came."""
+
+import inspect
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from jax.tree_util import keystr, tree_leaves_with_path
+
+from gradtx.testing.examples import Example, form
+from gradtx.testing.subject import Subject
+
+
+class Broken(AssertionError):
+    """A law does not hold: what was expected, what came, and on which example."""
+
+    def __init__(self, expected: str, got: str, example: Example | None = None):
+        super().__init__(expected, got, example)
+        self.expected = expected.strip()
+        self.got = got.strip()
+        self.example = example
+
+    def __str__(self) -> str:
+        return f"on {self.example}: expected {self.expected}, got {self.got}"
+
+
+@dataclass(frozen=True)
+class Law:
+    """A rule that transformations keep. Called with a `Subject` it returns, or raises `Broken` with the smallest
+    example that it finds; `excuse` says why it does not apply to a subject, or nothing.
+    """
+
+    body: Callable[[Subject, Example], None]
+    on: Callable[[Subject], Sequence[Example]]
+    excuse: Callable[[Subject], str]
+
+    @property
+    def name(self) -> str:
+        return self.body.__name__
+
+    @property
+    def statement(self) -> str:
+        return " ".join(inspect.cleandoc(self.body.__doc__ or "").split("\n\n")[0].split())
+
+    def __repr__(self) -> str:
+        return self.name
+
+    def __call__(self, subject: Subject) -> None:
+        for example in self.on(subject):
+            if breach := self.breach(subject, example):
+                smaller = (self.breach(subject, one) for one in example.smaller)
+                raise next(filter(None, smaller), breach)
+
+    def breach(self, subject: Subject, example: Example) -> Broken | None:
+        try:
+            self.body(subject, example)
+        except Broken as broken:
+            broken.example = example
+            return broken
+        except Exception as error:  # what a transformation raises is a finding, whatever it is
+            broken = Broken("no error", said(error), example)
+            broken.__cause__ = error
+            return broken
+        return None
+
+
+def law(
+    on: Callable[[Subject], Sequence[Example]], excuse: Callable[[Subject], str] = lambda subject: ""
+) -> Callable[[Callable[[Subject, Example], None]], Law]:
+    """Makes a function of a subject and an example a law that must hold on all of these examples."""
+    return lambda body: Law(body, on, excuse)
+
+
+def said(error: Exception) -> str:
+    lines = str(error).strip().splitlines() or [""]
+    return f"{type(error).__name__}: {lines[0]:.200}"
+
+
+# ---- comparisons ----
+
+
+def exact(loose: float, tight: float) -> float:
+    """A tolerance in float64, or the one that float32 needs without x64."""
+    return tight if jnp.result_type(float) == jnp.float64 else loose
+
+
+def rows(tree: Any) -> dict[str, Any]:
+    return {keystr(path): x for path, x in tree_leaves_with_path(tree)}
+
+
+def shapes(tree: Any) -> Any:
+    return jax.eval_shape(lambda x: x, tree)
+
+
+def same_form(expected: Any, got: Any, name: str, before: str, after: str) -> None:
+    """The same structure, shapes, dtypes and weak types: the first place where two trees differ in these."""
+    one, other = ({path: form(x) for path, x in rows(shapes(tree)).items()} for tree in (expected, got))
+    for path in [*one, *other]:
+        wanted, came = one.get(path, "nothing"), other.get(path, "nothing")
+        if wanted != came:
+            raise Broken(f"{name}{path} {wanted} {before}", f"{came} {after}")
+    if jax.tree.structure(expected) != jax.tree.structure(got):
+        raise Broken(f"{name} of the same structure {before}", f"another one {after}")
+
+
+def same(expected: Any, got: Any, name: str, before: str, after: str, rtol: float = 0.0, atol: float = 0.0) -> None:
+    """The same trees with the same numbers, to a tolerance: the place where they differ most."""
+    same_form(plain(expected), plain(got), name, before, after)
+    worst = 0.0, "", ""
+    for (path, one), (_, other) in zip(rows(expected).items(), rows(got).items(), strict=True):
+        wanted, came = wide(one), wide(other)
+        with np.errstate(all="ignore"):
+            apart = np.abs(came - wanted) - (atol + rtol * np.abs(wanted))
+        alike = (wanted == came) | (np.isnan(wanted) & np.isnan(came))
+        apart = np.where(alike, 0.0, np.nan_to_num(apart, nan=np.inf, posinf=np.inf))
+        if apart.size and apart.max() > worst[0]:
+            at = np.unravel_index(apart.argmax(), apart.shape)
+            where = f"{name}{path}[{', '.join(map(str, at))}]" if at else f"{name}{path}"
+            worst = float(apart.max()), f"{where} {wanted[at]:.9g} {before}", f"{came[at]:.9g} {after}"
+    if worst[0]:
+        raise Broken(worst[1], worst[2])
+
+
+def finite(tree: Any, name: str) -> None:
+    for path, x in rows(tree).items():
+        numbers = wide(x)
+        if not np.isfinite(numbers).all():
+            raise Broken(f"finite numbers in {name}{path}", f"{numbers[~np.isfinite(numbers)][0]}")
+
+
+def plain(tree: Any) -> Any:
+    """The tree without weak types, which decide nothing of a result."""
+    return jax.tree.map(lambda x: jax.ShapeDtypeStruct(x.shape, x.dtype), shapes(tree))
+
+
+def wide(x: Any) -> np.ndarray:
+    """The numbers of an array in double precision, those of a random key among them."""
+    if jnp.issubdtype(jnp.result_type(x), jax.dtypes.prng_key):
+        x = jax.random.key_data(x)
+    x = np.asarray(x)
+    return x.astype(complex if np.iscomplexobj(x) else float)

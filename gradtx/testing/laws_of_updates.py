@@ -1,0 +1,219 @@
+"""The laws of what `init` and `update` compute: pure functions that keep the form of their state."""
+
+import re
+from contextlib import AbstractContextManager
+from itertools import zip_longest
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+import gradtx as gx
+from gradtx.testing.examples import (
+    FEW,
+    Example,
+    each_pair,
+    everything,
+    example,
+    f32,
+    few,
+    few_wide,
+    form,
+    normal,
+)
+from gradtx.testing.law import Broken, exact, finite, law, rows, same, same_form
+from gradtx.testing.subject import Subject, stacked
+
+# ---- dtypes ----
+
+
+@law(on=each_pair)
+def state_keeps_its_form(subject: Subject, example: Example) -> None:
+    """The state after an update has the structure, shapes, dtypes and weak types that `init` gave."""
+    state, _, after = subject.traced(example)
+    same_form(state, after, "state", "after init", "after an update")
+    if not subject.needs_params:
+        state, _, after = subject.traced(example, with_params=False)
+        same_form(state, after, "state", "after init", "after an update without params")
+
+
+@law(on=each_pair, excuse=lambda subject: "it keeps copies of the parameters" if subject.copies_params else "")
+def state_is_at_least_float32(subject: Subject, example: Example) -> None:
+    """A state is held in at least float32, whatever the dtype of the parameters."""
+    for path, x in rows(subject.traced(example)[0]).items():
+        if jnp.issubdtype(x.dtype, jnp.inexact) and jnp.finfo(x.dtype).bits < 32:
+            raise Broken("a state of at least float32", f"state{path} {form(x)}")
+
+
+@law(on=each_pair)
+def updates_leave_in_the_wider_dtype(subject: Subject, example: Example) -> None:
+    """An update has its parameter's shape and the wider of both dtypes; without parameters, the gradient's own."""
+
+    def wider(p: Any, g: Any) -> Any:
+        return jax.ShapeDtypeStruct(g.shape, jnp.promote_types(p.dtype, g.dtype))
+
+    def strict(tree: Any) -> Any:
+        return jax.tree.map(lambda x: jax.ShapeDtypeStruct(x.shape, x.dtype), tree)
+
+    updates = subject.traced(example)[1]
+    same_form(jax.tree.map(wider, example.params, example.updates), strict(updates), "updates", "", "")
+    if not subject.needs_params:
+        updates = subject.traced(example, with_params=False)[1]
+        same_form(example.updates, strict(updates), "updates", "without params", "")
+
+
+@law(on=everything)
+def without_x64_the_state_keeps_its_form(subject: Subject, example: Example) -> None:
+    """Without JAX's 64-bit types, too, the state keeps its form, and holds float32, 32-bit integers and bools."""
+    with without_x64():
+        params, (g,) = example.filled(1)
+        state = subject.tx.init(params)
+        _, after = jax.eval_shape(lambda *args: subject.update(*args), g, state, params)
+        same_form(state, after, "state", "after init", "after an update")
+        for path, x in rows(state).items():
+            x = x if hasattr(x, "dtype") else jnp.asarray(x)
+            if x.dtype.itemsize > 4 or (jnp.issubdtype(x.dtype, jnp.inexact) and x.dtype != f32):
+                raise Broken("a state of float32, 32-bit integers and bools", f"state{path} {form(x)}")
+
+
+def without_x64() -> AbstractContextManager[Any]:
+    if hasattr(jax, "enable_x64"):
+        return jax.enable_x64(False)
+    from jax.experimental import disable_x64  # pyright: ignore[reportAttributeAccessIssue]  # JAX below 0.8
+
+    return disable_x64()
+
+
+@law(on=lambda subject: [example(FEW, [(jnp.float16, jnp.float16)])])
+def half_precision_computes_in_float32(subject: Subject, example: Example) -> None:
+    """Updates of float16 gradients of a few hundreds are those of the same numbers in float32, rounded once."""
+
+    def run(params: Any, gradients: list[Any]) -> Any:
+        state, out = subject.tx.init(params), []
+        for g in gradients:
+            u, state = subject.step(g, state, params)
+            out.append(u)
+        return out
+
+    params, gradients = example.filled(3)
+    halves = params, jax.tree.map(lambda g: 300 * g, gradients)
+    got, expected = run(*halves), run(*jax.tree.map(lambda x: x.astype(f32), halves))
+    rounded = jax.tree.map(lambda u: u.astype(jnp.float16), expected)
+    same(rounded, got, "updates", "in float32", "in float16", rtol=2e-3, atol=1e-6)
+
+
+# ---- pure ----
+
+
+@law(on=few)
+def same_arguments_same_result(subject: Subject, example: Example) -> None:
+    """The same arguments give the same result and the same program, and stay as they were."""
+    params, (g,) = example.filled(1)
+    state = subject.tx.init(params)
+    before = jax.tree.map(lambda x: jnp.array(x, copy=True), (params, g, state))
+    first, second = (subject.step(g, state, params) for _ in range(2))
+    same(first, second, "result", "the first time", "the second")
+    same(before, (params, g, state), "arguments", "before the update", "after it")
+    one, other = (jax.make_jaxpr(lambda *args: subject.update(*args))(g, state, params) for _ in range(2))
+    same(one.consts, other.consts, "constants of the program", "", "when it is traced again")
+    for wanted, came in zip_longest(program(one), program(other), fillvalue="nothing"):
+        if wanted != came:
+            raise Broken(f"`{wanted:.80}` in the program", f"`{came:.80}` when it is traced again")
+
+
+def program(jaxpr: Any) -> list[str]:
+    text = re.sub("0x[0-9a-f]+", "", str(jaxpr))  # the addresses of functions
+    return [line.strip() for line in text.splitlines()]
+
+
+@law(on=few_wide)
+def eager_jitted_and_as_written_agree(subject: Subject, example: Example) -> None:
+    """An update gives the same outside `jit`, inside it, and under `jax.disable_jit`."""
+    params, (g,) = example.filled(1)
+    state = subject.tx.init(params)
+    eager = subject.update(g, state, params)
+    jitted = jax.jit(lambda *args: subject.update(*args))(g, state, params)
+    with jax.disable_jit():
+        written = subject.update(g, state, params)
+    rtol, atol = exact(1e-5, 1e-13), exact(1e-6, 0.0)
+    same(eager, jitted, "result", "outside jit", "under jit", rtol, atol)
+    same(eager, written, "result", "outside jit", "under disable_jit", rtol, atol)
+
+
+@law(on=few)
+def second_call_traces_nothing(subject: Subject, example: Example) -> None:
+    """A compiled update is traced once; other numbers among a value's hyperparameters cost no second trace."""
+    traces = []
+
+    def one(tx: Any, g: Any, state: Any, params: Any) -> Any:
+        traces.append(1)
+        return subject.update(g, state, params, tx=tx)
+
+    is_value = isinstance(subject.tx, gx.Transformation)
+    step = jax.jit(one, static_argnums=() if is_value else 0)
+    params, gradients = example.filled(3)
+    first = state = subject.tx.init(params)
+    for i, g in enumerate(gradients):
+        given, (_, state) = state, step(subject.tx, g, state, params)
+        if len(traces) > 1:
+            same_form(first, given, "state", "at the first update", f"at update {i + 1}, which was traced again")
+            raise Broken("one trace", f"a second one at update {i + 1}")
+    for path, x in subject.numbers.items() if is_value else ():
+        other = x + 1 if isinstance(x, int) else x * 0.9
+        step(subject.value.replace(**{path: other}), gradients[0], state, params)
+        if len(traces) > 1:
+            raise Broken("one trace", f"a second one where {path} is another number")
+
+
+@law(on=few)
+def scan_and_cond_equal_a_loop(subject: Subject, example: Example) -> None:
+    """An update runs in `scan` and `cond`, with the updates of a loop."""
+    params, gradients = example.filled(3)
+
+    def body(carry: Any, g: Any) -> Any:
+        params, state = carry
+        skipped = jax.tree.map(jnp.zeros_like, g), state
+        u, state = jax.lax.cond(True, lambda: subject.update(g, state, params), lambda: skipped)
+        return (gx.apply_updates(params, u), state), u
+
+    _, scanned = jax.lax.scan(body, (params, subject.tx.init(params)), stacked(gradients))
+    looped, _ = subject.run(params, gradients)
+    same(stacked(looped), scanned, "updates", "in a loop", "in scan", rtol=1e-6, atol=1e-7)
+
+
+@law(on=few)
+def vmap_equals_one_at_a_time(subject: Subject, example: Example) -> None:
+    """Under `vmap` over gradients and parameters each gets the update that it gets alone."""
+    trees = [normal(example.params, seed) for seed in (1, 2, 3)]
+    tx = with_float32_numbers(subject)
+    step = jax.vmap(lambda g: subject.first(g, g, tx))
+    together = jax.jit(step)(stacked(trees))
+    alone = stacked([subject.first(one, one, tx) for one in trees])
+    same(alone, together, "updates", "one at a time", "under vmap", rtol=2e-5)
+
+
+def with_float32_numbers(subject: Subject) -> Any:
+    is_value = isinstance(subject.tx, gx.Transformation)
+    return jax.tree.map(np.float32, subject.tx) if is_value else subject.tx
+
+
+@law(on=few)
+def differentiates(subject: Subject, example: Example) -> None:
+    """The gradient through an update, by the gradients and by a value's hyperparameters, is finite."""
+    is_value = isinstance(subject.tx, gx.Transformation)
+
+    def loss(g: Any, tx: Any) -> Any:
+        u, _ = subject.update(g, tx.init(g), g, tx=tx)
+        return sum(jnp.sum(jnp.square(x)) for x in jax.tree.leaves(u))
+
+    if is_value:
+        slope = jax.jit(jax.grad(loss, argnums=(0, 1), allow_int=True))
+        by_g, by_tx = slope(normal(example.params, 1), subject.tx)
+        real = {path: x for path, x in rows(by_tx).items() if x.dtype != jax.dtypes.float0}  # an int has no gradient
+        finite(real, "the gradient by the value")
+        if jax.tree.structure(by_tx) != jax.tree.structure(subject.tx):
+            raise Broken("a gradient of the value's structure", "another one")
+    else:
+        by_g = jax.jit(jax.grad(lambda g: loss(g, subject.tx)))(normal(example.params, 1))
+    finite(by_g, "the gradient by the updates")

@@ -1,0 +1,207 @@
+"""The laws of transformations as values, and of how they mix with others."""
+
+import pickle
+from typing import Any
+
+import jax
+import numpy as np
+import optax
+
+import gradtx as gx
+from gradtx.core.value import Value
+from gradtx.testing.examples import MATRIX, Example, example, f32, few, few_wide
+from gradtx.testing.law import Broken, exact, law, same
+from gradtx.testing.subject import Subject, stacked
+
+
+def plain_pair(subject: Subject) -> str:
+    return "" if isinstance(subject.tx, gx.Transformation) else "it is a plain pair"
+
+
+def no_trees(subject: Subject) -> list[Example]:
+    return [Example(None, None)]
+
+
+def matrix(subject: Subject) -> list[Example]:
+    return [example(MATRIX)]
+
+
+# ---- a value survives every round trip ----
+
+
+@law(on=no_trees, excuse=plain_pair)
+def value_round_trips(subject: Subject, example: Example) -> None:
+    """Pickled, flattened, printed or replaced by nothing, a value comes back equal, with its hash and its repr."""
+    round_trips(subject.value)
+
+
+def round_trips(value: Any) -> None:
+    leaves, structure = jax.tree.flatten(value)
+    ways = {
+        "pickle": lambda: pickle.loads(pickle.dumps(value)),
+        "tree_flatten": lambda: structure.unflatten(leaves),
+        "replace": lambda: value.replace(),
+    }
+    if getattr(value, "shareable", True):  # a function in it has no expression
+        ways["repr"] = lambda: eval(repr(value), dict(vars(gx)) | factories(value))
+    for way, back in ways.items():
+        other = back()
+        if other != value or not other == value:
+            raise Broken(f"{way} to give {value!r}", f"{other!r}, which is not equal")
+        if (hash(other), repr(other)) != (hash(value), repr(value)):
+            raise Broken(f"the hash and the repr of {value!r} from {way}", f"{other!r} with hash {hash(other)}")
+
+
+def factories(value: Any) -> dict[str, Any]:
+    """The factories of a value and of the values inside it, by the names that their reprs begin with."""
+    found = {value.recipe.__name__: value.recipe}
+    for argument in value.arguments.values():
+        for part in jax.tree.leaves(argument, is_leaf=lambda x: isinstance(x, Value)):
+            if isinstance(part, Value):
+                found |= factories(part)
+    return found
+
+
+@law(on=no_trees, excuse=plain_pair)
+def values_differ_by_their_numbers(subject: Subject, example: Example) -> None:
+    """Another number makes another value."""
+    differ_by_numbers(subject.value)
+
+
+def differ_by_numbers(value: Any) -> None:
+    leaves, structure = jax.tree.flatten(value)
+    for i, leaf in enumerate(leaves):
+        other = structure.unflatten([*leaves[:i], leaf * 2 + 1, *leaves[i + 1 :]])
+        if other == value or not other != value:
+            raise Broken(f"{other!r} to differ from {value!r}", "equality")
+
+
+@law(on=no_trees, excuse=plain_pair)
+def arrays_serve_as_numbers(subject: Subject, example: Example) -> None:
+    """With scalar arrays for numbers a value is equal to, hashed and pickled like another one of the same."""
+    for kind in (np.float32, f32):
+        tx, same_again = (jax.tree.map(kind, subject.value) for _ in range(2))
+        if not (tx == same_again and hash(tx) == hash(same_again) and pickle.loads(pickle.dumps(tx)) == tx):
+            raise Broken(f"{tx!r} with {kind.__name__} equal to itself, hashed and pickled", "another value")
+
+
+# ---- a number, an array and a schedule are the same hyperparameter ----
+
+
+@law(on=matrix, excuse=plain_pair)
+def hyperparameter_kinds_agree(subject: Subject, example: Example) -> None:
+    """A hyperparameter may be a number, a NumPy or a JAX scalar, a traced one or a schedule, with equal updates."""
+    tx, numbers = subject.value, subject.used
+    kinds = [np.float64, np.float32, f32, gx.constant]
+    of_kinds = [tx.replace(**{path: kind(x) for path, x in numbers.items()}) for kind in kinds]
+    closed_over = [*of_kinds, *(tx.replace(**{path: gx.constant(x)}) for path, x in numbers.items())]
+    params, gradients = example.filled(3)
+
+    @jax.jit
+    def updates_of_all(traced: Any) -> Any:
+        return [subject.scan(one, params, gradients) for one in (tx, *closed_over, *traced)]
+
+    expected, *others = updates_of_all(of_kinds)
+    names = [f"of {one!r}" for one in closed_over] + [f"of {one!r}, traced" for one in of_kinds]
+    for name, got in zip(names, others, strict=True):
+        same(expected, got, "updates", f"of {tx!r}", name, rtol=2e-5, atol=1e-7)
+
+
+@law(on=matrix, excuse=plain_pair)
+def every_hyperparameter_matters(subject: Subject, example: Example) -> None:
+    """No hyperparameter is dropped on the way to the formula: another number gives other updates, to the bit."""
+    params, gradients = example.filled(3)
+    updates = jax.jit(lambda tx: subject.scan(tx, params, gradients))
+    expected = updates(subject.value)
+    for path, x in subject.used.items():
+        changed = x + 1 if isinstance(x, int) else 0.25 if x == 0.5 else 0.5
+        got = updates(subject.value.replace(**{path: changed}))
+        if all(map(np.array_equal, jax.tree.leaves(got), jax.tree.leaves(expected))):
+            raise Broken(f"other updates with {path}={changed}", f"those of {path}={x}")
+
+
+@law(on=few, excuse=plain_pair)
+def schedule_is_evaluated_at_the_count(subject: Subject, example: Example) -> None:
+    """Under a schedule each step equals that of the transformation with that step's number, from the same state."""
+    params, gradients = example.filled(3)
+    for path, number in subject.numbers.items():
+        if number == 0.0:
+            continue
+        schedule = gx.linear(number, number + 2 if isinstance(number, int) else number / 2, 2)
+        tx = subject.value.replace(**{path: schedule})
+        state = tx.init(params)
+        for t, g in enumerate(gradients):
+            now = subject.value.replace(**{path: float(schedule(t))})
+            got, after = subject.step(g, state, params, tx)
+            expected, _ = subject.step(g, without_frames(state, now.init(params)), params, now)
+            words = f"with {path}={float(schedule(t)):.6g}", f"with {path}={schedule!r} at count {t}"
+            same(expected, got, "updates", *words, rtol=2e-5, atol=1e-7)
+            state = after
+
+
+def without_frames(state: Any, like: Any) -> Any:
+    """The state without what schedules add to one like another."""
+    if isinstance(state, gx.ScheduledState) and isinstance(like, gx.ScheduledState):
+        hyperparams = {name: state.hyperparams[name] for name in like.hyperparams}
+        state = state._replace(hyperparams=hyperparams)
+    elif isinstance(state, gx.ScheduledState):
+        return without_frames(state.inner_state, like)
+    if hasattr(state, "inner_state"):
+        return state._replace(inner_state=without_frames(state.inner_state, like.inner_state))
+    if type(state) is tuple:
+        return tuple(without_frames(s, one) for s, one in zip(state, like, strict=True))
+    if isinstance(state, dict):
+        return {name: without_frames(s, like[name]) for name, s in state.items()}
+    return state
+
+
+@law(on=few, excuse=plain_pair)
+def vmap_sweeps_the_numbers(subject: Subject, example: Example) -> None:
+    """Under `vmap` over a value's hyperparameters each gets the update that it gets alone."""
+    many = jax.tree.map(lambda x: x * np.array([1.0, 0.9, 0.5], np.float32), subject.value)
+    if not jax.tree.leaves(many):
+        return
+    params, (g,) = example.filled(1)
+    swept = jax.jit(jax.vmap(lambda tx: subject.first(g, params, tx)))(many)
+    alone = stacked([subject.first(g, params, jax.tree.map(lambda x, i=i: x[i], many)) for i in range(3)])
+    same(alone, swept, "updates", "one value at a time", "under vmap", rtol=2e-5, atol=1e-7)
+
+
+# ---- with others ----
+
+
+@law(on=few_wide)
+def mixes_with_optax(subject: Subject, example: Example) -> None:
+    """Behind a part of Optax, in Optax's chain and in gradtx's, it does what it does behind one of gradtx."""
+    chains = {
+        "behind gradtx.scale": gx.chain(gx.scale(2.0), subject.tx),
+        "in optax.chain": optax.chain(optax.scale(2.0), subject.tx),
+        "in gradtx.chain": gx.chain(optax.scale(2.0), subject.tx),
+    }
+
+    @jax.jit
+    def step(g: Any, states: list[Any], params: Any) -> Any:
+        each = zip(chains.values(), states, strict=True)
+        return list(zip(*(subject.update(g, state, params, tx=tx) for tx, state in each), strict=True))
+
+    params, gradients = example.filled(3)
+    states = [tx.init(params) for tx in chains.values()]
+    for g in gradients:
+        (expected, *others), states = step(g, states, params)
+        params = optax.apply_updates(params, others[0])
+        for name, got in zip(list(chains)[1:], others, strict=True):
+            same(expected, got, "updates", "behind gradtx.scale", name, exact(1e-5, 1e-12), exact(1e-6, 0.0))
+
+
+@law(on=few)
+def chain_is_associative_with_identity(subject: Subject, example: Example) -> None:
+    """`chain(chain(a, b), a)` equals `chain(a, b, a)`, and a chain of one part does what the part does."""
+    a, b = subject.tx, gx.scale(0.5)
+    if not gx.chain(gx.chain(a, b), a) == gx.chain(a, gx.chain(b, a)) == gx.chain(a, b, a):
+        raise Broken("equal chains however they are grouped", "chains that differ")
+    if not gx.chain(gx.chain(), a) == gx.chain(a) == gx.chain(a, gx.chain()):
+        raise Broken("a chain that is equal with and without chain()", "chains that differ")
+    params, gradients = example.filled(3)
+    got, _ = subject.run(params, gradients, gx.chain(a))
+    expected, _ = subject.run(params, gradients)
+    same(expected, got, "updates", "alone", "in a chain", rtol=1e-6, atol=exact(1e-6, 0.0))

@@ -1,0 +1,144 @@
+"""All laws at once, and what they found."""
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import optax
+
+from gradtx.core import check
+from gradtx.core.value import written
+from gradtx.testing import laws_of_leaves, laws_of_updates, laws_of_values
+from gradtx.testing.law import Broken, Law
+from gradtx.testing.subject import Subject, nothing, refuse
+
+LAWS = tuple(
+    x
+    for module in (laws_of_updates, laws_of_leaves, laws_of_values)
+    for x in vars(module).values()
+    if isinstance(x, Law)
+)
+
+
+@dataclass(frozen=True)
+class Finding:
+    """What one law found: held, unless it is broken or there is an excuse why it does not apply."""
+
+    law: Law
+    broken: Broken | None = None
+    excuse: str = ""
+
+    @property
+    def verdict(self) -> str:
+        return "broken" if self.broken else "does not apply" if self.excuse else "held"
+
+
+@dataclass(frozen=True)
+class Report:
+    """What the laws found about a transformation. It prints as a table; notebooks show it as one."""
+
+    name: str
+    findings: tuple[Finding, ...]
+
+    @property
+    def broken(self) -> tuple[Finding, ...]:
+        return tuple(finding for finding in self.findings if finding.broken)
+
+    @property
+    def held(self) -> bool:
+        """Whether every law that applies was held."""
+        return not self.broken
+
+    def raise_if_broken(self) -> None:
+        """Raise an `AssertionError` with the whole report, unless every law that applies was held."""
+        if self.broken:
+            raise AssertionError(f"{self}")
+
+    @property
+    def title(self) -> str:
+        verdicts = [finding.verdict for finding in self.findings]
+        counts = (f"{verdicts.count(x)} {x}" for x in ("held", "broken", "does not apply") if x in verdicts)
+        return f"{self.name}: " + ", ".join(counts)
+
+    def __repr__(self) -> str:
+        lines = [self.title]
+        for finding in self.findings:
+            reason = f": {finding.excuse}" if finding.excuse else ""
+            lines.append(f"  {finding.verdict:14}  {finding.law.name}{reason}")
+            if finding.broken:
+                lines += [f"{'':18}{line}" for line in (finding.law.statement, str(finding.broken))]
+        return "\n".join(lines)
+
+    def _repr_markdown_(self) -> str:
+        rows = ["| law | | |", "| --- | --- | --- |"]
+        for finding in self.findings:
+            words = str(finding.broken or finding.excuse).replace("|", "\\|")
+            verdict = f"**{finding.verdict}**" if finding.broken else finding.verdict
+            rows.append(f"| {finding.law.name.replace('_', ' ')} | {verdict} | {words} |")
+        return f"**{self.title}**\n\n" + "\n".join(rows) + "\n"
+
+
+def check_transformation(
+    tx: optax.GradientTransformation,
+    *,
+    extra: Callable[[Any, Any], dict[str, Any]] = nothing,
+    needs_params: bool = False,
+    elementwise: bool = False,
+    pairs: bool = True,
+    unused: tuple[str, ...] = (),
+    copies_params: bool = False,
+    selects: bool = False,
+    laws: Sequence[Law] = LAWS,
+) -> Report:
+    """Run the laws on a transformation, gradtx's or a plain Optax one, and report what each of them found.
+
+    In a test: `check_transformation(tx).raise_if_broken()`.
+
+    - `tx`: the transformation.
+    - `extra`: a function of updates and params that gives the extra arguments of `update`; `problem` and `measured`
+      give those of line searches and of what a loss drives. Default: none.
+    - `needs_params`: whether `update` can't do without the parameters. Default: false.
+    - `elementwise`: whether no array's update depends on another array; the laws of dtypes are then faster.
+      Default: false.
+    - `pairs`: whether a complex number counts as a pair of reals. Default: true.
+    - `unused`: the paths of hyperparameters, as `hyperparameters(tx)` writes them, that do nothing to the updates, or
+      that may not be given with the others. Default: none.
+    - `copies_params`: whether the state holds parameters in their own dtypes. Default: false.
+    - `selects`: whether it leaves some arrays alone, which may then be integers. Default: false.
+    - `laws`: those to run. Default: all, `LAWS`.
+
+    A law is first tried on a tree that has everything; where it is broken, on smaller ones, and the smallest that
+    breaks it is reported. Nothing of JAX's configuration is changed; without x64, 64-bit dtypes are left out.
+
+    **Raises:** `TypeError` for what is no transformation, no function, no law; `ValueError` for an unknown path. What
+    the transformation raises is reported.
+
+    >>> import gradtx, optax
+    >>> from gradtx.testing import check_transformation, init_aliases_nothing, value_round_trips
+    >>> keep = optax.GradientTransformation(lambda params: params, lambda updates, state, params=None: (updates, state))
+    >>> check_transformation(keep, laws=[init_aliases_nothing, value_round_trips])  # doctest: +ELLIPSIS
+    <...>: 1 broken, 1 does not apply
+      broken          init_aliases_nothing
+                      A fresh state shares no buffer with the parameters, and so can be donated together with them.
+                      on params and updates float32[]: expected buffers of its own in a fresh state, got state is ...
+      does not apply  value_round_trips: it is a plain pair
+    """
+    with check.named("check_transformation"):
+        refuse(tx, extra, unused)
+        if not isinstance(laws, list | tuple):
+            raise check.Refusal(TypeError, f"laws must be a list of laws, got {type(laws).__name__} {laws!r:.60}")
+        for i, law in enumerate(laws):
+            if not isinstance(law, Law):
+                raise check.Refusal(TypeError, f"laws[{i}] must be a law, got {type(law).__name__} {law!r:.60}")
+    subject = Subject(tx, extra, needs_params, elementwise, pairs, unused, copies_params, selects)
+    return Report(written(tx), tuple(found(law, subject) for law in laws))
+
+
+def found(law: Law, subject: Subject) -> Finding:
+    if excuse := law.excuse(subject):
+        return Finding(law, excuse=excuse)
+    try:
+        law(subject)
+    except Broken as broken:
+        return Finding(law, broken)
+    return Finding(law)

@@ -1,0 +1,162 @@
+"""What the laws are about: a transformation, and what they have to know of it."""
+
+import functools
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import optax
+
+import gradtx as gx
+from gradtx.core import check
+
+
+def nothing(updates: Any, params: Any) -> dict[str, Any]:
+    return {}
+
+
+@dataclass(frozen=True, eq=False)
+class Subject:
+    """A transformation under test; the arguments are those of `check_transformation`."""
+
+    tx: optax.GradientTransformation
+    extra: Callable[[Any, Any], dict[str, Any]] = nothing
+    needs_params: bool = False
+    elementwise: bool = False
+    pairs: bool = True
+    unused: tuple[str, ...] = ()
+    copies_params: bool = False
+    selects: bool = False
+
+    def __post_init__(self) -> None:
+        with check.named(type(self).__name__):
+            refuse(self.tx, self.extra, self.unused)
+
+    @property
+    def value(self) -> gx.Transformation:
+        """The transformation, for the laws of values; they don't apply to another one."""
+        assert isinstance(self.tx, gx.Transformation)
+        return self.tx
+
+    @property
+    def numbers(self) -> dict[str, Any]:
+        """The hyperparameters of a value that are numbers, by their paths."""
+        return {path: x for path, x in gx.hyperparameters(self.value).items() if x is not None and not callable(x)}
+
+    @property
+    def used(self) -> dict[str, Any]:
+        return {path: x for path, x in self.numbers.items() if path not in self.unused}
+
+    def update(self, updates: Any, state: Any, params: Any = None, *, tx: Any = None) -> tuple[Any, Any]:
+        """The update of the transformation, or of a relative of it that takes the same extra arguments."""
+        return (tx or self.tx).update(updates, state, params, **self.extra(updates, params))
+
+    def step(self, updates: Any, state: Any, params: Any, tx: Any = None) -> tuple[Any, Any]:
+        """One compiled update, which the laws share; a value is an argument of it, as users write it."""
+        return self.compiled(tx or self.tx)(tx or self.tx, updates, state, params)
+
+    def first(self, updates: Any, params: Any, tx: Any = None) -> Any:
+        """The updates of a first step, compiled together with its `init`."""
+        return self.compiled_first(tx or self.tx)(tx or self.tx, updates, params)
+
+    def run(self, params: Any, gradients: list[Any], tx: Any = None) -> tuple[list[Any], Any]:
+        """The updates of several steps and the last state; the parameters move along."""
+        state, out = (tx or self.tx).init(params), []
+        for g in gradients:
+            u, state = self.step(g, state, params, tx)
+            params = gx.apply_updates(params, u)
+            out.append(u)
+        return out, state
+
+    def scan(self, tx: Any, params: Any, gradients: list[Any]) -> Any:
+        """The updates of several steps, stacked; the parameters stay."""
+
+        def body(state: Any, g: Any) -> Any:
+            return self.update(g, state, params, tx=tx)[::-1]
+
+        return jax.lax.scan(body, tx.init(params), stacked(gradients))[1]
+
+    @functools.cached_property
+    def both(self) -> Any:
+        return both_ways(lambda tx, g, state, params: self.update(g, state, params, tx=tx))
+
+    @functools.cached_property
+    def both_first(self) -> Any:
+        return both_ways(lambda tx, g, params: self.update(g, tx.init(params), params, tx=tx)[0])
+
+    def compiled(self, tx: Any) -> Any:
+        return self.both[isinstance(tx, gx.Transformation)]
+
+    def compiled_first(self, tx: Any) -> Any:
+        return self.both_first[isinstance(tx, gx.Transformation)]
+
+    def traced(self, example: Any, *, with_params: bool = True) -> tuple[Any, Any, Any]:
+        """The shapes of `init`'s state, of the updates and of the next state, traced once for several laws."""
+        key = str(example), with_params
+        if key not in self.seen:
+            state = jax.eval_shape(self.tx.init, example.params)
+            params = (example.params,) if with_params else ()
+            self.seen[key] = state, *jax.eval_shape(lambda *x: self.update(*x), example.updates, state, *params)
+        return self.seen[key]
+
+    @functools.cached_property
+    def seen(self) -> dict[Any, Any]:
+        return {}
+
+
+def both_ways(function: Any) -> tuple[Any, Any]:
+    """A compiled function whose first argument is a plain pair, and one whose first argument is a value."""
+    return jax.jit(function, static_argnums=0), jax.jit(function)
+
+
+def stacked(trees: list[Any]) -> Any:
+    return jax.tree.map(lambda *x: jnp.stack(x), *trees)
+
+
+def refuse(tx: Any, extra: Any, unused: Any) -> None:
+    if not isinstance(tx, optax.GradientTransformation):
+        got = f"{type(tx).__name__} {tx!r:.60}"
+        if callable(tx):
+            got = f"a function; call it: {getattr(tx, '__name__', '')}(…)"
+        elif isinstance(tx, tuple) and len(tx) == 2:
+            got = "a plain tuple; make it one with optax.GradientTransformation(init, update)"
+        raise check.Refusal(TypeError, f"tx must be a transformation, got {got}")
+    if not callable(extra):
+        remedy = "write lambda updates, params: dict(value=…)"
+        raise check.Refusal(TypeError, f"extra must be a function, got {type(extra).__name__}; {remedy}")
+    has = list(gx.hyperparameters(tx)) if isinstance(tx, gx.Transformation) else []
+    if not isinstance(unused, tuple) or not set(unused) <= set(has):
+        raise check.Refusal(ValueError, f"unused must be a tuple of paths among {has}, got {unused!r:.60}")
+
+
+# ---- extra arguments of well-known kinds ----
+
+
+def measured(updates: Any, params: Any) -> dict[str, Any]:
+    """A loss that is measured: the norm of the updates. For `extra`, where an update takes `value`."""
+    return dict(value=gx.global_norm(updates))
+
+
+def problem(updates: Any, params: Any, sign: float = 1.0) -> dict[str, Any]:
+    """A loss that has the updates for its gradient, and curvature that differs by element. For `extra`, where an
+    update takes `value`, `grad`, `value_fn` or `loss_fn`; with `sign=-1.0` the updates point downhill.
+    """
+    leaves, structure = jax.tree.flatten(updates, is_leaf=lambda x: x is None)
+
+    def part(u: Any, p: Any, x: Any) -> Any:
+        if u is None:
+            return 0.0
+        change, u = (jnp.asarray(a, jnp.promote_types(a.dtype, jnp.float32)) for a in (x - p, u))
+        curved = jnp.linspace(0.5, 1.5, x.shape[-1] if x.ndim else 1).reshape((1,) * (x.ndim - 1) + (-1,))
+        squares = curved.astype(change.real.dtype) * (change * change.conj()).real
+        fourth = jnp.real(change) ** 4 + jnp.imag(change) ** 4
+        return jnp.sum(sign * (u.conj() * change).real + squares + 0.2 * fourth)
+
+    def loss(w: Any) -> Any:
+        others = (structure.flatten_up_to(tree) for tree in (params, w))
+        return jnp.asarray(1.0 + sum(map(part, leaves, *others)))
+
+    grad = jax.tree.map(lambda u: sign * jnp.conj(u), updates)
+    return dict(value=1.0, grad=grad, value_fn=loss, loss_fn=loss)

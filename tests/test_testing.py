@@ -1,0 +1,193 @@
+"""The conformance kit: each law can be broken, and the report says what is true."""
+
+import re
+
+import jax
+import jax.numpy as jnp
+import optax
+import pytest
+
+import gradtx as gx
+from gradtx.testing import (
+    LAWS,
+    Broken,
+    Subject,
+    check_transformation,
+    init_aliases_nothing,
+    none_passes_through,
+    problem,
+    same_arguments_same_result,
+    state_is_at_least_float32,
+    state_keeps_its_form,
+    value_round_trips,
+    wrong_shape_is_refused,
+)
+from tests.wrong import WRONG, Sum, add, init_zeros, pair, stateless
+
+BY_NAME = {law.name: law for law in LAWS}
+KEEP = pair(lambda params: Sum(params), lambda updates, state: (updates, state))
+
+# ---- each law ----
+
+
+@pytest.mark.parametrize("case", WRONG, ids=lambda case: case.law)
+def test_each_law_can_be_broken(case):
+    with pytest.raises(Broken) as caught:
+        BY_NAME[case.law](case.subject)
+    broken = caught.value
+    assert str(broken.example) == case.example
+    assert case.expected in broken.expected
+    assert case.got in broken.got
+    assert str(broken) == f"on {broken.example}: expected {broken.expected}, got {broken.got}"
+
+
+def test_every_law_has_one_that_breaks_it_and_a_sentence_that_says_it():
+    assert {case.law for case in WRONG} == set(BY_NAME)
+    for law in LAWS:
+        assert re.fullmatch(r"[A-Z`].+\.", law.statement), law
+        assert repr(law) == law.name
+
+
+def test_the_example_is_no_smaller_than_it_has_to_be():
+    def update(updates, state, params=None):
+        return jax.tree.map(lambda g: g if g.ndim < 2 else g.astype(jnp.float16), updates), state
+
+    with pytest.raises(Broken, match=r"on params and updates float32\[3,4\]: expected updates float32"):
+        BY_NAME["updates_leave_in_the_wider_dtype"](Subject(optax.GradientTransformation(lambda params: (), update)))
+
+
+# ---- the report ----
+
+
+def test_what_a_report_looks_like():
+    report = check_transformation(KEEP, laws=[same_arguments_same_result, init_aliases_nothing, value_round_trips])
+    name = report.name
+    assert (
+        repr(report)
+        == f"""\
+{name}: 1 held, 1 broken, 1 does not apply
+  held            same_arguments_same_result
+  broken          init_aliases_nothing
+                  A fresh state shares no buffer with the parameters, and so can be donated together with them.
+                  on params and updates float32[]: expected buffers of its own in a fresh state, \
+got state.total is the buffer of params
+  does not apply  value_round_trips: it is a plain pair"""
+    )
+    assert (
+        report._repr_markdown_()
+        == f"""\
+**{name}: 1 held, 1 broken, 1 does not apply**
+
+| law | | |
+| --- | --- | --- |
+| same arguments same result | held |  |
+| init aliases nothing | **broken** | on params and updates float32[]: expected buffers of its own in a fresh state, \
+got state.total is the buffer of params |
+| value round trips | does not apply | it is a plain pair |
+"""
+    )
+    assert not report.held
+    assert [finding.law for finding in report.broken] == [init_aliases_nothing]
+    with pytest.raises(AssertionError, match="1 held, 1 broken") as caught:
+        report.raise_if_broken()
+    assert str(caught.value) == repr(report)
+
+
+def test_a_report_without_a_breach():
+    report = check_transformation(gx.scale(2.0), laws=[init_aliases_nothing])
+    assert repr(report) == "scale(factor=2.0): 1 held\n  held            init_aliases_nothing"
+    assert report.held
+    assert report.broken == ()
+    report.raise_if_broken()
+
+
+# ---- what it says is true ----
+
+
+@pytest.mark.usefixtures("float32")
+def test_all_laws_hold_without_x64():
+    check_transformation(gx.sgd(0.1, momentum=gx.constant(0.9)), unused=("dampening",)).raise_if_broken()
+
+
+@pytest.mark.usefixtures("float32")
+def test_without_x64_no_example_has_64_bits():
+    with pytest.raises(Broken) as caught:
+        state_keeps_its_form(Subject(pair(init_zeros, add)))
+    assert str(caught.value.example) == "params bfloat16[], updates float32[]"
+    with pytest.raises(Broken, match="on params and updates complex64"):
+        BY_NAME["complex_is_a_pair_of_reals"](Subject(stateless(lambda g: g * g)))
+
+
+def test_optax_is_found_to_do_what_it_does():
+    tx = optax.adam(0.1)
+    laws = [state_keeps_its_form, state_is_at_least_float32, wrong_shape_is_refused, init_aliases_nothing]
+    broken = {finding.law for finding in check_transformation(tx, elementwise=True, laws=laws).broken}
+    half, single = (jax.ShapeDtypeStruct((2,), dtype) for dtype in (jnp.bfloat16, jnp.float32))
+    before = jax.eval_shape(tx.init, half)
+    _, after = jax.eval_shape(tx.update, single, before, half)
+    assert (state_keeps_its_form in broken) == (after[0].mu.dtype != before[0].mu.dtype)
+    assert (state_is_at_least_float32 in broken) == (before[0].mu.dtype == jnp.bfloat16)
+    accepted, _ = tx.update(jnp.ones((1, 4)), tx.init(jnp.ones((3, 4))), jnp.ones((3, 4)))
+    assert (wrong_shape_is_refused in broken) == (jnp.shape(accepted) == (3, 4))
+    assert init_aliases_nothing not in broken
+
+
+def test_a_line_search_gets_its_loss():
+    tx = gx.scale_by_zoom_linesearch(2)
+    report = check_transformation(tx, extra=problem, needs_params=True, laws=[state_keeps_its_form])
+    report.raise_if_broken()
+    without = check_transformation(tx, needs_params=True, laws=[state_keeps_its_form])
+    assert "TypeError: scale_by_zoom_linesearch: update needs value, grad, value_fn" in repr(without)
+
+
+@pytest.mark.parametrize("case", WRONG[:9], ids=lambda case: case.law)
+def test_nothing_of_the_configuration_is_left_changed(case):
+    before = dict(jax.config.values)
+    check_transformation(case.subject.tx, laws=[BY_NAME[case.law]])
+    assert dict(jax.config.values) == before
+    assert jnp.zeros(()).dtype == jnp.float64
+
+
+# ---- what is wrong is reported, and bad input refused ----
+
+
+def raising(updates, state):
+    raise RuntimeError("no luck\nin several lines")
+
+
+def test_a_transformation_that_raises_is_reported():
+    for tx in (pair(init_zeros, raising), pair(lambda params: raising(params, ()), add)):
+        report = check_transformation(tx)
+        words = {finding.broken.got for finding in report.broken if finding.broken}
+        assert "RuntimeError: no luck" in words
+        assert len(report.broken) > 10
+        assert none_passes_through in [finding.law for finding in report.broken]
+        assert "several lines" not in repr(report)
+    with pytest.raises(Broken) as caught:
+        state_keeps_its_form(Subject(pair(init_zeros, raising)))
+    assert isinstance(caught.value.__cause__, RuntimeError)
+
+
+@pytest.mark.parametrize(
+    ("arguments", "error", "message"),
+    [
+        (dict(tx=3), TypeError, "tx must be a transformation, got int 3"),
+        (dict(tx=gx.adam), TypeError, "tx must be a transformation, got a function; call it: adam(…)"),
+        (dict(tx=(init_zeros, add)), TypeError, "got a plain tuple; make it one with optax.GradientTransformation("),
+        (dict(tx=KEEP, extra=dict(value=1.0)), TypeError, "extra must be a function, got dict; write lambda updates"),
+        (dict(tx=gx.sgd(0.1), unused=("lr",)), ValueError, "unused must be a tuple of paths among ['learning_rate', "),
+        (dict(tx=gx.sgd(0.1), unused="dampening"), ValueError, "got 'dampening'"),
+        (dict(tx=KEEP, unused=("b1",)), ValueError, "unused must be a tuple of paths among [], got ('b1',)"),
+        (dict(tx=KEEP, laws=["init"]), TypeError, "laws[0] must be a law, got str 'init'"),
+        (dict(tx=KEEP, laws=init_aliases_nothing), TypeError, "laws must be a list of laws, got Law init_aliases"),
+    ],
+    ids=lambda x: x if isinstance(x, str) else "",
+)
+def test_bad_input(arguments, error, message):
+    with pytest.raises(error, match=re.escape("check_transformation: ") + ".*" + re.escape(message)):
+        check_transformation(**arguments)
+
+
+def test_a_subject_refuses_it_too():
+    with pytest.raises(TypeError, match="Subject: tx must be a transformation, got int 3"):
+        Subject(3)  # pyright: ignore[reportArgumentType]
