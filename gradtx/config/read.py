@@ -26,6 +26,7 @@ from gradtx.config.names import (
 from gradtx.core.check import Refusal, named
 from gradtx.core.printing import excerpt
 from gradtx.core.selector import Selector
+from gradtx.core.transformation import Transformation
 
 DEEPEST = 50  # factories inside of each other: all that runs over a value is recursive
 EXAMPLES = {
@@ -62,8 +63,8 @@ def from_config(config: Any, names: Names | None = None) -> Any:
         return value
 
 
-def from_file(path: Path | str) -> Any:
-    """The value for which the JSON in a file stands; for programs, whose users hand in no names."""
+def from_file(path: Path | str) -> Transformation:
+    """The optimizer for which the JSON in a file stands; for programs, whose users hand in no names."""
     try:
         data = json.loads(Path(path).read_text("utf-8"), object_pairs_hook=without_repetition)
     except OSError as error:
@@ -72,7 +73,10 @@ def from_file(path: Path | str) -> Any:
         raise ValueError(f"{str(path)!r} is nested too deeply") from None
     except ValueError as error:
         raise ValueError(f"{str(path)!r} is no JSON: {error}") from None
-    return from_config(data)
+    value = from_config(data)
+    if not isinstance(value, Transformation):
+        raise ValueError(f"{str(path)!r} holds a {type(value).__name__.lower()}, not an optimizer")
+    return value
 
 
 def without_repetition(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
