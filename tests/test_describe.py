@@ -133,6 +133,7 @@ def test_a_rule_without_words_or_with_unknown_mathematics_is_shown_as_it_is():
     ("tex", "expected"),
     [
         (r"\hat m/(\sqrt{\hat v + \varepsilon_r} + \varepsilon)", "m\u0302/(√(v\u0302 + εᵣ) + ε)"),
+        (r"\frac1k\sum_{i=1}^k g_i", "1/k ∑ᵢ₌₁ᵏ gᵢ"),
         (r"\frac{a + 1}{2b} \cdot \tfrac12 \sqrt2", "(a + 1)/(2b) · ½ √2"),
         (r"x^{-1}, c^{\tau/s}, \beta_2^t, s_{\min}, \mu_{t+1}, 2^{31}", "x⁻¹, c^(τ/s), β₂ᵗ, s_min, μₜ₊₁, 2³¹"),
         (r"\lambda\operatorname{sign}(w)\max(\lVert g\rVert_2,\ 0)", "λ sign(w) max(‖g‖₂, 0)"),

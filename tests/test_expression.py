@@ -109,6 +109,7 @@ BAD = {
     "None": "the expression is None, not a transformation",
     "(1, 2)": "the expression is (1, 2), not a transformation",
     "cosine(1, 9)": "the expression is a schedule, not a transformation; give it to one: sgd(cosine(",
+    "+".join(["cosine(1.0, 9)"] * 9): "give it to one: sgd(((((((((cosine(start=1.0, steps=9) + cosine",
     # characters
     "adam(\N{EN DASH}1)": r"column 6: found '\u2013'; only ASCII characters are allowed",
     "adam(\ud800)": r"column 6: found '\ud800'",

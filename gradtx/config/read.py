@@ -42,8 +42,9 @@ def from_config(config: Any, names: Names | None = None) -> Any:
     Nothing is built but with gradtx's public factories, its operators, and what is in `names`; no string is evaluated,
     and nothing is imported.
 
-    **Arguments:** `config`, the data; `names`, a dict of what the data may name beside gradtx's factories. Of these,
-    factories made with `@transformation` and the like are called, functions never are.
+    **Arguments:** `config`, the data; `names`, a dict of what the data may name beside gradtx's factories. Factories of
+    the caller's, made with `@transformation` and the like, get the arguments in the data; of a function or another
+    object the data can only say where it stands.
 
     **Raises:** `TypeError` and `ValueError` for data of another form or version, for unknown names and arguments, and
     for what a factory refuses, with the path in the data.

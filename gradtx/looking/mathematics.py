@@ -78,7 +78,7 @@ def group(tokens: Iterator[str], end: str | None) -> str:
 
 
 def word(token: str) -> bool:
-    return token in UPRIGHT or token[1:] in WORDS
+    return token in UPRIGHT or token[1:] in [*WORDS, "sum", "prod"]
 
 
 def element(token: str, tokens: Iterator[str]) -> str:
