@@ -51,6 +51,8 @@ def test_names_that_can_not_be():
         gx.chain(gx.identity(), b=gx.identity())
     with pytest.raises(TypeError, match="chain: update can't be a part's name: values have an attribute of that name"):
         gx.chain(update=gx.identity())
+    with pytest.raises(TypeError, match="chain: parts can't be a part's name"):
+        gx.chain(parts=gx.identity())
     with pytest.raises(TypeError, match="chain: clip must be a transformation, got float"):
         untyped.chain(clip=1.0)
     tx = gx.chain(a=gx.scale(1.0), b=gx.scale(1.0))

@@ -67,7 +67,12 @@ class Recipe(Generic[P, V]):
             raise TypeError(f"{self.__name__}: {problem}; it takes {', '.join(self.signature.parameters)}") from None
         bound.apply_defaults()
         arguments = dict(bound.arguments)
-        return self.make(arguments | arguments.pop(self.named)) if self.named else self.make(arguments)
+        parts = arguments.pop(self.named) if self.named else {}
+        if clash := arguments.keys() & parts.keys():
+            raise TypeError(
+                f"{self.__name__}: {min(clash)} can't be a part's name: values have an attribute of that name"
+            )
+        return self.make(arguments | parts)
 
     def resolved(self, annotation: Any) -> Any:
         """An annotation that was kept as text, where it can be told what it stands for."""

@@ -7,6 +7,7 @@ from typing import Any
 import optax
 
 from gradtx.core import check
+from gradtx.core.printing import excerpt
 from gradtx.core.value import written
 from gradtx.testing import laws_of_leaves, laws_of_updates, laws_of_values
 from gradtx.testing.law import Broken, Law
@@ -128,10 +129,10 @@ def check_transformation(
     with check.named("check_transformation"):
         refuse(tx, extra, unused)
         if not isinstance(laws, list | tuple):
-            raise check.Refusal(TypeError, f"laws must be a list of laws, got {type(laws).__name__} {laws!r:.60}")
+            raise check.Refusal(TypeError, f"laws must be a list of laws, got {type(laws).__name__} {excerpt(laws)}")
         for i, law in enumerate(laws):
             if not isinstance(law, Law):
-                raise check.Refusal(TypeError, f"laws[{i}] must be a law, got {type(law).__name__} {law!r:.60}")
+                raise check.Refusal(TypeError, f"laws[{i}] must be a law, got {type(law).__name__} {excerpt(law)}")
     subject = Subject(tx, extra, needs_params, elementwise, pairs, unused, copies_params, selects, own_count)
     return Report(written(tx), tuple(found(law, subject) for law in laws))
 
