@@ -44,10 +44,10 @@ def metrics(state: Any) -> dict[str, jax.Array]:
     """All that the parts of a transformation measured in its last update, by name: scalars, for a log.
 
     From `init` on the names are the same, so that it may be what a `scan` collects. Known names are `count` and
-    `learning_rate` (of `scale_by_learning_rate`, which every optimizer ends with), `norm`, `clipped_norm` and `clipped`
-    (of clipping), `skipped` and its counts (of `skip_nonfinite` and `skip_spikes`), and those given to `record`. Where
-    several parts have a name, it comes with the path of each: `0/norm`, `2/norm`. A state takes part in it with a
-    property `metrics` that returns a dict of scalars.
+    `learning_rate` (of `scale_by_learning_rate`, with which the first-order optimizers end), `norm`, `clipped_norm` and
+    `clipped` (of clipping), `skipped` and its counts (of `skip_nonfinite` and `skip_spikes`), and those given to
+    `record`. Where several parts have a name, it comes with the path of each: `0/norm`, `2/norm`. A state takes part in
+    it with a property `metrics` that returns a dict of scalars.
 
     >>> import gradtx, jax.numpy as jnp
     >>> tx = gradtx.chain(gradtx.clip_by_global_norm(1.0), gradtx.sgd(0.1))
@@ -55,7 +55,8 @@ def metrics(state: Any) -> dict[str, jax.Array]:
     >>> {name: round(float(x), 3) for name, x in gradtx.metrics(state).items()}
     {'norm': 5.0, 'clipped_norm': 1.0, 'clipped': 1.0, 'count': 1.0, 'learning_rate': 0.1}
     """
-    rows = [(keys, name, x) for keys, node in measuring(state) for name, x in node.metrics.items()]
+    # A framework may have put a variable around an array.
+    rows = [(keys, name, jax.tree.leaves(x)[0]) for keys, node in measuring(state) for name, x in node.metrics.items()]
     times = Counter(name for _, name, _ in rows)
     return {name if times[name] == 1 else written((*keys, GetAttrKey(name))): x for keys, name, x in rows}
 

@@ -19,6 +19,7 @@ CORE = [
     "selector",
     "flow",
     "count",
+    "eager",
     "transformation",
     "hyperparameters",
     "lift",

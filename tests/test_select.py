@@ -106,6 +106,20 @@ def test_a_callable_model_is_a_tree_like_any_other():
     assert [bool(jnp.any(u != 0)) for u in jax.tree.leaves(updates)] == [False, False, True, True]
 
 
+def test_a_field_called_value_is_no_variable():
+    @jax.tree_util.register_dataclass
+    @dataclass
+    class Attention:
+        query: jax.Array
+        value: jax.Array
+
+    tree = {"attention": Attention(jnp.ones(2), jnp.ones(2))}
+    assert chosen(gx.by_path("attention/value"), tree) == {"attention"}  # as this test shortens it
+    tx = gx.only(gx.sgd(1.0), {"attention": Attention(False, True)})  # pyright: ignore[reportArgumentType]
+    updates, _ = tx.update(tree, tx.init(tree), tree)
+    assert (float(updates["attention"].query[0]), float(updates["attention"].value[0])) == (0.0, -1.0)
+
+
 # ---- masked, only, freeze ----
 
 
@@ -147,13 +161,13 @@ def test_integers_are_frozen_as_the_error_says():
         gx.adam(0.1).init(tree)
     assert "use only(tx, where)" in str(caught.value)
     rule = gx.by_path("^w$")
-    several = gx.chain(gx.masked(gx.sgd(0.1), rule), gx.freeze(~rule))
+    several = gx.chain(gx.masked(gx.scale(-0.1), rule), gx.freeze(~rule))
     for tx in (gx.only(gx.sgd(0.1), rule), several, gx.partition((rule, gx.sgd(0.1)), default=gx.freeze(~rule))):
         updates, _ = tx.update(g, tx.init(tree), tree)
         moved = gx.apply_updates(tree, updates)
         assert moved["steps"] is tree["steps"]
         np.testing.assert_allclose(moved["w"], 0.8)
-    tx = gx.masked(gx.sgd(0.1), rule)
+    tx = gx.masked(gx.scale(0.1), rule)
     with pytest.raises(TypeError, match=r"masked: updates\['steps'\] must be floating-point"):
         tx.update(g, tx.init(tree), tree)
 
@@ -214,7 +228,7 @@ def test_a_norm_says_by_its_name_whose_it_is():
     np.testing.assert_allclose(whole.update(tree, whole.init(tree))[0]["b"], 0.8, rtol=1e-6)
     remedy = "put it ahead of what selects them, or take clip_by_group_norm"
     clipped = gx.chain(gx.clip_by_global_norm(1.0), gx.sgd(0.1))
-    for tx in (gx.masked(clipped, where), gx.only(gx.parallel(clipped, join=jnp.negative), where)):
+    for tx in (gx.masked(gx.clip_by_global_norm(1.0), where), gx.only(gx.parallel(clipped, join=jnp.negative), where)):
         with pytest.raises(
             ValueError, match=f"clip_by_global_norm: only some arrays of the tree are in sight here; {remedy}"
         ):

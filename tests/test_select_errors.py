@@ -89,7 +89,7 @@ def test_what_is_refused(message):
 
 def test_a_state_of_another_optimizer_is_refused():
     tree, where = PARAMS, gx.by_path("head")
-    tx = gx.masked(gx.sgd(0.1), where)
+    tx = gx.masked(gx.scale(0.1), where)
     with pytest.raises(TypeError, match="masked: the state is a ScaleByLearningRateState, expected MaskedState"):
         tx.update(tree, gx.sgd(0.1).init(tree))
     groups = gx.partition((where, gx.sgd(0.1)), default=gx.sgd(0.2))

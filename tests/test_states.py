@@ -78,7 +78,7 @@ def test_find_by_name_or_path():
     assert gx.find(state, "direction") is state["direction"]
     np.testing.assert_allclose(gx.find(state, "mu/w"), 0.2, rtol=1e-6)
     assert gx.find(state, "mu/frozen") is None
-    masked = gx.masked(tx, gx.by_path("w")).init(tree())
+    masked = gx.only(tx, gx.by_path("w")).init(tree())
     assert gx.find(masked, "nu")["b"] is None
 
 
@@ -194,7 +194,7 @@ def test_what_record_refuses():
     g = tree()
     for message, name, function in (
         ("name must be a string, got int 3", 3, gx.global_norm),
-        ("name must not be empty", "", gx.global_norm),
+        ("name must be a word, of letters, digits and _, got ''", "", gx.global_norm),
         ("function must be a function of the updates, or of the updates and the parameters, got float", "a", 0.5),
         (r"got <lambda>\(a, b, c\)", "a", lambda a, b, c: 0.0),
     ):

@@ -150,8 +150,8 @@ def parameters(params: Any) -> None:
 class Unfit:
     """What stands in a flow for an update that is no array of numbers: an error as soon as it is used."""
 
-    def __init__(self, refusal: Refusal):
-        self.refusal = refusal
+    def __init__(self, leaf: Any, refusal: Refusal):
+        self.leaf, self.refusal = leaf, refusal
 
 
 def aligned(updates: Any, params: Any) -> tuple[list[Any], Any, list[Any]]:
@@ -163,12 +163,12 @@ def aligned(updates: Any, params: Any) -> tuple[list[Any], Any, list[Any]]:
     for i, u in enumerate(leaves):
         if u is not None:
             try:
-                u = array(u, "updates", updates, i)
-                leaves[i] = u if params is None else alike(u, weights[i], updates, i)
+                x = array(u, "updates", updates, i)
+                leaves[i] = x if params is None else alike(x, weights[i], updates, i)
             except Refusal as refusal:
                 if refusal.kind is not TypeError:
                     raise
-                leaves[i] = Unfit(refusal)
+                leaves[i] = Unfit(u, refusal)
     return leaves, structure, weights
 
 
@@ -228,8 +228,8 @@ def formula(before: jax.Array, returned: Any, state: Any, names: list[str]) -> N
     if not (isinstance(returned, tuple) and len(returned) == 2 and isinstance(returned[1], dict)):
         raise Refusal(TypeError, f"the formula must return (update, dict of fields), got {type(returned).__name__}")
     u, after = returned
-    if np.shape(u) != before.shape or not isinstance(u, jax.Array):
-        got = f"an update of shape {np.shape(u)}" if isinstance(u, jax.Array) else type(u).__name__
+    if not isinstance(u, jax.Array) or u.shape != before.shape:
+        got = f"an update of shape {u.shape}" if isinstance(u, jax.Array) else type(u).__name__
         raise Refusal(ValueError, f"the formula made {got} from one of shape {before.shape}")
     if after.keys() != set(names):
         raise Refusal(ValueError, f"the formula returned the fields {sorted(after)}, expected {sorted(names)}")

@@ -77,8 +77,8 @@ def parallel(*branches: optax.GradientTransformation, join: Callable[..., Any]) 
 
     **Arguments:** the branches, Optax transformations too; `join` $f$, a function of as many arrays as there are
     branches, in at least float32 (a complex array comes as its real and imaginary part stacked in front), which
-    returns one like them. It is no hyperparameter: numbers that are to be swept or replaced are arguments of a
-    `@composition` around it.
+    returns one like them. It is no hyperparameter: numbers that are to be swept, replaced or scheduled are arguments of
+    a `@transformation` around it.
 
     **State:** a tuple of the branches' states.
 
@@ -95,6 +95,14 @@ def parallel(*branches: optax.GradientTransformation, join: Callable[..., Any]) 
     ... )
     >>> tx.update(jnp.array([4.0, -0.5]), tx.init(jnp.zeros(2)))[0]
     Array([ 2., -2.], dtype=float32)
+
+    Grafting takes the direction of one and, array by array, the norm of another:
+
+    >>> def graft(direction, size):
+    ...     return direction * (gx.global_norm(size) / jnp.maximum(gx.global_norm(direction), 1e-30))
+    >>> tx = gx.parallel(gx.scale_by_adam(), gx.identity(), join=graft)
+    >>> tx.update(jnp.array([3.0, -4.0]), tx.init(jnp.zeros(2)))[0].round(3)
+    Array([ 3.536, -3.536], dtype=float32)
     """
     if not branches:
         raise check.Refusal(ValueError, "it needs at least one branch")
@@ -119,8 +127,11 @@ def parallel(*branches: optax.GradientTransformation, join: Callable[..., Any]) 
             with flow.within(functools.partial(noted, f"branch {i} of a parallel", branch)):
                 own = flow.fork()
                 finish.append(advance(branch, own, state[i], extra_for(branch, extra)))
-                outputs.append(own.run(wide=True))
-        flow.then(joined, list(zip(*outputs, strict=True)), names=[], needs_params=False)
+                outputs.append(own.outputs(flow.tree))
+        # Where no branch has an update, as for an integer that all of them freeze, there is none.
+        rows = list(zip(*outputs, strict=True))
+        flow.set({i: None for i, row in enumerate(rows) if all(x is None for x in row)})
+        flow.then(joined, rows, names=[], needs_params=False)
         return lambda: tuple(state() for state in finish)
 
     return Rule(init, side_by_side)
@@ -131,7 +142,8 @@ def noted(what: str, part: Any) -> Generator[None]:
     try:
         yield
     except Exception as error:
-        error.add_note(f"in {what}, {written(part)}")
+        if not getattr(error, "placed", False):  # a formula's error has the notes of the parts that it stands in
+            error.add_note(f"in {what}, {written(part)}")
         raise
 
 

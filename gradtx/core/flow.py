@@ -41,11 +41,13 @@ class Flow:
     def __init__(self, updates: Any, params: Any):
         self.params = params
         self.contexts: list[Context] = []
+        self.frozen: frozenset[int] = frozenset()  # the places whose updates are zeros from here on
         self.put(updates)
 
     def put(self, updates: Any) -> None:
         """Go on with these updates."""
         self.leaves, self.structure, self.weights = check.aligned(updates, self.params)
+        self.set({i: jnp.zeros_like(u) for i, u in enumerate(self.leaves) if i in self.frozen and u is not None})
         self.pending: list[Stage] = []
 
     def set(self, leaves: dict[int, Any]) -> None:
@@ -55,8 +57,10 @@ class Flow:
 
     def fork(self) -> "Flow":
         """Another flow from here, with the same parameters."""
-        other = Flow(self.updates(), self.params)
-        other.contexts, other.partial = self.contexts, self.partial
+        other = Flow(None, None)
+        other.leaves, other.structure = list(self.run()), self.structure
+        other.weights, other.params = self.weights, self.params
+        other.contexts, other.partial, other.frozen = self.contexts, self.partial, self.frozen
         return other
 
     def part(self, chosen: list[bool]) -> "Part":
@@ -67,13 +71,31 @@ class Flow:
         self, formula: Callable[..., Any], states: list[Any], names: list[str], needs_params: bool
     ) -> list[Fields | None]:
         """Apply the formula to every array; the list returned is filled when that is done."""
-        where = [u is not None for u in self.leaves]
+        where = [u is not None and i not in self.frozen for i, u in enumerate(self.leaves)]
         stage = Stage(formula, states, where, names, needs_params, list(self.contexts), [])
         self.add(stage)
         return stage.after
 
     def add(self, stage: Stage) -> None:
         self.pending.append(stage)
+
+    def freeze(self) -> None:
+        """Zeros for all updates from here on; None, which leaves a parameter alone too, for what is no array of
+        floats.
+        """
+        self.set({i: None for i, u in enumerate(self.leaves) if isinstance(u, check.Unfit)})
+        self.then(lambda g, _: (jnp.zeros_like(g), {}), [None] * len(self.leaves), names=[], needs_params=False)
+        self.hold(frozenset(i for i, u in enumerate(self.leaves) if u is not None))
+
+    def hold(self, places: frozenset[int]) -> None:
+        self.frozen |= places
+
+    @contextmanager
+    def branch(self) -> Generator[None]:
+        """What is frozen here is not frozen elsewhere."""
+        frozen = self.frozen
+        yield
+        self.frozen = frozen
 
     @contextmanager
     def within(self, context: Context) -> Generator[None]:
@@ -91,15 +113,38 @@ class Flow:
     @property
     def own_params(self) -> Any:
         """The parameters of the arrays in sight, None for the others."""
-        pairs = zip(self.leaves, self.weights, strict=True)
-        return (
-            self.params if self.params is None else self.structure.unflatten([u if u is None else p for u, p in pairs])
-        )
+        return None if self.params is None else self.beside(self.weights)
+
+    @property
+    def asked(self) -> Any:
+        """What selectors are asked about: the parameters, as at `init`; without them the updates."""
+        came = [u.leaf if isinstance(u, check.Unfit) else u for u in self.leaves]
+        return self.beside(came if self.params is None else self.weights)
+
+    def beside(self, rows: list[Any]) -> Any:
+        """A tree of these, None where there is nothing to update."""
+        return self.structure.unflatten([None if u is None else x for u, x in zip(self.leaves, rows, strict=True)])
+
+    def of_all(self, function: Callable[..., Any]) -> Callable[..., Any]:
+        """A function of all parameters as one of those in sight."""
+
+        def of_own(params: Any, *rest: Any, **named: Any) -> Any:
+            rows = self.structure.flatten_up_to(params)
+            whole = [p if x is None else x for x, p in zip(rows, self.weights, strict=True)]
+            return function(self.structure.unflatten(whole), *rest, **named)
+
+        return of_own
 
     def updates(self) -> Any:
         """The updates behind all stages so far."""
         check.fit(self.run())
         return self.tree
+
+    def outputs(self, like: Any) -> list[Any]:
+        """The arrays behind all stages so far, as wide as they were computed, for each leaf of another tree."""
+        leaves = self.run(wide=True)
+        check.fit(leaves)
+        return check.matching(like, self.structure.unflatten(leaves), "what a branch returned")
 
     def run(self, wide: bool = False) -> list[Any]:
         """The arrays behind all stages so far; if `wide`, as they were computed."""
@@ -133,6 +178,14 @@ class Part(Flow):
         self.weights = whole.weights
 
     @property
+    def frozen(self) -> frozenset[int]:  # pyright: ignore[reportIncompatibleVariableOverride]  # as leaves
+        return self.whole.frozen
+
+    @frozen.setter
+    def frozen(self, places: frozenset[int]) -> None:
+        self.whole.frozen = places
+
+    @property
     def leaves(self) -> list[Any]:  # pyright: ignore[reportIncompatibleVariableOverride]  # a view
         return [u if chosen else None for u, chosen in zip(self.whole.leaves, self.chosen, strict=True)]
 
@@ -141,13 +194,19 @@ class Part(Flow):
         rows = check.matching(self.tree, updates, "what a part returned")
         own = self.structure.unflatten([u if chosen else None for u, chosen in zip(rows, self.chosen, strict=True)])
         leaves, _, _ = check.aligned(own, self.params)
-        self.set({i: u for i, u in enumerate(leaves) if self.chosen[i]})
+        self.set({i: u for i, u in enumerate(leaves) if self.chosen[i] and i not in self.frozen})
 
     def set(self, leaves: dict[int, Any]) -> None:
         self.whole.set(leaves)
 
     def add(self, stage: Stage) -> None:
         self.whole.add(stage)
+
+    def outputs(self, like: Any) -> list[Any]:
+        """The arrays behind all stages so far, as wide as they were computed, for each leaf of another tree."""
+        leaves = self.run(wide=True)
+        check.fit(leaves)
+        return check.matching(like, self.structure.unflatten(leaves), "what a branch returned")
 
     def run(self, wide: bool = False) -> list[Any]:
         self.whole.run()
@@ -162,19 +221,26 @@ def in_series(stages: list[Stage], wide: bool) -> Callable[..., tuple[jax.Array,
         weight = None if p is None else widened(p)
         after: list[Fields] = []
         for stage, state in zip(stages, states, strict=True):
-            with ExitStack() as stack:
-                for context in stage.contexts:
-                    stack.enter_context(context())
-                rest = (weight,) if stage.needs_params else ()
-                full = jax.tree.map(computed, state)
-                returned = stage.formula(u, full, *rest)
-                check.formula(u, returned, full, stage.names)
-            u, fields = returned
+            rest = (weight,) if stage.needs_params else ()
+            u, fields = applied(stage, u, jax.tree.map(computed, state), *rest)
             after.append({name: narrowed(fields[name], getattr(state, name).dtype) for name in stage.names})
         return u if wide else narrowed(u, g.dtype), after
 
     # Inside of a trace, arrays of one shape share one trace of the formula. Elsewhere it runs as it is written.
     return jax.jit(run) if isinstance(jax.lax.full((), 0.0), Tracer) else run
+
+
+def applied(stage: Stage, u: jax.Array, *arguments: Any) -> tuple[jax.Array, Fields]:
+    try:
+        with ExitStack() as stack:
+            for context in stage.contexts:
+                stack.enter_context(context())
+            returned = stage.formula(u, *arguments)
+            check.formula(u, returned, arguments[0], stage.names)
+            return returned
+    except Exception as error:
+        error.placed = True  # pyright: ignore[reportAttributeAccessIssue]  # it is on its way through other parts
+        raise
 
 
 def computed(x: jax.Array) -> jax.Array:
@@ -188,6 +254,7 @@ class Rule(optax.GradientTransformationExtraArgs):
     """
 
     advance: Callable[..., Callable[[], Any]]
+    takes_all = True  # whether every array has to be one of floats
 
     def __new__(cls, init: Any, advance: Callable[..., Callable[[], Any]]) -> "Rule":
         def update(updates: Any, state: Any, params: Any = None, **extra: Any) -> tuple[Any, Any]:

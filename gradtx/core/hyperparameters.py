@@ -7,7 +7,7 @@ import jax
 import jax.numpy as jnp
 
 from gradtx.core import check
-from gradtx.core.count import ScheduledState, in_force, value_at
+from gradtx.core.count import ScheduledState, value_at
 from gradtx.core.recipe import Controlled, Recipe, Scalar, checked_number
 from gradtx.core.transformation import Transformation, inner
 
@@ -86,8 +86,11 @@ def set_hyperparameters(tx: Transformation, state: Any, **values: Any) -> Any:
             if callable(new):
                 raise check.Refusal(TypeError, f"{key} must be a number or a scalar array, got a function")
             checked_number(key, new, named[0].owner.recipe.annotation(named[0].name))
-            for held in named[0].held():
-                state = exchanged(state, held, new)
+            if not (numbers := named[0].held()):
+                remedy = "its owner stands in the transformation several times, or has made another one of it"
+                raise check.Refusal(ValueError, f"the state of {named[0].path} can't be told; {remedy}")
+            for number in numbers:
+                state = exchanged(state, number, new)
     return state
 
 
@@ -116,17 +119,32 @@ class Place(NamedTuple):
             if argument is self.value
         ]
 
-    def held(self) -> list[jax.Array]:
+    def held(self) -> list[Any]:
         return [held(state, name) for name, state in self.users()]
 
     def now(self) -> Any:
-        if not callable(self.value) or self.state is None:
+        if not callable(self.value):
             return self.value
         for name, state in self.users():
-            return in_force(self.value, count_of(state), held(state, name))
+            number = held(state, name)
+            return plain(number if isinstance(self.value, Controlled) else value_at(self.value, plain(count_of(state))))
         # A composition made another schedule of it.
-        counts = [count for _, state in within(self.owner, self.state) if (count := count_of(state)) is not None]
-        return value_at(self.value, counts[0]) if counts else self.value
+        counts = [count_of(state) for tx, state in within(self.owner, self.state) if evaluates(tx)]
+        if not counts or isinstance(self.value, Controlled):
+            remedy = "give the state that this transformation made; a wrapper names its part's state inner_state"
+            raise check.Refusal(ValueError, f"the state holds no count of updates for {self.path}; {remedy}")
+        return value_at(self.value, plain(counts[0]))
+
+
+def evaluates(tx: Transformation) -> bool:
+    """Whether a transformation has schedules that it evaluates at a count of its own."""
+    own = [x for name, x in tx.arguments.items() if name in tx.recipe.ranges]
+    return not isinstance(tx.built, Transformation) and any(map(callable, own))
+
+
+def plain(x: Any) -> Any:
+    """An array, without what a framework has put around it."""
+    return jax.tree.leaves(x)[0]
 
 
 def places(tx: Transformation, state: Any, prefix: str = "") -> Iterator[Place]:
@@ -159,24 +177,23 @@ def within(tx: Any, state: Any) -> Iterator[tuple[Transformation, Any]]:
 
 
 def states_inside(tx: Transformation, state: Any) -> dict[str, Any]:
-    """The states of the transformations among a value's arguments, by their paths."""
+    """The states of the transformations among a value's arguments, by their paths; None where it can't be told."""
     parts = inner(tx)
     if state is None or not parts:
         return dict.fromkeys(parts)
     if isinstance(tx.built, Transformation):
         built = list(within(tx.built, state))
-        return {path: next((one for other, one in built if other is part), None) for path, part in parts.items()}
+        found = {path: [one for other, one in built if other is part] for path, part in parts.items()}
+        return {path: states[0] if len(states) == 1 else None for path, states in found.items()}
     if isinstance(state, ScheduledState):
         state = state.inner_state
     if hasattr(state, "inner_state"):
-        state = (state.inner_state,) if len(parts) == 1 else state.inner_state
+        single = parts.keys() <= tx.arguments.keys()  # not one of several
+        state = (state.inner_state,) if single else state.inner_state
     if isinstance(state, dict):  # which JAX sorts
         state = tuple(state[name] for name in tx.arguments if name in state)
     states = list(state) if type(state) is tuple else []
-    if len(states) != len(parts):
-        problem = f"the state does not fit {tx.recipe.__name__}: it was made by another optimizer"
-        raise check.Refusal(ValueError, problem)
-    return dict(zip(parts, states, strict=True))
+    return dict(zip(parts, states, strict=True)) if len(states) == len(parts) else dict.fromkeys(parts)
 
 
 def held(state: Any, name: str) -> Any:
@@ -192,6 +209,6 @@ def exchanged(state: Any, held: Any, new: Any) -> Any:
     """The state with another number in the place of this very one."""
 
     def other(x: Any) -> Any:
-        return jax.tree.map(lambda old: jnp.array(new, old.dtype), x) if x is held else x
+        return jax.tree.map(lambda old: jnp.full(old.shape, new, old.dtype), x) if x is held else x
 
     return jax.tree.map(other, state, is_leaf=lambda x: x is held)

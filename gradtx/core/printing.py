@@ -63,6 +63,8 @@ def cut(text: str, places: list[int]) -> list[str]:
 
 
 def excerpt(x: Any) -> str:
-    """The start of what an object prints, in one line."""
+    """The start of what an object prints, in one line; of an array its form and never its contents."""
+    if hasattr(x, "dtype") and hasattr(x, "shape"):
+        return f"{x.dtype}{list(x.shape)}"
     text = re.sub(r"(?<=\()\n\s*", "", repr(x))  # as `indented` begins a level
     return re.sub(r"\s*\n\s*", " ", text)[:60]

@@ -2,6 +2,7 @@
 
 import functools
 import inspect
+import keyword
 from collections.abc import Callable
 from typing import Annotated, Any, Generic, ParamSpec, Self, TypeVar, get_args, get_origin
 
@@ -101,6 +102,8 @@ class Recipe(Generic[P, V]):
             return self.signature.parameters[name].annotation
         if name in dir(self.kind):
             raise Refusal(TypeError, f"{name} can't be a part's name: values have an attribute of that name")
+        if not name.isidentifier() or keyword.iskeyword(name):
+            raise Refusal(ValueError, f"{name!r:.60} can't be a part's name: it must be a word, and none of Python's")
         return self.signature.parameters[self.named or ""].annotation
 
     def checked(self, name: str, value: Any) -> Any:

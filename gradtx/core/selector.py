@@ -1,6 +1,7 @@
 """Selectors: which arrays of a tree are meant."""
 
 import re
+from collections import defaultdict
 from collections.abc import Callable
 from typing import Any, ParamSpec
 
@@ -41,15 +42,21 @@ class Selector(Value):
     def __invert__(self) -> "Selector":
         return others(self)
 
+    def __rand__(self, other: Any) -> "Selector":
+        return both(self.beside(other, "&", "left"), self)
+
+    def __ror__(self, other: Any) -> "Selector":
+        return either(self.beside(other, "|", "left"), self)
+
     def __and__(self, other: Any) -> "Selector":
         return both(self, self.beside(other, "&"))
 
     def __or__(self, other: Any) -> "Selector":
         return either(self, self.beside(other, "|"))
 
-    def beside(self, other: Any, operator: str) -> "Selector":
+    def beside(self, other: Any, operator: str, side: str = "right") -> "Selector":
         with named(written(self)):
-            return as_selector(f"the right side of {operator}", other)
+            return as_selector(f"the {side} side of {operator}", other)
 
 
 Where = Selector | Any  # a selector or a tree of booleans
@@ -87,7 +94,7 @@ def by_path(pattern: str) -> Answers:
         raise Refusal(TypeError, f"pattern must be a string, got {type(pattern).__name__} {excerpt(pattern)}")
     try:
         search = re.compile(pattern).search
-    except re.error as error:
+    except (re.error, RecursionError) as error:
         raise Refusal(ValueError, f"pattern must be a regular expression, got {excerpt(pattern)}: {error}") from None
     return lambda rows: [search(path) is not None for path, _ in rows]
 
@@ -120,7 +127,10 @@ def by(function: Callable[[str, Any], Any]) -> Answers:
         raise Refusal(TypeError, f"it needs a function of a path and an array, got {type(function).__name__}")
 
     def answer(path: str, x: Any) -> bool:
-        said = function(path, x)
+        try:
+            said = function(path, x)
+        except jax.errors.ConcretizationTypeError:
+            said = x
         if not isinstance(said, bool | np.bool_):
             got = f"{type(said).__name__}; the path, the shape and the dtype are known to it, the elements are not"
             raise Refusal(TypeError, f"the function must return a bool, for {path} it returned {got}")
@@ -145,19 +155,28 @@ def by_tree(selected: tuple[str, ...], others: tuple[str, ...]) -> Answers:
         if type(paths) is not tuple or not {type(path) for path in paths} <= {str}:
             raise Refusal(TypeError, f"{name} must be a tuple of paths, got {excerpt(paths)}")
 
-    def at(path: str, known: tuple[str, ...]) -> bool:
-        return any(path == one or one == "" or path.startswith(one + "/") for one in known)
+    def above(path: str) -> list[str]:
+        """The path, and those of what it is inside of."""
+        steps = path.split("/")
+        return ["", *("/".join(steps[: i + 1]) for i in range(len(steps)))]
+
+    def at(path: str, known: frozenset[str]) -> bool:
+        return not known.isdisjoint(above(path))
+
+    yes_paths, no_paths = frozenset(selected), frozenset(others)
 
     def answers(rows: Rows) -> list[bool]:
-        found = [(path, at(path, selected), at(path, others)) for path, x in rows if x is not None]
+        found = [(path, at(path, yes_paths), at(path, no_paths)) for path, x in rows if x is not None]
         for path, yes, no in found:
             if yes == no:
                 problem = "is at none of the places of the tree of booleans" if not yes else "is both True and False"
                 raise Refusal(ValueError, f"{path} {problem}, which are {listed(selected + others)}")
+        there = {one for path, _ in rows for one in above(path)}
+        gone = frozenset(path for path, x in rows if x is None)
         for one in selected + others:
-            if not any(at(path, (one,)) or (x is None and at(one, (path,))) for path, x in rows):
+            if one not in there and not at(one, gone):
                 raise Refusal(ValueError, f"the tree of booleans has {one}, at which there is no array")
-        return [at(path, selected) for path, _ in rows]
+        return [at(path, yes_paths) for path, _ in rows]
 
     return answers
 
@@ -206,11 +225,16 @@ def as_selector(name: str, value: Any) -> Selector:
 
 
 def rows(tree: Any) -> Rows:
-    return [(path_of(keys), x) for keys, x in tree_flatten_with_path(tree, is_leaf=is_none)[0]]
+    found = tree_flatten_with_path(tree, is_leaf=is_none)[0]
+    children: dict[Any, set[Any]] = defaultdict(set)
+    for keys, _ in found:
+        for i, key in enumerate(keys):
+            children[keys[:i]].add(key)
+    return [(path_of(keys, alone=len(children[keys[:-1]]) == 1), x) for keys, x in found]
 
 
-def path_of(keys: tuple[Any, ...]) -> str:
-    if keys and keys[-1] == GetAttrKey("value"):  # a variable of Flax, around one array
+def path_of(keys: tuple[Any, ...], alone: bool) -> str:
+    if alone and keys and keys[-1] == GetAttrKey("value"):  # a variable of Flax, around one array
         keys = keys[:-1]
     return keystr(keys, simple=True, separator="/")
 

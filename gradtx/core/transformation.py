@@ -7,12 +7,11 @@ from typing import Any, ParamSpec, Protocol, get_args
 
 import jax
 import jax.numpy as jnp
-import numpy as np
 import optax
-from jax.core import Tracer
 
 from gradtx.core import check
 from gradtx.core.count import ScheduledState, in_force, increment, value_at
+from gradtx.core.eager import compilable, compiled_update, lasting
 from gradtx.core.flow import Flow, Rule
 from gradtx.core.printing import excerpt
 from gradtx.core.recipe import Recipe
@@ -24,7 +23,6 @@ Updates = Any  # a tree of arrays like the parameters
 
 # Extra arguments of `update` that may always be passed: line searches and measurement-driven parts take them.
 STANDARD = frozenset({"value", "grad", "value_fn", "loss_fn"})
-ARRAYS = (jax.Array, np.ndarray, np.generic, bool, int, float, complex)
 
 
 class Init(Protocol):
@@ -63,7 +61,7 @@ class Transformation(Value, optax.GradientTransformationExtraArgs):
             rest = updates, state, params, extra
             if compilable(self, *rest):
                 try:
-                    return compiled_update(self, *rest) if self.shareable else self.compiled(*rest)
+                    return (compiled_update if self.shareable else self.compiled)(self, *rest)
                 except jax.errors.JAXTypeError:
                     raise
                 except (TypeError, ValueError):
@@ -108,18 +106,28 @@ class Transformation(Value, optax.GradientTransformationExtraArgs):
     @functools.cached_property
     def takes_all(self) -> bool:
         """Whether every array has to be one that it can work on: no part or selector decides that."""
-        return not inner(self) and not any(isinstance(x, Selector) for x in self.arguments.values())
+        selects = inner(self) or any(isinstance(x, Selector) for x in self.arguments.values())
+        return not selects and getattr(self.built, "takes_all", True)
 
     @functools.cached_property
     def shareable(self) -> bool:
         """Whether all that is static is plain data, so that equal structures may share a compiled update for ever."""
         inside = [x for _, x in arguments(self) if not isinstance(x, Value)]
-        return not any(callable(x) or isinstance(x, optax.GradientTransformation) for x in inside)
+        return not any(isinstance(x, optax.GradientTransformation) or (callable(x) and not lasting(x)) for x in inside)
 
     @functools.cached_property
     def compiled(self) -> Any:
-        """The update of this value alone, which goes when the value goes, with the functions that it holds."""
-        return jax.jit(lambda updates, state, params, extra: self.update(updates, state, params, **extra))
+        """The update of this value, and of what replaces its numbers; it goes with them and the functions they hold."""
+        return jax.jit(lambda tx, updates, state, params, extra: tx.update(updates, state, params, **extra))
+
+    def replace(self, **changes: Any) -> "Transformation":
+        """As of any value; what is compiled of this one serves the other."""
+        other = super().replace(**changes)
+        if not self.shareable:
+            other.__dict__["compiled"] = self.compiled
+        return other
+
+    __replace__ = replace
 
     def accepted(self, extra: dict[str, Any]) -> dict[str, Any]:
         if self.extra is None or extra.keys() <= self.extra:
@@ -145,8 +153,21 @@ def inner(tx: Transformation) -> dict[str, Any]:
     return {path: part for name, x in tx.arguments.items() for path, part in among(x, name)}
 
 
+def parts_inside(tx: Any) -> Iterator[Transformation]:
+    """A transformation of gradtx, and all that it is made of."""
+    if isinstance(tx, Transformation):
+        yield tx
+        for part in [tx.built] if isinstance(tx.built, Transformation) else inner(tx).values():
+            yield from parts_inside(part)
+
+
 def extra_parameters(pair: Any) -> list[inspect.Parameter]:
     """The parameters of an update behind `updates, state, params`."""
+    if isinstance(pair, Transformation):
+        names, keyword = pair.extra, inspect.Parameter.KEYWORD_ONLY
+        if names is None:
+            return [inspect.Parameter("extra", inspect.Parameter.VAR_KEYWORD)]
+        return [inspect.Parameter(name, keyword, default=None) for name in sorted(names)]
     advances = isinstance(pair, Rule)
     parameters = list(inspect.signature(pair.advance if advances else pair[1]).parameters.values())
     return parameters[2 if advances else 3 :]
@@ -182,24 +203,11 @@ def advance(pair: Any, flow: Flow, state: Any, extra: dict[str, Any]) -> Callabl
             return advance(pair.built, flow, state, extra)
     if isinstance(pair, Rule):
         return pair.advance(flow, state, **extra)
+    if flow.params is not None:  # a pair sees no more parameters than it has updates for, a loss needs all
+        extra = extra | {k: flow.of_all(f) for k, f in extra.items() if k in ("value_fn", "loss_fn") and callable(f)}
     updates, after = pair[1](flow.updates(), state, flow.own_params, **extra)
     flow.put(updates)
     return lambda: after
-
-
-def compilable(tx: Transformation, updates: Updates, state: Any, params: Any, extra: dict[str, Any]) -> bool:
-    """Whether a compiled call can take all of it: some arrays, neither tracers nor functions nor what is wrong."""
-    if jax.config.jax_disable_jit:  # pyright: ignore[reportAttributeAccessIssue]  # made at run time
-        return False
-    kinds = set(map(type, jax.tree.leaves((tx, updates, state, params, extra))))
-    if any(isinstance(x, bool | int) for x in jax.tree.leaves(extra)):
-        return False  # it may be meant for Python's if
-    return bool(kinds) and all(issubclass(kind, ARRAYS) and not issubclass(kind, Tracer) for kind in kinds)
-
-
-@jax.jit
-def compiled_update(tx: Transformation, updates: Updates, state: Any, params: Any, extra: dict[str, Any]) -> Any:
-    return tx.update(updates, state, params, **extra)
 
 
 # ---- decorators ----
@@ -266,14 +274,16 @@ class transformation(Recipe[P, Transformation]):
             finish = advance(self.build(arguments | now), flow, state.inner_state, extra)
             return lambda: ScheduledState(increment(state.count), now, finish())
 
-        # The extra arguments are those of the pair within, which no number decides.
-        taken: list[inspect.Parameter] = []
+        # What it takes is what the pair within takes, which no number decides.
+        built: list[Any] = []
         number = jax.ShapeDtypeStruct((), jnp.result_type(float))
         jax.eval_shape(
-            lambda now: taken.extend(extra_parameters(check.pair(self.build(arguments | now)))),
+            lambda now: built.append(check.pair(self.build(arguments | now))),
             dict.fromkeys(schedules, number),
         )
-        return Rule(init, taking(taken, advance_scheduled))
+        rule = Rule(init, taking(extra_parameters(built[0]), advance_scheduled))
+        rule.takes_all = getattr(built[0], "takes_all", True)
+        return rule
 
 
 class composition(transformation[P]):

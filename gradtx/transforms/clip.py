@@ -18,7 +18,7 @@ class ClipState(NamedTuple):
     """What clipping did in the last update; zeros before the first."""
 
     norm: jax.Array  # of what came in, in the norm that is bounded; where each array is, the largest
-    clipped_norm: jax.Array  # of what went out
+    clipped_norm: jax.Array  # of what went out; NaN where no finite norm came in, unless elements are clipped
     clipped: jax.Array  # bool, (): whether they differ
 
     @property
@@ -42,7 +42,7 @@ def clip_by_value(limit: Positive):
     >>> tx.update(jnp.array([0.5, 100.0]), tx.init(None))[0]
     Array([0.5, 1. ], dtype=float32)
     """
-    return each(lambda g: (jnp.clip(g, -limit, limit), jnp.max(jnp.abs(g), initial=0.0)), limit)
+    return each(lambda g: (jnp.clip(g, -limit, limit), jnp.max(jnp.abs(g), initial=0.0)), limit, jnp.minimum)
 
 
 @transformation
@@ -66,7 +66,7 @@ def clip_by_norm(max_norm: Positive):
         size = norm(g)
         return g * shrinkage(size, max_norm), size
 
-    return each(formula, max_norm)
+    return each(formula, max_norm, bounded)
 
 
 @transformation
@@ -119,7 +119,7 @@ def together(max_norm: Any, whole: str = "") -> Rule:
 
     def factor(state: Any, updates: Any) -> tuple[jax.Array, ClipState]:
         size = global_norm(updates)
-        return shrinkage(size, max_norm), told(state, size, max_norm)
+        return shrinkage(size, max_norm), told(state, size, bounded(size, max_norm), max_norm)
 
     return scaling(init, factor, whole=whole)
 
@@ -128,19 +128,21 @@ class Size(NamedTuple):
     size: jax.Array
 
 
-def each(formula: Callable[[Any], tuple[Any, jax.Array]], bound: Any) -> Rule:
-    """The pair that applies `formula(g) -> (update, norm of g)` to each array."""
+def each(formula: Callable[[Any], tuple[Any, jax.Array]], bound: Any, after: Callable[[Any, Any], Any]) -> Rule:
+    """The pair that applies `formula(g) -> (update, norm of g)` to each array; `after(norm, bound)` is the update's."""
 
     def stage(g: Any, _: Any) -> tuple[Any, dict[str, jax.Array]]:
         u, size = formula(g)
         return u, dict(size=size)
 
     def advance(flow: Flow, state: Any) -> Callable[[], ClipState]:
+        check.state_of(state, ClipState)
         rows = flow.then(stage, [Size(init(None).norm)] * len(flow.leaves), ["size"], needs_params=False)
 
         def finish() -> ClipState:
             sizes = [row["size"] for row in rows if row is not None]
-            return told(state, jnp.max(jnp.array(sizes), initial=0.0), bound)
+            size = jnp.max(jnp.array(sizes), initial=0.0)
+            return told(state, size, after(size, bound), bound)
 
         return finish
 
@@ -152,11 +154,16 @@ def init(params: Any) -> ClipState:
     return ClipState(zero, jnp.copy(zero), jnp.zeros([], bool))
 
 
-def told(before: Any, size: jax.Array, bound: Any) -> ClipState:
-    """The state after an update whose norm was this."""
+def bounded(size: jax.Array, bound: Any) -> jax.Array:
+    """The norm of what went out; where what came in had none that is finite, it is no norm that one could bound."""
+    return jnp.where(jnp.isfinite(size), jnp.minimum(size, bound), jnp.nan)
+
+
+def told(before: Any, size: jax.Array, clipped_size: jax.Array, bound: Any) -> ClipState:
+    """The state after an update of these norms."""
     check.state_of(before, ClipState)
-    size = size.astype(before.norm.dtype)
-    return ClipState(size, jnp.minimum(size, bound).astype(size.dtype), size > bound)
+    dtype = before.norm.dtype
+    return ClipState(size.astype(dtype), clipped_size.astype(dtype), size > bound)
 
 
 def shrinkage(norm: Any, max_norm: Any) -> Any:

@@ -8,8 +8,9 @@ import jax.numpy as jnp
 from gradtx.core import check
 from gradtx.core.count import Count, in_force, increment, value_at
 from gradtx.core.lift import scaling, stateless
+from gradtx.core.printing import excerpt
 from gradtx.core.recipe import NonNegative, Scalar
-from gradtx.core.transformation import composition, transformation
+from gradtx.core.transformation import composition, parts_inside, transformation
 
 
 @transformation
@@ -38,6 +39,13 @@ def square():
     Array([4.], dtype=float32)
     """
     return stateless(jnp.square)
+
+
+def block(tx: Any, others: str, remedy: str) -> None:
+    """Refuse an optimizer where a block is meant: what it does not act on would be raw gradients."""
+    if any(part.recipe is scale_by_learning_rate for part in parts_inside(tx)):
+        problem = f"{excerpt(tx)} ends with the learning rate, and {others} would get raw gradients"
+        raise check.Refusal(ValueError, f"tx must be a block: {problem}; {remedy}")
 
 
 class ScaleByLearningRateState(NamedTuple):

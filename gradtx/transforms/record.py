@@ -1,5 +1,6 @@
 """Measurements on the way."""
 
+import inspect
 from collections.abc import Callable
 from typing import Any, NamedTuple
 
@@ -28,8 +29,8 @@ def record(name: str, function: Callable[..., Any]):
     It stands anywhere in a chain, and sees the updates as they are there: ahead of all parts the gradients, behind them
     the steps. `record("size", global_norm)` is the norm, `record("bias_step", lambda u: u["bias"][0])` one element.
 
-    **Arguments:** `name`, that of the measurement; `function`, of the updates or of the updates and the parameters as
-    the trees that they are, returning one real number.
+    **Arguments:** `name`, a word; `function`, of the updates or of the updates and the parameters as
+    the trees that they are, returning one real number or a truth value.
 
     **State:** that number.
 
@@ -44,9 +45,9 @@ def record(name: str, function: Callable[..., Any]):
     """
     if not isinstance(name, str):  # pyright: ignore[reportUnnecessaryIsInstance]  # users may not check their types
         raise check.Refusal(TypeError, f"name must be a string, got {type(name).__name__} {excerpt(name)}")
-    if not name:
-        raise check.Refusal(ValueError, "name must not be empty")
-    needs_params = callable(function) and arity(function) > 1
+    if not name.isidentifier():
+        raise check.Refusal(ValueError, f"name must be a word, of letters, digits and _, got {name!r:.60}")
+    needs_params = inspect.isfunction(function) and arity(function) > 1
     check.function("function", function, "the updates, or of the updates and the parameters", 1 + needs_params)
 
     def init(params: Any) -> RecordState:
@@ -54,9 +55,13 @@ def record(name: str, function: Callable[..., Any]):
 
     def advance(flow: Flow, state: Any) -> Callable[[], RecordState]:
         check.state_of(state, RecordState)
+        if state.recorded.keys() != {name}:
+            raise check.Refusal(ValueError, f"the state records {', '.join(state.recorded)}, expected {name}")
         if needs_params:
             check.needed(flow.params)
         value = function(flow.updates(), *[flow.own_params] * needs_params)
+        if getattr(value, "dtype", None) is jnp.dtype(bool):
+            value = value.astype(int)
         after = RecordState({name: check.measurement(f"what {name!r} records", value)})
         return lambda: after
 

@@ -9,11 +9,11 @@ import optax
 
 from gradtx.core import check
 from gradtx.core.count import Count, in_force, increment, value_at
+from gradtx.core.eager import ARRAYS
 from gradtx.core.flow import Flow, Rule
 from gradtx.core.reals import moving
 from gradtx.core.recipe import Recipe, Steps
 from gradtx.core.transformation import (
-    ARRAYS,
     P,
     Transformation,
     Updates,

@@ -4,7 +4,6 @@ import functools
 from collections.abc import Callable
 from typing import Any, NamedTuple
 
-import jax.numpy as jnp
 import optax
 
 from gradtx.core import check
@@ -13,7 +12,7 @@ from gradtx.core.flow import Flow, Rule
 from gradtx.core.printing import excerpt
 from gradtx.core.selector import Selector, Where, as_selector, kept, listed, rows
 from gradtx.core.transformation import P, advance, extra_for, transformation
-from gradtx.core.value import written
+from gradtx.transforms.rate import block
 
 
 class MaskedState(NamedTuple):
@@ -27,13 +26,14 @@ def masked(tx: optax.GradientTransformation, where: Where):
     It is for blocks ahead of the learning rate, as in
     `chain(scale_by_adam(), masked(add_decayed_weights(0.1), by_ndim(at_least=2)), scale_by_learning_rate(1e-3))`, and
     behind it for the rates of groups: `chain(adam(1e-3), masked(scale(0.1), by_path("encoder")))`. Around an optimizer
-    it would let the raw gradients of the others through: there `only` and `partition` are meant.
+    it would let the raw gradients of the others through, and is refused: there `only` and `partition` are meant.
 
     **Arguments:** `tx`, an Optax transformation too; `where`, a selector or a tree of booleans.
 
     **State:** that of `tx` for the arrays that are meant, nothing for the others.
 
-    **Raises:** (`init`) `ValueError` where no array is meant, and for a part that needs the norm of the whole tree.
+    **Raises:** (`init`) `ValueError` where no array is meant; (`update`) for a part of gradtx's that needs the norm of
+    the whole tree.
 
     >>> import gradtx as gx, jax.numpy as jnp
     >>> tx = gx.masked(gx.scale(0.1), gx.by_path("encoder"))
@@ -42,13 +42,12 @@ def masked(tx: optax.GradientTransformation, where: Where):
     {'encoder': Array([0.1], dtype=float32), 'head': Array([1.], dtype=float32)}
     """
 
-    def init(params: Any) -> MaskedState:
-        return MaskedState(tx.init(kept(params, meant(where, params))))
+    block(tx, "the other arrays", "use only(tx, where), or partition for several groups")
 
     def advance_masked(flow: Flow, state: Any, **extra: Any) -> Callable[[], MaskedState]:
-        return inside(tx, flow.part(where.chosen(flow.tree)), state, extra)
+        return inside(tx, flow.part(where.chosen(flow.asked)), state, extra)
 
-    return Rule(init, advance_masked)
+    return Rule(fresh(tx, where), advance_masked)
 
 
 @transformation
@@ -60,7 +59,8 @@ def only(tx: optax.GradientTransformation, where: Where):
 
     **State:** that of `tx` for the arrays that are meant, nothing for the others.
 
-    **Raises:** (`init`) `ValueError` where no array is meant, and for a part that needs the norm of the whole tree.
+    **Raises:** (`init`) `ValueError` where no array is meant; (`update`) for a part of gradtx's that needs the norm of
+    the whole tree.
 
     >>> import gradtx as gx, jax.numpy as jnp
     >>> tx = gx.only(gx.sgd(0.1), gx.by_path("head"))
@@ -69,15 +69,12 @@ def only(tx: optax.GradientTransformation, where: Where):
     {'encoder': Array([0.], dtype=float32), 'head': Array([-0.1], dtype=float32)}
     """
 
-    def init(params: Any) -> MaskedState:
-        return MaskedState(tx.init(kept(params, meant(where, params))))
-
     def advance_only(flow: Flow, state: Any, **extra: Any) -> Callable[[], MaskedState]:
-        chosen = where.chosen(flow.tree)
-        still(flow, [not c for c in chosen])
+        chosen = where.chosen(flow.asked)
+        flow.part([not c for c in chosen]).freeze()
         return inside(tx, flow.part(chosen), state, extra)
 
-    return Rule(init, advance_only)
+    return Rule(fresh(tx, where), advance_only)
 
 
 @transformation
@@ -85,7 +82,8 @@ def freeze(where: Where):
     r"""Zeros for some arrays, $0$, which therefore stay as they are; the others' updates as they are, $u$. What is no
     array of floats, such as an integer, has None for its update.
 
-    It stands last. What stands before it still keeps a state for these arrays; `only(tx, ~where)` has none.
+    What stands behind it does not move these arrays either. What stands before it still keeps a state for them;
+    `only(tx, ~where)` has none.
 
     **Arguments:** `where`, a selector or a tree of booleans.
 
@@ -103,7 +101,8 @@ def freeze(where: Where):
         return optax.EmptyState()
 
     def advance_freeze(flow: Flow, state: Any) -> Callable[[], Any]:
-        still(flow, where.chosen(flow.tree))
+        check.state_of(state, optax.EmptyState)
+        flow.part(where.chosen(flow.asked)).freeze()
         return lambda: state
 
     return Rule(init, advance_freeze)
@@ -133,8 +132,8 @@ def partition(*rules: tuple[Where, optax.GradientTransformation], default: optax
 
     **State:** a tuple of the transformations' states, each for its own arrays.
 
-    **Raises:** `TypeError` for a rule that is no such pair; (`init`) `ValueError` for a rule that takes no array, for
-    an array that no rule takes, and for a part that needs the norm of the whole tree.
+    **Raises:** `TypeError` for a rule that is no such pair; (`init`) `ValueError` for a rule that takes no array and
+    for an array that no rule takes; (`update`) for a part of gradtx's that needs the norm of the whole tree.
 
     >>> import gradtx as gx
     >>> tx = gx.partition((gx.by_path("bias$"), gx.sgd(0.1)), default=gx.adamw(1e-3))
@@ -149,14 +148,18 @@ def partition(*rules: tuple[Where, optax.GradientTransformation], default: optax
             wanted = meant(where, params, f"rules[{i}]")
             if any(wanted) and not any(taken[i]):
                 leaves = listed(path for (path, _), one in zip(rows(params), wanted, strict=True) if one)
-                problem = f"rules[{i}], {written(where)}, takes nothing: rules before it take {leaves}"
+                problem = f"rules[{i}], {excerpt(where)}, takes nothing: rules before it take {leaves}"
                 raise check.Refusal(ValueError, problem)
-        return tuple(part.init(kept(params, own)) for part, own in zip(parts, taken, strict=True))
+        states: list[Any] = []
+        for i, (part, own) in enumerate(zip(parts, taken, strict=True)):
+            with noted(f"group {i} of a partition", part):
+                states.append(part.init(kept(params, own)))
+        return tuple(states)
 
     def advance_groups(flow: Flow, state: Any, **extra: Any) -> Callable[[], tuple[Any, ...]]:
         check.states_of(state, dict(enumerate(parts)), tuple)
         finish: list[Callable[[], Any]] = []
-        for i, (part, own) in enumerate(zip(parts, groups(rules, default, flow.tree), strict=True)):
+        for i, (part, own) in enumerate(zip(parts, groups(rules, default, flow.asked), strict=True)):
             with flow.within(functools.partial(noted, f"group {i} of a partition", part)):
                 finish.append(advance(part, flow.part(own), state[i], extra_for(part, extra)))
         return lambda: tuple(state() for state in finish)
@@ -179,17 +182,14 @@ def groups(rules: Any, default: Any, tree: Any) -> list[list[bool]]:
     return found
 
 
+def fresh(tx: Any, where: Selector) -> Callable[[Any], MaskedState]:
+    return lambda params: MaskedState(tx.init(kept(params, meant(where, params))))
+
+
 def inside(tx: Any, part: Flow, state: Any, extra: dict[str, Any]) -> Callable[[], MaskedState]:
     check.state_of(state, MaskedState)
     finish = advance(tx, part, state.inner_state, extra_for(tx, extra))
     return lambda: MaskedState(finish())
-
-
-def still(flow: Flow, where: list[bool]) -> None:
-    """Zeros for these arrays; None, which leaves a parameter alone too, for what is no array of floats."""
-    flow.set({i: None for i, u in enumerate(flow.leaves) if where[i] and isinstance(u, check.Unfit)})
-    part = flow.part(where)
-    part.then(lambda g, state: (jnp.zeros_like(g), {}), [None] * len(where), names=[], needs_params=False)
 
 
 def meant(where: Selector, params: Any, name: str = "where") -> list[bool]:
@@ -197,5 +197,5 @@ def meant(where: Selector, params: Any, name: str = "where") -> list[bool]:
     chosen, all_rows = where.chosen(params), rows(params)
     paths = [path or "a single array without a path" for path, x in all_rows if x is not None]
     if paths and not any(chosen):
-        raise check.Refusal(ValueError, f"{name}, {written(where)}, matches no array of {listed(paths)}")
+        raise check.Refusal(ValueError, f"{name}, {excerpt(where)}, matches no array of {listed(paths)}")
     return chosen

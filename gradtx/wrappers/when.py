@@ -12,6 +12,7 @@ from gradtx.core.count import Count, increment
 from gradtx.core.flow import Flow, Rule
 from gradtx.core.recipe import Natural, Steps
 from gradtx.core.transformation import transformation
+from gradtx.transforms.rate import block
 from gradtx.wrappers.branch import through
 
 
@@ -26,8 +27,8 @@ def every(tx: optax.GradientTransformation, k: Steps):
     $u$, for which $T$ is not run.
 
     It is for blocks, such as a projection or a decay that need not happen at each step:
-    `chain(sgd(0.1), every(constrain_norm(1.0), 10))`. Around an optimizer it would let the raw gradients through: there
-    `accumulate` is meant. Schedules inside of `tx` count the updates at which it acts.
+    `chain(sgd(0.1), every(constrain_norm(1.0), 10))`. Around an optimizer it would let the raw gradients through, and
+    is refused: there `accumulate` is meant. Schedules inside of `tx` count the updates at which it acts.
 
     **Arguments:** `tx`, an Optax transformation too; `k` $\ge 1$; under a schedule the wait ends as soon as it is as
     long as the schedule then says.
@@ -45,6 +46,8 @@ def every(tx: optax.GradientTransformation, k: Steps):
     [4.]
     [2.]
     """
+
+    block(tx, "the updates between", "use accumulate(tx, k)")
 
     def init(params: Any) -> EveryState:
         return EveryState(jnp.zeros([], jnp.int32), tx.init(params))
