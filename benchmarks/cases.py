@@ -11,6 +11,7 @@ import numpy as np
 import optax
 
 import gradtx
+from gradtx.core.value import written
 
 Shapes = dict[str, tuple[int, ...]]
 
@@ -70,18 +71,31 @@ def gradients(shapes: Shapes) -> dict[str, np.ndarray]:
 # ---- optimizers ----
 
 
+LIBRARIES = ("gradtx", "Optax")
+
+
 @dataclass(frozen=True)
 class Optimizer:
     title: str
     gradtx: Callable[[float], Any]  # from the learning rate
-    optax: Callable[[float], Any]
+    optax: Callable[[float], Any] | None  # None where only gradtx has it
     torch: str
     torch_arguments: dict[str, float]
     max_norm: float | None
-    traffic: int  # bytes per float32 parameter that a step must read and write at the least
+    traffic: int | None  # bytes per float32 parameter that a step must read and write at the least; None: by its state
+
+    @property
+    def libraries(self) -> tuple[str, ...]:
+        return LIBRARIES if self.optax else LIBRARIES[:1]
 
     def build(self, library: str, learning_rate: float = 1e-3) -> Any:
-        return (self.gradtx if library == "gradtx" else self.optax)(learning_rate)
+        make = self.gradtx if library == "gradtx" or self.optax is None else self.optax
+        return make(learning_rate)
+
+
+def alone(tx: gradtx.Transformation) -> Optimizer:
+    """A transformation of gradtx with nothing beside it."""
+    return Optimizer(written(tx), lambda lr: tx, None, "", {}, max_norm=None, traffic=None)
 
 
 OPTIMIZERS = {

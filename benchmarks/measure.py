@@ -12,9 +12,8 @@ from typing import Any
 import jax
 import numpy as np
 
-from benchmarks.cases import JaxRun, Optimizer, Shapes, TorchRun, gradients, jax_step, size
+from benchmarks.cases import LIBRARIES, JaxRun, Optimizer, Shapes, TorchRun, gradients, jax_step, size
 
-LIBRARIES = ("gradtx", "Optax")
 Seconds = dict[str, list[float]]  # by library, one number per round
 
 
@@ -55,15 +54,16 @@ class Result:
 
 
 def measure(optimizer: Optimizer, shapes: Shapes, rounds: Rounds, torch: Any) -> Result:
-    result = Result(len(shapes), size(shapes.values()), optimizer.traffic)
+    result = Result(len(shapes), size(shapes.values()), optimizer.traffic or least_traffic(optimizer, shapes))
     compiled = stages(optimizer, shapes, rounds, result)
-    for library in LIBRARIES:
+    for library in optimizer.libraries:
         result.temporary[library] = compiled[library].memory_analysis().temp_size_in_bytes / result.parameters
         result.accessed[library] = bytes_accessed(compiled[library]) / result.parameters
     values = gradients(shapes)
     grads = jax.tree.map(jax.numpy.array, values)
-    runs = {name: JaxRun(compiled[name], optimizer.build(name), grads) for name in LIBRARIES}
-    torch_runs = {f"torch {how}": TorchRun(torch, optimizer, how, values) for how in ("foreach", "fused") if torch}
+    runs = {name: JaxRun(compiled[name], optimizer.build(name), grads) for name in optimizer.libraries}
+    ways = ("foreach", "fused") if torch and optimizer.torch else ()
+    torch_runs = {f"torch {how}": TorchRun(torch, optimizer, how, values) for how in ways}
     del values
     steps(runs | torch_runs, rounds, result)
     torch_runs.clear()  # eager updates need the memory
@@ -71,6 +71,16 @@ def measure(optimizer: Optimizer, shapes: Shapes, rounds: Rounds, torch: Any) ->
     in_turn(calls, 1)  # compiles what each operation needs
     result.eager = in_turn(calls, rounds.eager, rounds.seconds)
     return result
+
+
+def least_traffic(optimizer: Optimizer, shapes: Shapes) -> int:
+    """Bytes per parameter: the gradient is read, the parameter and the state are read and written."""
+    state = jax.tree.leaves(jax.eval_shape(optimizer.build("gradtx").init, structs(shapes)))
+    return 12 + round(2 * sum(x.size * x.dtype.itemsize for x in state) / size(shapes.values()))
+
+
+def structs(shapes: Shapes) -> dict[str, Any]:
+    return {name: jax.ShapeDtypeStruct(shape, np.float32) for name, shape in shapes.items()}
 
 
 @contextmanager
@@ -111,10 +121,10 @@ def in_turn(
 
 def stages(optimizer: Optimizer, shapes: Shapes, rounds: Rounds, result: Result) -> dict[str, Any]:
     """The compiled steps: traced, lowered and compiled from nothing, on shapes alone."""
-    arrays = {name: jax.ShapeDtypeStruct(shape, np.float32) for name, shape in shapes.items()}
+    arrays = structs(shapes)
     compiled: dict[str, Any] = {}
     for i in range(rounds.trace):
-        for library in LIBRARIES:
+        for library in optimizer.libraries:
             jax.clear_caches()  # else later rounds find what the functions inside the libraries traced before
             tx = optimizer.build(library)
             state = jax.eval_shape(tx.init, arrays)
@@ -169,6 +179,16 @@ def agree(runs: dict[str, Any]) -> None:
             difference = np.abs(runs[other].parameter(name) - expected).max()
             if not difference < 1e-5:  # a hundredth of what the step changes
                 raise RuntimeError(f"after one step {name} differs between {first} and {other} by {difference:.2g}")
+
+
+def unsuitable(optimizer: Optimizer, shapes: Shapes) -> str | None:
+    """Why a step with this optimizer can't be made on such parameters, if it can't."""
+    tx, arrays = optimizer.build("gradtx"), structs(shapes)
+    try:
+        jax.eval_shape(lambda p, g: jax_step("gradtx", tx)(p, tx.init(p), g), arrays, arrays)
+    except (TypeError, ValueError) as error:
+        return str(error)
+    return None
 
 
 def compilations(optimizer: Optimizer) -> dict[str, dict[str, int]]:

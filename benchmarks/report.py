@@ -11,8 +11,10 @@ import numpy as np
 from rich import box
 from rich.table import Table
 
-from benchmarks.measure import LIBRARIES, Result, Seconds
+from benchmarks.cases import LIBRARIES
+from benchmarks.measure import Result, Seconds
 
+RATIO = "Optax/gradtx"
 LEGEND = """\
 Times are medians. Optax/gradtx is the median of the ratios of the rounds, with their quartiles:
 where it is above 1, gradtx is faster. The libraries take turns in one process; a run ends with an
@@ -43,7 +45,7 @@ def machine(torch: Any) -> dict[str, str]:
 
 def opening(facts: dict[str, str], counts: dict[str, dict[str, int]]) -> str:
     lines = [f"{name:14}{fact}" for name, fact in facts.items()]
-    lines += ["", "Compilations that a second learning rate costs:"]
+    lines += ["", "Compilations that a second learning rate costs:"] if counts else []
     lines += [f"  {name:12}" + ", ".join(f"{way} {n}" for way, n in ways.items()) for name, ways in counts.items()]
     return "\n".join([*lines, "", LEGEND])
 
@@ -61,19 +63,20 @@ def loads() -> str:
 
 def table(result: Result) -> Table:
     names = list(result.step)
+    columns = [*names[:2], RATIO, *names[2:]] if "Optax" in names else names
     out = Table(box=box.SIMPLE_HEAD, show_edge=False, pad_edge=False, collapse_padding=True)
     out.add_column("")
-    for name in [*LIBRARIES, "Optax/gradtx", *names[2:]]:
+    for name in columns:
         out.add_column(name.replace(" ", "\n"), justify="right", no_wrap=True, vertical="bottom")
 
-    def add(label: str, values: dict[str, str], ratio: str = "") -> None:
-        first, second, *others = [values.get(name, "-") for name in names]
-        out.add_row(label, first, second, ratio, *others)
+    def add(label: str, values: dict[str, str]) -> None:
+        out.add_row(label, *(values.get(name, "" if name == RATIO else "-") for name in columns))
 
     for name in ("trace", "lower", "compile", "eager", "step"):
         seconds: Seconds = getattr(result, name)
         label = {"eager": "eager update"}.get(name, name) + ", ms"
-        add(label, {key: digits(1e3 * np.median(value)) for key, value in seconds.items()}, ratio(seconds))
+        ratios = {RATIO: ratio(seconds)} if "Optax" in seconds else {}
+        add(label, {key: digits(1e3 * np.median(value)) for key, value in seconds.items()} | ratios)
     add("share of the copy, %", {name: digits(100 * np.median(result.shares(name))) for name in names})
     add("temporary, bytes", {name: f"{value:.1f}" for name, value in result.temporary.items()})
     add("accessed, bytes", {name: f"{value:.1f}" for name, value in result.accessed.items()})

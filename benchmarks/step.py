@@ -5,6 +5,7 @@ import dataclasses
 import gc
 import json
 import os
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -12,8 +13,9 @@ import jax
 from rich.console import Console
 
 from benchmarks import report
-from benchmarks.cases import OPTIMIZERS, TREES, Shapes, import_torch, size
-from benchmarks.measure import FULL, QUICK, compilations, measure
+from benchmarks.cases import OPTIMIZERS, TREES, Optimizer, Shapes, alone, import_torch, size
+from benchmarks.measure import FULL, QUICK, compilations, measure, unsuitable
+from gradtx.config.read import from_file
 
 
 def parser() -> argparse.ArgumentParser:
@@ -32,8 +34,17 @@ def parser() -> argparse.ArgumentParser:
     out.add_argument("--quick", action="store_true", help="small trees and few rounds: for a look, not for a claim")
     out.add_argument("--tree", metavar="NAME", choices=TREES, help=f"only this tree: {', '.join(TREES)}")
     out.add_argument("--only", metavar="NAME", choices=OPTIMIZERS, help=f"only this one: {', '.join(OPTIMIZERS)}")
+    own = "only the optimizer in this file of JSON, as gradtx.to_config writes it; may be given several times"
+    out.add_argument("--config", metavar="FILE", action="append", default=[], type=config, help=own)
     out.add_argument("--json", metavar="PATH", type=Path, help="also write every number of every round to this file")
     return out
+
+
+def config(path: str) -> tuple[str, Optimizer]:
+    try:
+        return path, alone(from_file(path))
+    except (TypeError, ValueError) as error:
+        raise argparse.ArgumentTypeError(str(error)) from None
 
 
 def described(shapes: Shapes) -> str:
@@ -51,11 +62,19 @@ def check_writable(path: Path, arguments: argparse.ArgumentParser) -> None:
         arguments.error(f"argument --json: no permission to write {path}")
 
 
-def main() -> None:
+def main(given: Sequence[str] | None = None) -> None:
     arguments = parser()
-    chosen = arguments.parse_args()
+    chosen = arguments.parse_args(given)
     if chosen.json:
         check_writable(chosen.json, arguments)
+    trees = {name: TREES[name].quick if chosen.quick else TREES[name].full for name in TREES}
+    trees = {chosen.tree: trees[chosen.tree]} if chosen.tree else trees
+    own = dict(chosen.config)
+    for path, optimizer in own.items():
+        for tree, shapes in trees.items():
+            if problem := unsuitable(optimizer, shapes):
+                arguments.error(f"argument --config: {path} does not suit the tree {tree}: {problem}")
+    named = {chosen.only: OPTIMIZERS[chosen.only]} if chosen.only else {} if own else OPTIMIZERS
     jax.config.update("jax_enable_compilation_cache", False)  # what is read from disk is not compiled
     torch = import_torch() if jax.default_backend() == "cpu" else None
     rounds = QUICK if chosen.quick else FULL
@@ -66,17 +85,15 @@ def main() -> None:
     idle = os.getloadavg()[0] < 1
     facts = report.machine(torch)
     # It comes first: what Python and JAX import or set up on demand is then done.
-    counts = compilations(OPTIMIZERS[chosen.only or "clip-adamw"])
+    counts = compilations(next(iter(named.values()))) if named else {}
     console.print(report.opening(facts, counts))
     results: list[dict[str, Any]] = []
-    for tree in [chosen.tree] if chosen.tree else TREES:
-        for only in [chosen.only] if chosen.only else OPTIMIZERS:
-            shapes = TREES[tree].quick if chosen.quick else TREES[tree].full
-            title = f"{OPTIMIZERS[only].title} on {TREES[tree].title}: {described(shapes)}"
-            console.print(title, style="bold")
-            result = measure(OPTIMIZERS[only], shapes, rounds, torch)
+    for tree, shapes in trees.items():
+        for name, optimizer in (named | own).items():
+            console.print(f"{optimizer.title} on {TREES[tree].title}: {described(shapes)}", style="bold")
+            result = measure(optimizer, shapes, rounds, torch)
             console.print(report.table(result), report.traffic(result), sep="")
-            results.append({"tree": tree, "optimizer": only} | dataclasses.asdict(result))
+            results.append({"tree": tree, "optimizer": name} | dataclasses.asdict(result))
             gc.collect()
 
     facts["load average after"] = report.loads()

@@ -1,5 +1,7 @@
 """gradtx: composable gradient transformations for JAX. An optimizer is a value."""
 
+from gradtx.config.read import from_config
+from gradtx.config.write import to_config
 from gradtx.core.apply import apply_updates
 from gradtx.core.combine import chain, identity, parallel
 from gradtx.core.count import ScheduledState
@@ -17,6 +19,9 @@ from gradtx.curvature import (
     max_learning_rate,
     smallest_eigenvalue,
 )
+from gradtx.looking.describe import describe
+from gradtx.looking.explain import explain
+from gradtx.looking.summary import summary
 from gradtx.measured.plateau import ReduceOnPlateauState, reduce_on_plateau
 from gradtx.measured.stopping import EarlyStoppingState, best_parameters, early_stopping
 from gradtx.optimizers.adadelta import ScaleByAdadeltaState, adadelta, scale_by_adadelta
@@ -37,8 +42,9 @@ from gradtx.schedules.pieces import piecewise_constant, step
 from gradtx.schedules.ramp import constant, cosine, linear, polynomial
 from gradtx.schedules.value import Schedule, schedule
 from gradtx.schedules.warmup import warmup, warmup_stable_decay
+from gradtx.states import find, metrics
 from gradtx.transforms.average import AverageParametersState, average_parameters, evaluation_parameters
-from gradtx.transforms.clip import clip_by_global_norm, clip_by_norm, clip_by_value
+from gradtx.transforms.clip import ClipState, clip_by_global_norm, clip_by_group_norm, clip_by_norm, clip_by_value
 from gradtx.transforms.conjugate import conjugate
 from gradtx.transforms.decay import add_decayed_weights, add_sign_decay
 from gradtx.transforms.linesearch import scale_by_zoom_linesearch
@@ -52,8 +58,12 @@ from gradtx.transforms.momentum import (
 )
 from gradtx.transforms.project import constrain_norm, soft_threshold, sparsity
 from gradtx.transforms.rate import ScaleByLearningRateState, scale, scale_by_learning_rate, square
+from gradtx.transforms.record import RecordState, record
 from gradtx.transforms.rms import ScaleByRmsState, scale_by_rms
+from gradtx.wrappers.accumulate import AccumulateState, accumulate
+from gradtx.wrappers.guard import SkipNonfiniteState, SkipSpikesState, skip_nonfinite, skip_spikes
 from gradtx.wrappers.select import MaskedState, freeze, masked, only, partition
+from gradtx.wrappers.when import EveryState, SwitchState, every, switch
 
 __all__ = [  # noqa: RUF022  # in reading order
     # Using an optimizer
@@ -78,6 +88,16 @@ __all__ = [  # noqa: RUF022  # in reading order
     "hyperparameters",
     "set_hyperparameters",
     "controlled",
+    # Looking at it
+    "describe",
+    "summary",
+    # As data, for files
+    "to_config",
+    "from_config",
+    # Looking into its state
+    "find",
+    "metrics",
+    "record",
     # Putting one together
     "chain",
     "parallel",
@@ -92,6 +112,13 @@ __all__ = [  # noqa: RUF022  # in reading order
     "only",
     "freeze",
     "partition",
+    "explain",
+    # When it acts
+    "accumulate",
+    "every",
+    "switch",
+    "skip_nonfinite",
+    "skip_spikes",
     # Its blocks
     "square",
     "scale",
@@ -114,6 +141,7 @@ __all__ = [  # noqa: RUF022  # in reading order
     "clip_by_value",
     "clip_by_norm",
     "clip_by_global_norm",
+    "clip_by_group_norm",
     "add_decayed_weights",
     "add_sign_decay",
     "soft_threshold",
@@ -171,6 +199,13 @@ __all__ = [  # noqa: RUF022  # in reading order
     # States
     "ScheduledState",
     "MaskedState",
+    "ClipState",
+    "RecordState",
+    "AccumulateState",
+    "EveryState",
+    "SwitchState",
+    "SkipNonfiniteState",
+    "SkipSpikesState",
     "ScaleByLearningRateState",
     "ScaleByMomentumState",
     "EmaState",

@@ -10,6 +10,7 @@ from typing import Any
 
 import gradtx
 from gradtx.core.recipe import Recipe
+from gradtx.core.value import written
 
 LONGEST = 4_000  # characters: within them no number is too long for Python
 DEEPEST = 50  # calls and operators inside each other: all that runs over a value is recursive
@@ -38,7 +39,7 @@ def parse(text: str) -> gradtx.Transformation:
     if isinstance(value, gradtx.Transformation):
         return value
     rate = is_number(value) or isinstance(value, gradtx.Schedule)
-    remedy = f"; give it to one: sgd({shortened(repr(value))})" if rate else ""
+    remedy = f"; give it to one: sgd({shortened(written(value))})" if rate else ""
     raise ExpressionError(f"the expression is {kind(value)}, not a transformation{remedy}")
 
 
@@ -50,7 +51,7 @@ def parse_schedule(text: str) -> gradtx.Schedule:
     value = read(text, "cosine(1.0, 600)")
     if isinstance(value, gradtx.Schedule):
         return value
-    remedy = f"; write constant({shortened(repr(value))})" if is_number(value) else ""
+    remedy = f"; write constant({shortened(written(value))})" if is_number(value) else ""
     raise ExpressionError(f"the expression is {kind(value)}, not a schedule{remedy}")
 
 
@@ -77,7 +78,7 @@ def kind(value: Any) -> str:
         return "a schedule"
     if isinstance(value, gradtx.Selector):
         return "a selector"
-    return "a number" if is_number(value) else shortened(repr(value))
+    return "a number" if is_number(value) else shortened(written(value))
 
 
 def syntax_tree(source: str) -> ast.expr:

@@ -7,6 +7,7 @@ import jax
 import jax.numpy as jnp
 
 import gradtx as gx
+from gradtx.core.value import written
 from tests.catalogue import TRANSFORMATIONS
 
 TABLE = Path(__file__).parent.parent / "docs" / "budgets.md"
@@ -67,7 +68,7 @@ def committed():
 
 if __name__ == "__main__":
     lines = [
-        f"| `{member.tx!r}` | " + " | ".join(f"{x:.1f}" for x in measured(member)) + " |\n"
+        f"| `{written(member.tx)}` | " + " | ".join(f"{x:.1f}" for x in measured(member)) + " |\n"
         for member in TRANSFORMATIONS
     ]
     TABLE.write_text(HEAD + "".join(lines))

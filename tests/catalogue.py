@@ -49,6 +49,8 @@ TRANSFORMATIONS = [
     Member(gx.clip_by_value(0.3)),
     Member(gx.clip_by_norm(0.3), elementwise=False),
     Member(gx.clip_by_global_norm(0.3), elementwise=False),
+    Member(gx.clip_by_group_norm(0.3), elementwise=False),
+    Member(gx.record("size", gx.global_norm), elementwise=False, printed=False),
     Member(gx.add_decayed_weights(0.1), needs_params=True),
     Member(gx.add_sign_decay(0.1), needs_params=True),
     Member(gx.soft_threshold(0.1, 0.5), needs_params=True),
@@ -105,6 +107,22 @@ TRANSFORMATIONS = [
     Member(
         gx.partition((gx.by_ndim(at_least=1), gx.adam(0.1)), default=gx.sgd(0.2, momentum=0.5)),
         unused=("default.learning_rate", "default.momentum", "default.dampening"),
+    ),
+    Member(gx.accumulate(gx.adam(0.1), 2), own_count=True),
+    Member(gx.every(gx.clip_by_norm(0.3), 2), elementwise=False, own_count=True),
+    Member(gx.switch(gx.ema(0.9), gx.scale(0.5), choice=0), unused=("parts[1].factor",)),
+    Member(gx.skip_nonfinite(gx.adam(0.1)), elementwise=False, unused=("limit",)),
+    # With these numbers the third norm only just is no spike; in the other one it is.
+    Member(
+        gx.skip_spikes(gx.adam(0.1), 44.9, decay=0.25, warmup_steps=2),
+        elementwise=False,
+        unused=("warmup_steps", "limit"),
+    ),
+    Member(
+        gx.skip_spikes(gx.sgd(0.1), 2.0, warmup_steps=1, loss=True),
+        extra=measured,
+        elementwise=False,
+        unused=("threshold", "decay", "warmup_steps", "limit", "tx.dampening"),
     ),
 ]
 

@@ -6,6 +6,7 @@ In a section of the page everything behind the mark is made here, the prose ahea
 import inspect
 from pathlib import Path
 
+from gradtx.core.value import written
 from tests import test_parity_golden, test_parity_optax, test_parity_schedules
 from tests.golden.keras_rows import folded
 from tests.problems import STEPS
@@ -35,7 +36,7 @@ def number(x: float) -> str:
 
 
 def line(library: str, row: Row) -> list[str]:
-    words = [f"`{row.call}`", f"`{row.ours}`", *filter(None, [row.remark])]
+    words = [f"`{row.call}`", f"`{written(row.ours)}`", *filter(None, [row.remark])]
     return [library, "<br>".join(words), f"no option; {number(row.apart)}" if row.apart else number(BOUND)]
 
 
@@ -46,7 +47,7 @@ def table_of_rule(rule: str) -> str:
 
 def table_of_schedules() -> str:
     lines = [
-        [library, f"`{call}`<br>`{ours}`", number(test_parity_schedules.bound(call))]
+        [library, f"`{call}`<br>`{written(ours)}`", number(test_parity_schedules.bound(call))]
         for library, calls in SCHEDULES.items()
         for call, ours in calls.items()
     ]

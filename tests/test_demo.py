@@ -9,6 +9,7 @@ import numpy as np
 import pytest
 
 import gradtx as gx
+from gradtx.core.value import written
 from gradtx.demo import digits
 from gradtx.demo.__main__ import main
 from gradtx.demo.compared import COMPARED, optimizers
@@ -26,7 +27,7 @@ def test_compares_all_optimizers_and_draws_them(shown, tmp_path):
     plain = " ".join(out.split())  # as if the terminal were endless
     for name, tx in optimizers("digits", 3).items():
         assert re.search(rf"^{name} +\S+e[-+]\d\d +\d+\.\d% +[\d,]+ +(0|4|8|12)\.0$", out, re.MULTILINE), name
-        assert repr(tx) in plain
+        assert written(tx) in plain
     assert "Steps: 3, each of 16 images; seed: 1; device: cpu." in plain
     figure = tmp_path / "new" / "out" / "optimizers.png"
     assert f"Loss curves: {figure}" in out

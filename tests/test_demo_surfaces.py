@@ -9,6 +9,7 @@ import numpy as np
 import pytest
 
 import gradtx as gx
+from gradtx.core.value import written
 from gradtx.demo import surfaces
 from gradtx.demo.compared import COMPARED, optimizers
 from gradtx.demo.surfaces import SURFACES, walk
@@ -39,7 +40,7 @@ def test_draws_every_optimizer_and_tells_the_terms(shown, tmp_path, name):
     plain = " ".join(out.split())
     for optimizer, tx in optimizers(name, surface.steps).items():
         assert re.search(rf"^{optimizer} +([\d,]+|none) +\S+e[-+]\d\d$", out, re.MULTILINE), optimizer
-        assert repr(tx) in plain
+        assert written(tx) in plain
     w1, w2 = surface.start
     assert f"Loss: {surface.formula}; start: ({w1:g}, {w2:g}); at most {surface.steps:,} steps." in plain
     assert f"losses in a row of at most {surface.target:g};" in plain

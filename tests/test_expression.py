@@ -3,6 +3,7 @@
 import pytest
 
 import gradtx as gx
+from gradtx.core.value import written
 from gradtx.expression import DEEPEST, FACTORIES, LONGEST, ExpressionError, parse, parse_schedule
 
 RATE = gx.warmup(4e-3, 30).then(gx.cosine(4e-3, 570, floor=1e-5), at=30)
@@ -24,7 +25,7 @@ RATE = gx.warmup(4e-3, 30).then(gx.cosine(4e-3, 570, floor=1e-5), at=30)
         gx.adam(gx.per_epoch(gx.cyclic(0.0, 0.1, 5), 100, continuous=True), b1=gx.one_cycle_momentum(100)),
         gx.chain(gx.clip_by_global_norm(1.0), gx.adamw(RATE, b1=RATE, weight_decay=0.1)),
     ],
-    ids=str,
+    ids=written,
 )
 def test_what_an_optimizer_prints_reads_back(tx):
     assert parse(repr(tx)) == tx
@@ -108,6 +109,7 @@ BAD = {
     "None": "the expression is None, not a transformation",
     "(1, 2)": "the expression is (1, 2), not a transformation",
     "cosine(1, 9)": "the expression is a schedule, not a transformation; give it to one: sgd(cosine(",
+    "+".join(["cosine(1.0, 9)"] * 9): "give it to one: sgd(((((((((cosine(start=1.0, steps=9) + cosine",
     # characters
     "adam(\N{EN DASH}1)": r"column 6: found '\u2013'; only ASCII characters are allowed",
     "adam(\ud800)": r"column 6: found '\ud800'",
@@ -138,7 +140,7 @@ def test_selectors_are_read_with_their_operators():
     assert parse(repr(tx)) == tx
 
 
-@pytest.mark.parametrize("schedule", [RATE, RATE * 0.5, gx.constant(1.0) + 1, gx.exponential(1, 0.5, 2)], ids=str)
+@pytest.mark.parametrize("schedule", [RATE, RATE * 0.5, gx.constant(1.0) + 1, gx.exponential(1, 0.5, 2)], ids=written)
 def test_what_a_schedule_prints_reads_back(schedule):
     assert parse_schedule(repr(schedule)) == schedule
 

@@ -9,6 +9,7 @@ import gradtx
 PACKAGE = Path(gradtx.__file__).parent
 FILES = sorted(PACKAGE.rglob("*.py"))
 CORE = [
+    "printing",
     "check",
     "ranges",
     "tree",
@@ -25,12 +26,15 @@ CORE = [
     "apply",
 ]
 LAYERS = [f"gradtx.core.{name}" for name in CORE] + [
+    "gradtx.looking.report",
+    "gradtx.states",
     "gradtx.schedules",
     "gradtx.curvature",
     "gradtx.transforms",
     "gradtx.measured",
     "gradtx.optimizers",
     "gradtx.wrappers",
+    "gradtx.looking",
     "gradtx",  # the public list, and the programs above it
     "gradtx.testing",
 ]

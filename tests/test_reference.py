@@ -5,6 +5,7 @@ import numpy as np
 import pytest
 
 import gradtx as gx
+from gradtx.core.value import written
 from tests.reference import blocks, schedules
 
 STEPS = 60
@@ -131,7 +132,7 @@ BLOCKS = [
 
 
 @both_ways
-@pytest.mark.parametrize(("tx", "formula"), BLOCKS, ids=[repr(tx) for tx, _ in BLOCKS])
+@pytest.mark.parametrize(("tx", "formula"), BLOCKS, ids=[written(tx) for tx, _ in BLOCKS])
 def test_a_block(tx, formula, way):
     assert_equal(outputs(tx, way), lambda name: formula(GRADS[name], WEIGHTS[name]))
 
@@ -223,6 +224,6 @@ OPTIMIZERS = [
 
 
 @both_ways
-@pytest.mark.parametrize(("tx", "formula"), OPTIMIZERS, ids=[repr(tx) for tx, _ in OPTIMIZERS])
+@pytest.mark.parametrize(("tx", "formula"), OPTIMIZERS, ids=[written(tx) for tx, _ in OPTIMIZERS])
 def test_an_optimizer(tx, formula, way):
     assert_equal(parameters(tx, way), lambda name: formula(START[name], GRADS[name]))

@@ -9,6 +9,7 @@ import numpy as np
 import pytest
 
 import gradtx as gx
+from gradtx.core.value import written
 from tests.schedules import halved
 
 VALUES = [
@@ -26,7 +27,7 @@ VALUES = [
 ]
 
 
-@pytest.mark.parametrize("schedule", VALUES, ids=repr)
+@pytest.mark.parametrize("schedule", VALUES, ids=written)
 def test_is_a_value(schedule):
     again = [
         eval(repr(schedule), dict(vars(gx))),

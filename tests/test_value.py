@@ -19,9 +19,12 @@ TX = gx.chain(gx.clip_by_global_norm(1.0), gx.adamw(gx.warmup(1e-3, 10) * 0.5, w
 
 def test_prints_what_was_given_and_no_default():
     assert repr(TX) == (
-        "chain(clip_by_global_norm(max_norm=1.0),"
-        " adamw(learning_rate=(warmup(value=0.001, steps=10) * 0.5), weight_decay=0.1))"
+        "chain(\n"
+        "    clip_by_global_norm(max_norm=1.0),\n"
+        "    adamw(learning_rate=(warmup(value=0.001, steps=10) * 0.5), weight_decay=0.1),\n"
+        ")"
     )
+    assert repr(TX.parts[1]) == "adamw(learning_rate=(warmup(value=0.001, steps=10) * 0.5), weight_decay=0.1)"
     assert repr(gx.sgd(lambda t: 0.1)).startswith("sgd(learning_rate=<test_prints_what_was_given")
     assert repr(gx.scale(jnp.float32(2.0))) == "scale(factor=np.float32(2.0))"
     assert repr(jax.vmap(gx.scale)(jnp.ones(3, jnp.float32))) == "scale(factor=float32[3])"

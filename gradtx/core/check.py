@@ -11,6 +11,8 @@ import jax.numpy as jnp
 import numpy as np
 from jax.tree_util import keystr, tree_flatten_with_path
 
+from gradtx.core.printing import excerpt
+
 
 class Refusal(Exception):
     """An error that does not know yet which transformation it is about; `named` turns it into the one users see."""
@@ -35,13 +37,13 @@ def whole(name: str, value: Any) -> None:
     """Refuse what is no number of things, of which there is at least one."""
     if type(value) is not int or value < 1:
         kind = ValueError if type(value) is int else TypeError
-        raise Refusal(kind, f"{name} must be a whole number, at least 1, got {value!r:.60}")
+        raise Refusal(kind, f"{name} must be a whole number, at least 1, got {excerpt(value)}")
 
 
 def function(name: str, value: Any, of: str, arguments: int) -> None:
     """Refuse what can't be called with so many arguments."""
     if not callable(value):
-        raise Refusal(TypeError, f"{name} must be a function of {of}, got {type(value).__name__} {value!r:.60}")
+        raise Refusal(TypeError, f"{name} must be a function of {of}, got {type(value).__name__} {excerpt(value)}")
     try:
         inspect.signature(value).bind(*range(arguments))
     except TypeError:

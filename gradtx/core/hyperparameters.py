@@ -5,7 +5,6 @@ from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
-import optax
 
 from gradtx.core import check
 from gradtx.core.count import ScheduledState, in_force, value_at
@@ -84,6 +83,8 @@ def set_hyperparameters(tx: Transformation, state: Any, **values: Any) -> Any:
                 remedy = "" if named else "; tx.replace changes what is not in the state"
                 problem = f"has {'several' if named else 'no'} controlled {key!r}"
                 raise check.Refusal(TypeError, f"the transformation {problem}, controlled are: {known}{remedy}")
+            if callable(new):
+                raise check.Refusal(TypeError, f"{key} must be a number or a scalar array, got a function")
             checked_number(key, new, named[0].owner.recipe.annotation(named[0].name))
             for held in named[0].held():
                 state = exchanged(state, held, new)
@@ -130,21 +131,19 @@ class Place(NamedTuple):
 
 def places(tx: Transformation, state: Any, prefix: str = "") -> Iterator[Place]:
     """All hyperparameters; without a state of the transformation they have none."""
-    states = iter(states_inside(tx, state))
+    states = states_inside(tx, state)
 
     def inside(name: str, value: Any, path: str) -> Iterator[Place]:
         if type(value) is tuple:
             for i, part in enumerate(value):
                 yield from inside(name, part, f"{path}[{i}]")
         elif name in tx.recipe.ranges:
-            yield Place(path, tx, name, value, state)
-        elif isinstance(value, optax.GradientTransformation):
-            one = next(states)
-            if isinstance(value, Transformation):
-                yield from places(value, one, path + ".")
+            yield Place(prefix + path, tx, name, value, state)
+        elif isinstance(value, Transformation):
+            yield from places(value, states[path], f"{prefix}{path}.")
 
     for name, value in tx.arguments.items():
-        yield from inside(name, value, prefix + name)
+        yield from inside(name, value, name)
 
 
 def within(tx: Any, state: Any) -> Iterator[tuple[Transformation, Any]]:
@@ -154,18 +153,19 @@ def within(tx: Any, state: Any) -> Iterator[tuple[Transformation, Any]]:
         if isinstance(tx.built, Transformation):
             yield from within(tx.built, state)
         else:
-            for part, one in zip(inner(tx), states_inside(tx, state), strict=True):
-                yield from within(part, one)
+            states = states_inside(tx, state)
+            for path, part in inner(tx).items():
+                yield from within(part, states[path])
 
 
-def states_inside(tx: Transformation, state: Any) -> list[Any]:
-    """The states of the transformations among a value's arguments, in their order."""
+def states_inside(tx: Transformation, state: Any) -> dict[str, Any]:
+    """The states of the transformations among a value's arguments, by their paths."""
     parts = inner(tx)
     if state is None or not parts:
-        return [None] * len(parts)
+        return dict.fromkeys(parts)
     if isinstance(tx.built, Transformation):
         built = list(within(tx.built, state))
-        return [next((one for other, one in built if other is part), None) for part in parts]
+        return {path: next((one for other, one in built if other is part), None) for path, part in parts.items()}
     if isinstance(state, ScheduledState):
         state = state.inner_state
     if hasattr(state, "inner_state"):
@@ -176,7 +176,7 @@ def states_inside(tx: Transformation, state: Any) -> list[Any]:
     if len(states) != len(parts):
         problem = f"the state does not fit {tx.recipe.__name__}: it was made by another optimizer"
         raise check.Refusal(ValueError, problem)
-    return states
+    return dict(zip(parts, states, strict=True))
 
 
 def held(state: Any, name: str) -> Any:

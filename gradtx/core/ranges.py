@@ -11,6 +11,7 @@ import numpy as np
 from jax.core import Tracer
 
 from gradtx.core.check import Refusal
+from gradtx.core.printing import excerpt
 
 
 @dataclass(frozen=True)
@@ -40,7 +41,7 @@ def number(name: str, value: Any, allowed: Range) -> None:
         return
     expected = f"{name} must be a number, a scalar array or a schedule"
     if isinstance(value, bool) or not isinstance(value, int | float | np.generic | np.ndarray | jax.Array):
-        raise Refusal(TypeError, f"{expected}, got {type(value).__name__} {value!r:.60}")
+        raise Refusal(TypeError, f"{expected}, got {type(value).__name__} {excerpt(value)}")
     if np.ndim(value):
         remedy = "to run many values at once, use jax.vmap over the factory"
         raise Refusal(ValueError, f"{expected}, got an array of shape {np.shape(value)}; {remedy}")

@@ -10,6 +10,7 @@ import numpy as np
 from jax.core import Tracer
 
 from gradtx.core.check import Refusal, named
+from gradtx.core.printing import excerpt
 from gradtx.core.ranges import Range, number, schedule
 from gradtx.core.value import Value, comparable, register, restore, written
 
@@ -66,7 +67,12 @@ class Recipe(Generic[P, V]):
             raise TypeError(f"{self.__name__}: {problem}; it takes {', '.join(self.signature.parameters)}") from None
         bound.apply_defaults()
         arguments = dict(bound.arguments)
-        return self.make(arguments | arguments.pop(self.named)) if self.named else self.make(arguments)
+        parts = arguments.pop(self.named) if self.named else {}
+        if clash := arguments.keys() & parts.keys():
+            raise TypeError(
+                f"{self.__name__}: {min(clash)} can't be a part's name: values have an attribute of that name"
+            )
+        return self.make(arguments | parts)
 
     def resolved(self, annotation: Any) -> Any:
         """An annotation that was kept as text, where it can be told what it stands for."""
@@ -112,7 +118,7 @@ class Recipe(Generic[P, V]):
                 return value
             return checked_number(name, value, annotation)
         if annotation is bool and not isinstance(value, bool):
-            raise Refusal(TypeError, f"{name} must be True or False, got {type(value).__name__} {value!r:.60}")
+            raise Refusal(TypeError, f"{name} must be True or False, got {type(value).__name__} {excerpt(value)}")
         try:
             hash(comparable(value))
         except TypeError:
@@ -121,7 +127,9 @@ class Recipe(Generic[P, V]):
 
     def checked_numbers(self, name: str, values: Any, annotation: Any) -> tuple[Any, ...]:
         if type(values) is not tuple:
-            raise Refusal(TypeError, f"{name} must be a tuple of numbers, got {type(values).__name__} {values!r:.60}")
+            raise Refusal(
+                TypeError, f"{name} must be a tuple of numbers, got {type(values).__name__} {excerpt(values)}"
+            )
         for i, value in enumerate(values):
             if callable(value):
                 raise Refusal(TypeError, f"{name}[{i}] must be a number or a scalar array, got a function")

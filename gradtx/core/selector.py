@@ -9,6 +9,7 @@ import numpy as np
 from jax.tree_util import GetAttrKey, keystr, tree_flatten_with_path
 
 from gradtx.core.check import Refusal, is_none, named, whole
+from gradtx.core.printing import excerpt
 from gradtx.core.recipe import Recipe
 from gradtx.core.value import Value, register, written
 
@@ -51,6 +52,9 @@ class Selector(Value):
             return as_selector(f"the right side of {operator}", other)
 
 
+Where = Selector | Any  # a selector or a tree of booleans
+
+
 class selector(Recipe[P, Selector]):
     """Makes a factory of functions `rows -> list of bools` a factory of `Selector`."""
 
@@ -80,11 +84,11 @@ def by_path(pattern: str) -> Answers:
     {'dense': {'bias': True, 'kernel': False}}
     """
     if not isinstance(pattern, str):  # pyright: ignore[reportUnnecessaryIsInstance]  # users may not check their types
-        raise Refusal(TypeError, f"pattern must be a string, got {type(pattern).__name__} {pattern!r:.60}")
+        raise Refusal(TypeError, f"pattern must be a string, got {type(pattern).__name__} {excerpt(pattern)}")
     try:
         search = re.compile(pattern).search
     except re.error as error:
-        raise Refusal(ValueError, f"pattern must be a regular expression, got {pattern!r:.60}: {error}") from None
+        raise Refusal(ValueError, f"pattern must be a regular expression, got {excerpt(pattern)}: {error}") from None
     return lambda rows: [search(path) is not None for path, _ in rows]
 
 
@@ -138,8 +142,8 @@ def by_tree(selected: tuple[str, ...], others: tuple[str, ...]) -> Answers:
     {'decoder': [True], 'encoder': [False, False]}
     """
     for name, paths in dict(selected=selected, others=others).items():
-        if type(paths) is not tuple or {type(path) for path in paths} > {str}:
-            raise Refusal(TypeError, f"{name} must be a tuple of paths, got {paths!r:.60}")
+        if type(paths) is not tuple or not {type(path) for path in paths} <= {str}:
+            raise Refusal(TypeError, f"{name} must be a tuple of paths, got {excerpt(paths)}")
 
     def at(path: str, known: tuple[str, ...]) -> bool:
         return any(path == one or one == "" or path.startswith(one + "/") for one in known)
@@ -193,7 +197,7 @@ def as_selector(name: str, value: Any) -> Selector:
         if not isinstance(x, bool | np.bool_ | None) or not found:
             where = f" at {path}" if path else ""
             got = (
-                f"{type(x).__name__} {x!r:.60}{where}"
+                f"{type(x).__name__} {excerpt(x)}{where}"
                 if not callable(x)
                 else f"a function{where}; write by(…) around it"
             )

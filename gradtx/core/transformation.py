@@ -14,8 +14,9 @@ from jax.core import Tracer
 from gradtx.core import check
 from gradtx.core.count import ScheduledState, in_force, increment, value_at
 from gradtx.core.flow import Flow, Rule
+from gradtx.core.printing import excerpt
 from gradtx.core.recipe import Recipe
-from gradtx.core.selector import Selector, as_selector
+from gradtx.core.selector import Selector, Where, as_selector
 from gradtx.core.value import Value, arguments, register
 
 P = ParamSpec("P")
@@ -91,7 +92,7 @@ class Transformation(Value, optax.GradientTransformationExtraArgs):
         parameters = extra_parameters(self.built)
         names = frozenset(p.name for p in parameters if p.kind is not p.VAR_KEYWORD)
         if any(p.kind is p.VAR_KEYWORD for p in parameters):
-            for part in inner(self):
+            for part in inner(self).values():
                 taken = extra_of(part)
                 if taken is None:
                     return None
@@ -131,17 +132,17 @@ class Transformation(Value, optax.GradientTransformationExtraArgs):
         return {name: extra[name] for name in extra if name in self.extra}
 
 
-def inner(tx: Transformation) -> list[Any]:
-    """The transformations among a value's arguments, Optax's too."""
+def inner(tx: Transformation) -> dict[str, Any]:
+    """The transformations among a value's arguments, Optax's too, by their paths."""
 
-    def among(x: Any) -> Iterator[Any]:
+    def among(x: Any, path: str) -> Iterator[tuple[str, Any]]:
         if isinstance(x, optax.GradientTransformation):
-            yield x
+            yield path, x
         elif type(x) is tuple:
-            for part in x:
-                yield from among(part)
+            for i, part in enumerate(x):
+                yield from among(part, f"{path}[{i}]")
 
-    return list(among(tuple(tx.arguments.values())))
+    return {path: part for name, x in tx.arguments.items() for path, part in among(x, name)}
 
 
 def extra_parameters(pair: Any) -> list[inspect.Parameter]:
@@ -219,7 +220,7 @@ class transformation(Recipe[P, Transformation]):
     def checked(self, name: str, value: Any) -> Any:
         annotation = self.annotation(name)
         kind = annotation if inspect.isclass(annotation) else None
-        if kind is Selector:
+        if annotation == Where:
             return as_selector(name, value)
         if kind and issubclass(kind, optax.GradientTransformation):
             if name != self.variadic:
@@ -233,7 +234,7 @@ class transformation(Recipe[P, Transformation]):
         """An argument that is a transformation."""
         if isinstance(value, optax.GradientTransformation):
             return value
-        got = f"{type(value).__name__} {value!r:.60}"
+        got = f"{type(value).__name__} {excerpt(value)}"
         if callable(value):
             got = f"a function; call it: {getattr(value, '__name__', '')}(…)"
         raise check.Refusal(TypeError, f"{name} must be a transformation, got {got}")

@@ -13,6 +13,7 @@ from jax.core import Tracer
 from jax.tree_util import GetAttrKey
 
 from gradtx.core.check import named
+from gradtx.core.printing import indented
 
 V = TypeVar("V", bound="Value")
 
@@ -52,7 +53,7 @@ class Value:
         return self.recipe, tuple((name, comparable(value)) for name, value in self.arguments.items())
 
     def __repr__(self) -> str:
-        return self.recipe.show(self.arguments)
+        return indented(written(self))
 
     def __reduce__(self) -> Any:
         return restore, (type(self), self.recipe, self.arguments)
@@ -124,14 +125,17 @@ def comparable(x: Any) -> Any:
 
 
 def written(x: Any) -> str:
+    """What an argument prints, in one line however long."""
+    if isinstance(x, Value):
+        return x.recipe.show(x.arguments)
     if type(x) is tuple:
         return f"({', '.join(map(written, x))}{',' if len(x) == 1 else ''})"
     if isinstance(x, Tracer) or (isinstance(x, jax.Array | np.ndarray) and x.ndim):
         return f"{x.dtype}{list(x.shape)}"
-    if isinstance(x, optax.GradientTransformation) and not isinstance(x, Value):
+    if isinstance(x, optax.GradientTransformation):
         update: Any = x.update  # a function inside of the factory that made it
         return f"<{update.__module__.partition('.')[0]}.{update.__qualname__.partition('.')[0]}>"
-    if callable(x) and not isinstance(x, Value):
+    if callable(x):
         return f"<{getattr(x, '__qualname__', type(x).__name__)}>"
     return repr(x)
 

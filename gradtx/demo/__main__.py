@@ -3,6 +3,7 @@
 python -m gradtx.demo
 python -m gradtx.demo --only adam --optimizer 'chain(clip_by_norm(1.0), adam(cosine(3e-3, 500)))'
 python -m gradtx.demo --only sgd --schedule 'warmup(1.0, 30).then(cosine(1.0, 570), at=30)'
+python -m gradtx.demo --config adamw.json
 python -m gradtx.demo --surface ravine
 """
 
@@ -13,10 +14,14 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
+import jax
+import jax.numpy as jnp
+
 import gradtx
+from gradtx.config.read import from_file
 from gradtx.demo import reports
 from gradtx.demo.compared import COMPARED, optimizers, scheduled
-from gradtx.demo.digits import load
+from gradtx.demo.digits import initial, load
 from gradtx.demo.surfaces import SURFACES
 from gradtx.expression import ExpressionError, parse, parse_schedule
 
@@ -42,6 +47,13 @@ def expression(text: str, read: Callable[[str], Any]) -> Any:
         raise argparse.ArgumentTypeError(str(error)) from None
 
 
+def config(path: str) -> gradtx.Transformation:
+    try:
+        return from_file(path)
+    except (TypeError, ValueError) as error:
+        raise argparse.ArgumentTypeError(str(error)) from None
+
+
 def command_line() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(
         "python -m gradtx.demo", description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
@@ -52,6 +64,7 @@ def command_line() -> argparse.ArgumentParser:
     surface = f"draw the paths over a surface in place of the training: {', '.join(SURFACES)}"
     only = f"one of {', '.join(COMPARED)} (default: all); {several}"
     own = f"an optimizer of your own, written as the table prints it; {several}"
+    file = f"an optimizer of your own, as gradtx.to_config writes it, in a file of JSON; {several}"
     factor = (
         "a schedule, written as the table prints it, that multiplies every learning rate; let it peak at 1.0, since the"
         " rates suit as they are (adamw's own schedule gives way to it)"
@@ -63,6 +76,7 @@ def command_line() -> argparse.ArgumentParser:
     add("--seed", type=seed, help="of the weights and the batches (default: 0)")
     add("--only", metavar="NAME", action="append", default=[], choices=list(COMPARED), help=only)
     add("--optimizer", metavar="EXPRESSION", action="append", default=[], type=optimizer, help=own)
+    add("--config", metavar="FILE", action="append", default=[], type=config, dest="optimizer", help=file)
     add("--schedule", metavar="EXPRESSION", type=schedule, help=factor)
     add("--out", metavar="DIR", type=Path, default=Path("out"), help="for the figure (default: out)")
     return parser
@@ -76,6 +90,12 @@ def chosen(given: argparse.Namespace, task: str, steps: int) -> dict[str, gradtx
         own = {f"custom {i}": scheduled(tx, given.schedule) for i, tx in enumerate(given.optimizer, 1)}
     except ValueError as error:
         raise UnsuitableError(f"argument --schedule: {error}") from None
+    params = initial(0) if task == "digits" else jnp.array(SURFACES[task].start)
+    for name, tx in own.items():
+        try:
+            jax.eval_shape(tx.init, params)
+        except (TypeError, ValueError) as error:
+            raise UnsuitableError(f"the optimizer {name} does not suit the parameters: {error}") from None
     return {name: named[name] for name in names} | own
 
 

@@ -5,6 +5,7 @@ from functools import partial
 from typing import NamedTuple
 
 import gradtx
+from gradtx.core.printing import excerpt
 
 
 class Row(NamedTuple):
@@ -57,5 +58,5 @@ def scheduled(tx: gradtx.Transformation, schedule: gradtx.Schedule | None) -> gr
     found = gradtx.hyperparameters(tx)
     rates = {path: rate * schedule for path, rate in found.items() if path.split(".")[-1] == "learning_rate"}
     if not rates:
-        raise ValueError(f"{tx!r:.60} has no learning_rate that the schedule could multiply")
+        raise ValueError(f"{excerpt(tx)} has no learning_rate that the schedule could multiply")
     return tx.replace(**rates)

@@ -10,6 +10,7 @@ from typing import NamedTuple
 import jax
 
 import gradtx
+from gradtx.core.value import written
 from gradtx.demo.digits import Digits, train_all
 from gradtx.demo.figures import draw_losses, draw_walks
 from gradtx.demo.surfaces import IN_A_ROW, SURFACES, walk
@@ -64,7 +65,7 @@ def table(report: Report) -> Iterator[str]:
     yield "-" * len(head)
     for (name, tx), cells in zip(report.compared.items(), report.rows, strict=True):
         yield row(name, cells)
-        yield wrapped(repr(tx), "    ")
+        yield wrapped(written(tx), "    ")
 
 
 def wrapped(text: str, indent: str = "") -> str:

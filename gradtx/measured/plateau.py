@@ -21,6 +21,10 @@ class ReduceOnPlateauState(NamedTuple):
     count: Count  # values in the mean that is being taken
     avg_value: jax.Array  # that mean
 
+    @property
+    def metrics(self) -> dict[str, jax.Array]:
+        return dict(scale=self.scale, best_value=self.best_value)
+
 
 @transformation
 def reduce_on_plateau(

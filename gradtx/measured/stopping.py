@@ -24,6 +24,10 @@ class EarlyStoppingState(NamedTuple):
     count: Count  # values in the mean that is being taken
     avg_value: jax.Array  # that mean
 
+    @property
+    def metrics(self) -> dict[str, jax.Array]:
+        return dict(stopped=self.stopped, best_value=self.best_value)
+
 
 @transformation
 def early_stopping(patience: Steps = 10, min_delta: NonNegative = 0.0, *, maximize: bool = False, every: Steps = 1):

@@ -5,6 +5,7 @@ from typing import Any
 
 from gradtx.core import ranges
 from gradtx.core.check import Refusal
+from gradtx.core.printing import excerpt
 from gradtx.core.recipe import Steps
 from gradtx.schedules.value import Schedule, schedule
 
@@ -27,7 +28,7 @@ def per_epoch(schedule: Callable[[Any], Any], steps_per_epoch: Steps, continuous
     0.5
     """
     if not callable(schedule):
-        got = f"{type(schedule).__name__} {schedule!r:.60}"
+        got = f"{type(schedule).__name__} {excerpt(schedule)}"
         raise Refusal(TypeError, f"schedule must be a schedule or a function of the epoch, got {got}")
     if not isinstance(schedule, Schedule):
         ranges.schedule("schedule", schedule)

@@ -9,7 +9,7 @@ import jax.numpy as jnp
 from jax.core import Tracer
 
 from gradtx.core.check import Refusal
-from gradtx.core.recipe import Recipe, Scalar, Steps
+from gradtx.core.recipe import Controlled, Recipe, Scalar, Steps
 from gradtx.core.value import Value, register, written
 
 P = ParamSpec("P")
@@ -50,6 +50,7 @@ class schedule(Recipe[P, Schedule]):
     kind = Schedule
 
     def checked(self, name: str, value: Any) -> Any:
+        uncontrolled(name, value)
         if name in self.ranges and callable(value):
             remedy = "schedules are put together by a.then(b, at=n), a * b and a + b"
             raise Refusal(TypeError, f"{name} must be a number or a scalar array, got a function; {remedy}")
@@ -59,15 +60,23 @@ class schedule(Recipe[P, Schedule]):
 class operator(schedule[P]):
     """A schedule made of others, printed as it is written."""
 
-    checked = Recipe.checked  # here functions are welcome
-
     def __init__(self, form: str, factory: Callable[P, Any]):
         super().__init__(factory)
         self.form = form
         self.__name__ = self.form.format(*self.signature.parameters)  # in errors: what the user wrote
 
+    def checked(self, name: str, value: Any) -> Any:  # here functions are welcome
+        uncontrolled(name, value)
+        return Recipe.checked(self, name, value)
+
     def show(self, arguments: dict[str, Any]) -> str:
         return self.form.format(*map(written, arguments.values()))
+
+
+def uncontrolled(name: str, value: Any) -> None:
+    if isinstance(value, Controlled):
+        remedy = "multiply the updates, chain(…, scale(controlled(1.0)))"
+        raise Refusal(TypeError, f"{name} can't be controlled inside of a schedule; {remedy}")
 
 
 def at_count(term: Any, count: Any) -> Any:

@@ -7,6 +7,7 @@ from typing import Any
 import optax
 
 from gradtx.core import check
+from gradtx.core.printing import excerpt
 from gradtx.core.value import written
 from gradtx.testing import laws_of_leaves, laws_of_updates, laws_of_values
 from gradtx.testing.law import Broken, Law
@@ -88,6 +89,7 @@ def check_transformation(
     unused: tuple[str, ...] = (),
     copies_params: bool = False,
     selects: bool = False,
+    own_count: bool = False,
     laws: Sequence[Law] = LAWS,
 ) -> Report:
     """Run the laws on a transformation, gradtx's or a plain Optax one, and report what each of them found.
@@ -105,6 +107,7 @@ def check_transformation(
       that may not be given with the others. Default: none.
     - `copies_params`: whether the state holds parameters in their own dtypes. Default: false.
     - `selects`: whether it leaves some arrays alone, which may then be integers. Default: false.
+    - `own_count`: whether its schedules count something else than the updates. Default: false.
     - `laws`: those to run. Default: all, `LAWS`.
 
     A law is first tried on a tree that has everything; where it is broken, on smaller ones, and the smallest that
@@ -126,11 +129,11 @@ def check_transformation(
     with check.named("check_transformation"):
         refuse(tx, extra, unused)
         if not isinstance(laws, list | tuple):
-            raise check.Refusal(TypeError, f"laws must be a list of laws, got {type(laws).__name__} {laws!r:.60}")
+            raise check.Refusal(TypeError, f"laws must be a list of laws, got {type(laws).__name__} {excerpt(laws)}")
         for i, law in enumerate(laws):
             if not isinstance(law, Law):
-                raise check.Refusal(TypeError, f"laws[{i}] must be a law, got {type(law).__name__} {law!r:.60}")
-    subject = Subject(tx, extra, needs_params, elementwise, pairs, unused, copies_params, selects)
+                raise check.Refusal(TypeError, f"laws[{i}] must be a law, got {type(law).__name__} {excerpt(law)}")
+    subject = Subject(tx, extra, needs_params, elementwise, pairs, unused, copies_params, selects, own_count)
     return Report(written(tx), tuple(found(law, subject) for law in laws))
 
 

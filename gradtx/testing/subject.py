@@ -11,6 +11,7 @@ import optax
 
 import gradtx as gx
 from gradtx.core import check
+from gradtx.core.printing import excerpt
 
 
 def nothing(updates: Any, params: Any) -> dict[str, Any]:
@@ -29,6 +30,7 @@ class Subject:
     unused: tuple[str, ...] = ()
     copies_params: bool = False
     selects: bool = False
+    own_count: bool = False
 
     def __post_init__(self) -> None:
         with check.named(type(self).__name__):
@@ -118,7 +120,7 @@ def stacked(trees: list[Any]) -> Any:
 
 def refuse(tx: Any, extra: Any, unused: Any) -> None:
     if not isinstance(tx, optax.GradientTransformation):
-        got = f"{type(tx).__name__} {tx!r:.60}"
+        got = f"{type(tx).__name__} {excerpt(tx)}"
         if callable(tx):
             got = f"a function; call it: {getattr(tx, '__name__', '')}(…)"
         elif isinstance(tx, tuple) and len(tx) == 2:
@@ -129,7 +131,7 @@ def refuse(tx: Any, extra: Any, unused: Any) -> None:
         raise check.Refusal(TypeError, f"extra must be a function, got {type(extra).__name__}; {remedy}")
     has = list(gx.hyperparameters(tx)) if isinstance(tx, gx.Transformation) else []
     if not isinstance(unused, tuple) or not set(unused) <= set(has):
-        raise check.Refusal(ValueError, f"unused must be a tuple of paths among {has}, got {unused!r:.60}")
+        raise check.Refusal(ValueError, f"unused must be a tuple of paths among {has}, got {excerpt(unused)}")
 
 
 # ---- extra arguments of well-known kinds ----

@@ -1,13 +1,29 @@
 """Clipping: bounds on elements, on arrays and on the whole tree."""
 
-from typing import Any
+from collections.abc import Callable
+from typing import Any, NamedTuple
 
+import jax
 import jax.numpy as jnp
 
-from gradtx.core.lift import init_empty, scaling, stateless
+from gradtx.core import check
+from gradtx.core.flow import Flow, Rule
+from gradtx.core.lift import scaling
 from gradtx.core.recipe import Positive
 from gradtx.core.transformation import transformation
 from gradtx.core.tree import global_norm, norm
+
+
+class ClipState(NamedTuple):
+    """What clipping did in the last update; zeros before the first."""
+
+    norm: jax.Array  # of what came in, in the norm that is bounded; where each array is, the largest
+    clipped_norm: jax.Array  # of what went out
+    clipped: jax.Array  # bool, (): whether they differ
+
+    @property
+    def metrics(self) -> dict[str, jax.Array]:
+        return self._asdict()
 
 
 @transformation
@@ -15,6 +31,8 @@ def clip_by_value(limit: Positive):
     r"""Each element into the interval, $\min(\max(g, -\ell), \ell)$: the direction changes.
 
     **Arguments:** `limit` $\ell > 0$, in the units of the gradient.
+
+    **State:** `ClipState`, for `metrics`.
 
     Equals Optax's `clip`, torch's `clip_grad_value_` and Keras' `clipvalue`. A complex element is clipped in its real
     and its imaginary part.
@@ -24,7 +42,7 @@ def clip_by_value(limit: Positive):
     >>> tx.update(jnp.array([0.5, 100.0]), tx.init(None))[0]
     Array([0.5, 1. ], dtype=float32)
     """
-    return stateless(lambda g: jnp.clip(g, -limit, limit))
+    return each(lambda g: (jnp.clip(g, -limit, limit), jnp.max(jnp.abs(g), initial=0.0)), limit)
 
 
 @transformation
@@ -32,6 +50,8 @@ def clip_by_norm(max_norm: Positive):
     r"""Each array by itself to a norm of at most $c$, $g \cdot c / \max(\lVert g\rVert_2, c)$: the direction stays.
 
     **Arguments:** `max_norm` $c > 0$, in the units of the gradient.
+
+    **State:** `ClipState`, for `metrics`.
 
     Equals Keras' `clipnorm`; Optax bounds $\lVert g\rVert_2/\sqrt n$ in `clip_by_block_rms`.
     A finite norm beyond float32 (1.8e19) gives zeros.
@@ -41,7 +61,12 @@ def clip_by_norm(max_norm: Positive):
     >>> tx.update({"w": jnp.array([6.0, 8.0]), "b": jnp.array([1.0])}, tx.init(None))[0]
     {'b': Array([1.], dtype=float32), 'w': Array([3., 4.], dtype=float32)}
     """
-    return stateless(lambda g: g * shrinkage(norm(g), max_norm))
+
+    def formula(g: Any) -> tuple[Any, jax.Array]:
+        size = norm(g)
+        return g * shrinkage(size, max_norm), size
+
+    return each(formula, max_norm)
 
 
 @transformation
@@ -49,6 +74,11 @@ def clip_by_global_norm(max_norm: Positive):
     r"""All arrays as one vector to a norm of at most $c$, $g \cdot c / \max(\lVert g\rVert_2, c)$: the direction stays.
 
     **Arguments:** `max_norm` $c > 0$, in the units of the gradient.
+
+    **State:** `ClipState`, for `metrics`.
+
+    **Raises:** `ValueError` where only some arrays are in sight, as in a group of a `partition`: `clip_by_group_norm`
+    bounds the norm of those.
 
     **Source:** Pascanu, Mikolov & Bengio, On the difficulty of training recurrent neural networks (2013), algorithm 1.
     Equals Optax's function of this name and Keras' `global_clipnorm`; torch's `clip_grad_norm_` adds 1e-6 to the norm.
@@ -59,11 +89,74 @@ def clip_by_global_norm(max_norm: Positive):
     >>> tx.update({"w": jnp.array([6.0]), "b": jnp.array([8.0])}, tx.init(None))[0]
     {'b': Array([4.], dtype=float32), 'w': Array([3.], dtype=float32)}
     """
+    remedy = "put it ahead of what selects them, or take clip_by_group_norm for the norm of these"
+    return together(max_norm, whole=remedy)
 
-    def factor(state: Any, updates: Any):
-        return shrinkage(global_norm(updates), max_norm), state
 
-    return scaling(init_empty, factor)
+@transformation
+def clip_by_group_norm(max_norm: Positive):
+    r"""The arrays in sight as one vector to a norm of at most $c$, $g \cdot c / \max(\lVert g\rVert_2, c)$.
+
+    Inside of `masked`, `only` and `partition` these are the arrays of the group, elsewhere all.
+
+    **Arguments:** `max_norm` $c > 0$, in the units of the gradient.
+
+    **State:** `ClipState`, for `metrics`.
+
+    **Source:** torch's `clip_grad_norm_` called with the parameters of a group, which adds 1e-6 to the norm.
+
+    >>> import gradtx as gx, jax.numpy as jnp
+    >>> tx = gx.masked(gx.clip_by_group_norm(1.0), gx.by_path("w"))
+    >>> u = {"w": jnp.array([2.0]), "b": jnp.array([2.0])}
+    >>> tx.update(u, tx.init(u))[0]
+    {'b': Array([2.], dtype=float32), 'w': Array([1.], dtype=float32)}
+    """
+    return together(max_norm)
+
+
+def together(max_norm: Any, whole: str = "") -> Rule:
+    """The pair that bounds the norm of all arrays in sight."""
+
+    def factor(state: Any, updates: Any) -> tuple[jax.Array, ClipState]:
+        size = global_norm(updates)
+        return shrinkage(size, max_norm), told(state, size, max_norm)
+
+    return scaling(init, factor, whole=whole)
+
+
+class Size(NamedTuple):
+    size: jax.Array
+
+
+def each(formula: Callable[[Any], tuple[Any, jax.Array]], bound: Any) -> Rule:
+    """The pair that applies `formula(g) -> (update, norm of g)` to each array."""
+
+    def stage(g: Any, _: Any) -> tuple[Any, dict[str, jax.Array]]:
+        u, size = formula(g)
+        return u, dict(size=size)
+
+    def advance(flow: Flow, state: Any) -> Callable[[], ClipState]:
+        rows = flow.then(stage, [Size(init(None).norm)] * len(flow.leaves), ["size"], needs_params=False)
+
+        def finish() -> ClipState:
+            sizes = [row["size"] for row in rows if row is not None]
+            return told(state, jnp.max(jnp.array(sizes), initial=0.0), bound)
+
+        return finish
+
+    return Rule(init, advance)
+
+
+def init(params: Any) -> ClipState:
+    zero = jnp.zeros([], jnp.result_type(float))
+    return ClipState(zero, jnp.copy(zero), jnp.zeros([], bool))
+
+
+def told(before: Any, size: jax.Array, bound: Any) -> ClipState:
+    """The state after an update whose norm was this."""
+    check.state_of(before, ClipState)
+    size = size.astype(before.norm.dtype)
+    return ClipState(size, jnp.minimum(size, bound).astype(size.dtype), size > bound)
 
 
 def shrinkage(norm: Any, max_norm: Any) -> Any:

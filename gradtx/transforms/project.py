@@ -8,6 +8,7 @@ import numpy as np
 
 from gradtx.core import check
 from gradtx.core.lift import init_empty, stateless
+from gradtx.core.printing import excerpt
 from gradtx.core.recipe import NonNegative, Positive
 from gradtx.core.transformation import transformation
 from gradtx.core.tree import root
@@ -79,7 +80,7 @@ def constrain_norm(max_norm: Positive, axis: int | tuple[int, ...] = 0):
     """
     axes = axis if isinstance(axis, tuple) else (axis,)
     if not axes or any(isinstance(a, bool) or not isinstance(a, int | np.integer) for a in axes):
-        raise check.Refusal(TypeError, f"axis must be an int or a tuple of ints, got {axis!r:.60}")
+        raise check.Refusal(TypeError, f"axis must be an int or a tuple of ints, got {excerpt(axis)}")
 
     def constrained(u: Any, p: Any):
         wide = jnp.promote_types(u.dtype, jnp.float32)

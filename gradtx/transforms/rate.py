@@ -44,6 +44,10 @@ class ScaleByLearningRateState(NamedTuple):
     count: Count
     learning_rate: jax.Array  # the rate that the last update used; before the first, the one that it will use
 
+    @property
+    def metrics(self) -> dict[str, jax.Array]:
+        return self._asdict()
+
 
 @composition  # for its schedules as they are: the rate's value belongs into a state of the same form as a constant's
 def scale_by_learning_rate(learning_rate: NonNegative):

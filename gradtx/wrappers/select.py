@@ -10,8 +10,10 @@ import optax
 from gradtx.core import check
 from gradtx.core.combine import noted
 from gradtx.core.flow import Flow, Rule
-from gradtx.core.selector import Selector, as_selector, kept, listed, rows
+from gradtx.core.printing import excerpt
+from gradtx.core.selector import Selector, Where, as_selector, kept, listed, rows
 from gradtx.core.transformation import P, advance, extra_for, transformation
+from gradtx.core.value import written
 
 
 class MaskedState(NamedTuple):
@@ -19,7 +21,7 @@ class MaskedState(NamedTuple):
 
 
 @transformation
-def masked(tx: optax.GradientTransformation, where: Selector):
+def masked(tx: optax.GradientTransformation, where: Where):
     r"""The transformation on some arrays, $T(u)$ there, the others as they are, $u$.
 
     It is for blocks ahead of the learning rate, as in
@@ -50,7 +52,7 @@ def masked(tx: optax.GradientTransformation, where: Selector):
 
 
 @transformation
-def only(tx: optax.GradientTransformation, where: Selector):
+def only(tx: optax.GradientTransformation, where: Where):
     r"""The transformation on some arrays, $T(u)$ there, and zeros for the others, which stay as they are. What is no
     array of floats there, such as an integer, has None for its update.
 
@@ -79,7 +81,7 @@ def only(tx: optax.GradientTransformation, where: Selector):
 
 
 @transformation
-def freeze(where: Selector):
+def freeze(where: Where):
     r"""Zeros for some arrays, $0$, which therefore stay as they are; the others' updates as they are, $u$. What is no
     array of floats, such as an integer, has None for its update.
 
@@ -117,15 +119,13 @@ class grouping(transformation[P]):
 
     def rule(self, name: str, rule: Any) -> tuple[Selector, Any]:
         if type(rule) is not tuple or len(rule) != 2:
-            got = f"{type(rule).__name__} {rule!r:.60}"
+            got = f"{type(rule).__name__} {excerpt(rule)}"
             raise check.Refusal(TypeError, f"{name} must be a pair (selector, transformation), got {got}")
         return as_selector(f"{name}[0]", rule[0]), self.part(f"{name}[1]", rule[1])
 
 
 @grouping
-def partition(
-    *rules: tuple[Selector, optax.GradientTransformation], default: optax.GradientTransformation | None = None
-):
+def partition(*rules: tuple[Where, optax.GradientTransformation], default: optax.GradientTransformation | None = None):
     r"""Each array to the first rule that takes it, $T_{r(i)}(u_i)$.
 
     **Arguments:** the rules, pairs of a selector (or a tree of booleans) and a transformation; `default`, for the
@@ -143,38 +143,40 @@ def partition(
     """
     parts = [part for _, part in rules] + ([] if default is None else [default])
 
-    def groups(tree: Any) -> list[list[bool]]:
-        """Which arrays each part takes."""
-        left = [x is not None for _, x in rows(tree)]
-        found: list[list[bool]] = []
-        for where, _ in rules:
-            found.append([free and wanted for free, wanted in zip(left, where.chosen(tree), strict=True)])
-            left = [free and not taken for free, taken in zip(left, found[-1], strict=True)]
-        if default is not None:
-            found.append(left)
-        elif any(left):
-            leaves = listed(path for (path, _), free in zip(rows(tree), left, strict=True) if free)
-            raise check.Refusal(ValueError, f"no rule takes {leaves}; add one, or default=…")
-        return found
-
     def init(params: Any) -> tuple[Any, ...]:
-        taken = groups(params)
+        taken = groups(rules, default, params)
         for i, (where, _) in enumerate(rules):
             wanted = meant(where, params, f"rules[{i}]")
             if any(wanted) and not any(taken[i]):
                 leaves = listed(path for (path, _), one in zip(rows(params), wanted, strict=True) if one)
-                raise check.Refusal(ValueError, f"rules[{i}], {where!r}, takes nothing: rules before it take {leaves}")
+                problem = f"rules[{i}], {written(where)}, takes nothing: rules before it take {leaves}"
+                raise check.Refusal(ValueError, problem)
         return tuple(part.init(kept(params, own)) for part, own in zip(parts, taken, strict=True))
 
     def advance_groups(flow: Flow, state: Any, **extra: Any) -> Callable[[], tuple[Any, ...]]:
         check.states_of(state, dict(enumerate(parts)), tuple)
         finish: list[Callable[[], Any]] = []
-        for i, (part, own) in enumerate(zip(parts, groups(flow.tree), strict=True)):
+        for i, (part, own) in enumerate(zip(parts, groups(rules, default, flow.tree), strict=True)):
             with flow.within(functools.partial(noted, f"group {i} of a partition", part)):
                 finish.append(advance(part, flow.part(own), state[i], extra_for(part, extra)))
         return lambda: tuple(state() for state in finish)
 
     return Rule(init, advance_groups)
+
+
+def groups(rules: Any, default: Any, tree: Any) -> list[list[bool]]:
+    """Which arrays each rule takes, and the default if there is one."""
+    left = [x is not None for _, x in rows(tree)]
+    found: list[list[bool]] = []
+    for where, _ in rules:
+        found.append([free and wanted for free, wanted in zip(left, where.chosen(tree), strict=True)])
+        left = [free and not taken for free, taken in zip(left, found[-1], strict=True)]
+    if default is not None:
+        found.append(left)
+    elif any(left):
+        leaves = listed(path for (path, _), free in zip(rows(tree), left, strict=True) if free)
+        raise check.Refusal(ValueError, f"no rule takes {leaves}; add one, or default=…")
+    return found
 
 
 def inside(tx: Any, part: Flow, state: Any, extra: dict[str, Any]) -> Callable[[], MaskedState]:
@@ -195,5 +197,5 @@ def meant(where: Selector, params: Any, name: str = "where") -> list[bool]:
     chosen, all_rows = where.chosen(params), rows(params)
     paths = [path or "a single array without a path" for path, x in all_rows if x is not None]
     if paths and not any(chosen):
-        raise check.Refusal(ValueError, f"{name}, {where!r}, matches no array of {listed(paths)}")
+        raise check.Refusal(ValueError, f"{name}, {written(where)}, matches no array of {listed(paths)}")
     return chosen

@@ -1,0 +1,126 @@
+"""What a state is made of, and how much memory it takes."""
+
+import math
+from collections.abc import Iterator
+from typing import Any
+
+import jax
+import optax
+
+from gradtx.core import check
+from gradtx.core.hyperparameters import states_inside
+from gradtx.core.printing import excerpt
+from gradtx.core.transformation import Transformation, inner
+from gradtx.core.value import written
+from gradtx.looking.report import Report, table
+
+NUMBERS = int | float | complex
+
+
+def summary(tx: Any, params: Any) -> Report:
+    """The state of a transformation by part: arrays, dtypes, bytes, and bytes per parameter, that is per number in
+    `params`. Nothing is computed, and no memory is taken.
+
+    **Arguments:** `tx`, a transformation, Optax's too; `params` as `init` takes them, a `jax.ShapeDtypeStruct` being as
+    good as an array.
+
+    **Returns:** what prints as text, and what a notebook shows as Markdown. A part's place is how it is read from the
+    state.
+
+    **Raises:** `TypeError` for what is no transformation; what `init` refuses.
+
+    >>> import gradtx, jax
+    >>> params = {"w": jax.ShapeDtypeStruct((64, 10), "float32"), "b": jax.ShapeDtypeStruct((10,), "float32")}
+    >>> gradtx.summary(gradtx.chain(gradtx.scale(0.5), gradtx.adam(1e-3)), params)
+    chain: the state for 650 parameters
+    <BLANKLINE>
+    part                    place                      arrays  dtypes   bytes  bytes/parameter
+    ------------------------------------------------------------------------------------------
+    scale                   state[0]                        0               0             0.00
+    scale_by_adam           state[1][0].count               1  int32        4             0.01
+                            state[1][0].mu                  2  float32  2,600             4.00
+                            state[1][0].nu                  2  float32  2,600             4.00
+    scale_by_learning_rate  state[1][1].count               1  int32        4             0.01
+                            state[1][1].learning_rate       1  float32      4             0.01
+    ------------------------------------------------------------------------------------------
+    total                                                   7           5,212             8.02
+    """
+    with check.named("summary"):
+        if not isinstance(tx, optax.GradientTransformation):
+            raise check.Refusal(TypeError, f"tx must be a transformation, got {type(tx).__name__} {excerpt(tx)}")
+    state = shapes("summary", tx, params)
+    owners = {id(own): name for name, own in named_states(tx, state)}
+    places = list(rows(state, "state", "", owners, jax.tree.structure(params)))
+    count = sum(math.prod(x.shape) if has_shape(x) else isinstance(x, NUMBERS) for x in jax.tree.leaves(params))
+
+    def cells(arrays: list[Any]) -> list[Any]:
+        dtypes = ", ".join(sorted({str(x.dtype) for x in arrays}))
+        size = sum(x.size * x.dtype.itemsize for x in arrays)
+        return [len(arrays), dtypes, size, size / max(count, 1)]
+
+    body: list[list[Any]] = []
+    before = ""
+    for part, place, arrays in places:
+        body.append(["" if part == before else part, place, *cells(arrays)])
+        before = part
+    name = tx.recipe.__name__ if isinstance(tx, Transformation) else written(tx)
+    head = ["part", "place", "arrays", "dtypes", "bytes", "bytes/parameter"]
+    arrays, _, *sizes = cells(jax.tree.leaves(state))
+    return table(f"{name}: the state for {count:,} parameters", head, body, ["total", "", arrays, "", *sizes])
+
+
+def shapes(call: str, tx: Any, params: Any) -> Any:
+    """The state as `init` makes it, with shapes in the place of arrays."""
+    leaves, structure = jax.tree.flatten(params)
+    abstract = [i for i, x in enumerate(leaves) if has_shape(x)]
+
+    def init(arrays: list[Any]) -> Any:
+        filled = dict(enumerate(leaves)) | dict(zip(abstract, arrays, strict=True))
+        return tx.init(structure.unflatten(filled.values()))
+
+    try:
+        return jax.eval_shape(init, [leaves[i] for i in abstract])
+    except (TypeError, ValueError) as error:
+        error.args = (f"{call}: {error}",)
+        raise
+
+
+def has_shape(x: Any) -> bool:
+    return hasattr(x, "shape") and hasattr(x, "dtype")
+
+
+def named_states(tx: Any, state: Any) -> Iterator[tuple[str, Any]]:
+    """The states inside of a state, with the names of the transformations that they belong to; the inner ones last."""
+    if not isinstance(tx, Transformation):
+        yield written(tx), state
+    elif isinstance(tx.built, Transformation):
+        yield from named_states(tx.built, state)
+    else:
+        yield tx.recipe.__name__, state
+        try:
+            states = states_inside(tx, state)
+        except check.Refusal:  # a wrapper of the user's, with a state of another form
+            return
+        for path, part in inner(tx).items():
+            if states[path] is not None:
+                yield from named_states(part, states[path])
+
+
+def rows(x: Any, place: str, part: str, owners: dict[int, str], like: Any) -> Iterator[tuple[str, str, list[Any]]]:
+    """The parts of a state, down to what is a tree like the parameters or no more a tuple."""
+    part = owners.get(id(x), part)
+    parts: dict[str, Any] = {}
+    if jax.tree.structure(x) != like:
+        if isinstance(x, tuple):
+            names = getattr(x, "_fields", None)
+            parts = (
+                {f".{name}": getattr(x, name) for name in names} if names else {f"[{i}]": y for i, y in enumerate(x)}
+            )
+        elif isinstance(x, dict) and all(id(y) in owners for y in x.values()):  # of a chain with names, in its order
+            order = list(owners)
+            parts = {f"[{name!r}]": y for name, y in sorted(x.items(), key=lambda item: order.index(id(item[1])))}
+    found = [row for key, y in parts.items() for row in rows(y, place + key, part, owners, like)]
+    if found:
+        yield from found
+    elif jax.tree.leaves(x) or id(x) in owners:
+        yield part, place, jax.tree.leaves(x)

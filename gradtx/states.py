@@ -1,0 +1,86 @@
+"""Finding one's way in a state: one quantity of it by its name, and all that was measured."""
+
+from collections import Counter
+from collections.abc import Iterator
+from typing import Any
+
+import jax
+from jax.tree_util import GetAttrKey, keystr, tree_flatten_with_path
+
+from gradtx.core import check
+from gradtx.core.selector import listed
+
+Keys = tuple[Any, ...]
+
+
+def find(state: Any, name: str) -> Any:
+    """The one part of a state that has a name, wherever it stands: `find(state, "mu")`.
+
+    A name is that of a field or of a named part; where several have it, their paths, such as `adam/mu` or `0/count`,
+    or the last names of these, tell them apart.
+
+    **Raises:** `TypeError` for a name that is no string, `ValueError` where nothing or several have it: the message
+    lists the candidates.
+
+    >>> import gradtx, jax.numpy as jnp
+    >>> tx = gradtx.chain(direction=gradtx.scale_by_adam(), rate=gradtx.scale_by_learning_rate(0.1))
+    >>> state = tx.init(jnp.zeros(2))
+    >>> gradtx.find(state, "mu"), int(gradtx.find(state, "rate/count"))
+    (Array([0., 0.], dtype=float32), 0)
+    """
+    with check.named("find"):
+        if not isinstance(name, str):  # pyright: ignore[reportUnnecessaryIsInstance]  # users may not check their types
+            raise check.Refusal(TypeError, f"name must be a string, got {type(name).__name__}")
+        parts = {written(keys): part for keys, part in nodes(state)}
+        found = [path for path in parts if path == name] or [path for path in parts if path.endswith("/" + name)]
+        if len(found) != 1:
+            candidates = listed(found or sorted(parts, key=lambda path: path.count("/")))
+            problem = f"the state has several {name!r}" if found else f"the state has no {name!r}"
+            raise check.Refusal(ValueError, f"{problem}, candidates are: {candidates or 'none'}")
+    return parts[found[0]]
+
+
+def metrics(state: Any) -> dict[str, jax.Array]:
+    """All that the parts of a transformation measured in its last update, by name: scalars, for a log.
+
+    From `init` on the names are the same, so that it may be what a `scan` collects. Known names are `count` and
+    `learning_rate` (of `scale_by_learning_rate`, which every optimizer ends with), `norm`, `clipped_norm` and `clipped`
+    (of clipping), `skipped` and its counts (of `skip_nonfinite` and `skip_spikes`), and those given to `record`. Where
+    several parts have a name, it comes with the path of each: `0/norm`, `2/norm`. A state takes part in it with a
+    property `metrics` that returns a dict of scalars.
+
+    >>> import gradtx, jax.numpy as jnp
+    >>> tx = gradtx.chain(gradtx.clip_by_global_norm(1.0), gradtx.sgd(0.1))
+    >>> _, state = tx.update(jnp.array([3.0, 4.0]), tx.init(jnp.zeros(2)))
+    >>> {name: round(float(x), 3) for name, x in gradtx.metrics(state).items()}
+    {'norm': 5.0, 'clipped_norm': 1.0, 'clipped': 1.0, 'count': 1.0, 'learning_rate': 0.1}
+    """
+    rows = [(keys, name, x) for keys, node in measuring(state) for name, x in node.metrics.items()]
+    times = Counter(name for _, name, _ in rows)
+    return {name if times[name] == 1 else written((*keys, GetAttrKey(name))): x for keys, name, x in rows}
+
+
+def nodes(state: Any, keys: Keys = ()) -> Iterator[tuple[Keys, Any]]:
+    """Every part of a state with its path."""
+    rows, _ = tree_flatten_with_path(state, is_leaf=lambda x: x is not state)
+    for step, part in rows:
+        if step:
+            yield (*keys, *step), part
+            yield from nodes(part, (*keys, *step))
+
+
+def measuring(state: Any, keys: Keys = ()) -> Iterator[tuple[Keys, Any]]:
+    """Every state that has metrics, with its path; one may stand inside of another."""
+    for step, node in tree_flatten_with_path(state, is_leaf=has_metrics)[0]:
+        if has_metrics(node):
+            yield (*keys, *step), node
+            for name, field in zip(node._fields, node, strict=True):
+                yield from measuring(field, (*keys, *step, GetAttrKey(name)))
+
+
+def has_metrics(x: Any) -> bool:
+    return isinstance(x, tuple) and isinstance(getattr(type(x), "metrics", None), property)
+
+
+def written(keys: Keys) -> str:
+    return keystr(keys, simple=True, separator="/")

@@ -1,0 +1,63 @@
+"""Measurements on the way."""
+
+from collections.abc import Callable
+from typing import Any, NamedTuple
+
+import jax
+import jax.numpy as jnp
+
+from gradtx.core import check
+from gradtx.core.flow import Flow, Rule
+from gradtx.core.lift import arity
+from gradtx.core.printing import excerpt
+from gradtx.core.transformation import transformation
+
+
+class RecordState(NamedTuple):
+    recorded: dict[str, jax.Array]  # one number, by its name; zero before the first update
+
+    @property
+    def metrics(self) -> dict[str, jax.Array]:
+        return self.recorded
+
+
+@transformation
+def record(name: str, function: Callable[..., Any]):
+    r"""The updates as they are, $u$, and in the state what a function of them says, for `metrics(state)`.
+
+    It stands anywhere in a chain, and sees the updates as they are there: ahead of all parts the gradients, behind them
+    the steps. `record("size", global_norm)` is the norm, `record("bias_step", lambda u: u["bias"][0])` one element.
+
+    **Arguments:** `name`, that of the measurement; `function`, of the updates or of the updates and the parameters as
+    the trees that they are, returning one real number.
+
+    **State:** that number.
+
+    **Raises:** `TypeError` and `ValueError` for a name that is no word, for what is no function of one or two trees,
+    and for a function that returns something else than a real scalar.
+
+    >>> import gradtx, jax.numpy as jnp
+    >>> tx = gradtx.chain(gradtx.record("grad_norm", gradtx.global_norm), gradtx.sgd(0.1))
+    >>> _, state = tx.update(jnp.array([3.0, 4.0]), tx.init(jnp.zeros(2)))
+    >>> float(gradtx.metrics(state)["grad_norm"])
+    5.0
+    """
+    if not isinstance(name, str):  # pyright: ignore[reportUnnecessaryIsInstance]  # users may not check their types
+        raise check.Refusal(TypeError, f"name must be a string, got {type(name).__name__} {excerpt(name)}")
+    if not name:
+        raise check.Refusal(ValueError, "name must not be empty")
+    needs_params = callable(function) and arity(function) > 1
+    check.function("function", function, "the updates, or of the updates and the parameters", 1 + needs_params)
+
+    def init(params: Any) -> RecordState:
+        return RecordState({name: jnp.zeros([], jnp.result_type(float))})
+
+    def advance(flow: Flow, state: Any) -> Callable[[], RecordState]:
+        check.state_of(state, RecordState)
+        if needs_params:
+            check.needed(flow.params)
+        value = function(flow.updates(), *[flow.own_params] * needs_params)
+        after = RecordState({name: check.measurement(f"what {name!r} records", value)})
+        return lambda: after
+
+    return Rule(init, advance)
