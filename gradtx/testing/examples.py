@@ -46,6 +46,7 @@ class Example:
 def example(tree: Any, pairs: Sequence[tuple[Any, Any]] = ((f32, f32),)) -> Example:
     """A tree in the first pair of dtypes, of parameters and updates; below it, all that is smaller, in every pair."""
     smaller = [x for x in (NUMBER, VECTOR, MATRIX, FEW) if size(x) < size(tree)]
+    smaller += [x for x in jax.tree.leaves(tree) if not x.size]
     return in_pair(tree, pairs[0], [in_pair(x, pair) for x in smaller for pair in pairs])
 
 

@@ -18,10 +18,11 @@ from gradtx.testing.subject import Subject
 
 @law(on=few)
 def init_aliases_nothing(subject: Subject, example: Example) -> None:
-    """A fresh state shares no buffer with the parameters, and so can be donated together with them."""
+    """A fresh state shares no buffer with the parameters or with another one, and so can be donated."""
     params, (g,) = example.filled(1)
-    state = subject.tx.init(params)
-    held = {id(x): f"params{path}" for path, x in rows(params).items()}
+    first, state = subject.tx.init(params), subject.tx.init(params)
+    held = {id(x): f"state{path} of another init" for path, x in rows(first).items()}
+    held |= {id(x): f"params{path}" for path, x in rows(params).items()}
     for path, x in rows(state).items():
         if id(x) in held and isinstance(x, jax.Array):
             raise Broken("buffers of its own in a fresh state", f"state{path} is the buffer of {held[id(x)]}")

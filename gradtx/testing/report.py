@@ -122,7 +122,7 @@ def check_transformation(
     >>> check_transformation(keep, laws=[init_aliases_nothing, value_round_trips])  # doctest: +ELLIPSIS
     <...>: 1 broken, 1 does not apply
       broken          init_aliases_nothing
-                      A fresh state shares no buffer with the parameters, and so can be donated together with them.
+                      A fresh state shares no buffer with the parameters or with another one, and so can be donated.
                       on params and updates float32[]: expected buffers of its own in a fresh state, got state is ...
       does not apply  value_round_trips: it is a plain pair
     """

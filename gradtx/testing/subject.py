@@ -39,7 +39,8 @@ class Subject:
     @property
     def value(self) -> gx.Transformation:
         """The transformation, for the laws of values; they don't apply to another one."""
-        assert isinstance(self.tx, gx.Transformation)
+        if not isinstance(self.tx, gx.Transformation):
+            raise TypeError("a plain pair is no value; law.excuse(subject) says where a law does not apply")
         return self.tx
 
     @property
