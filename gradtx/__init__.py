@@ -58,7 +58,10 @@ from gradtx.transforms.project import constrain_norm, soft_threshold, sparsity
 from gradtx.transforms.rate import ScaleByLearningRateState, scale, scale_by_learning_rate, square
 from gradtx.transforms.record import RecordState, record
 from gradtx.transforms.rms import ScaleByRmsState, scale_by_rms
+from gradtx.wrappers.accumulate import AccumulateState, accumulate
+from gradtx.wrappers.guard import SkipNonfiniteState, SkipSpikesState, skip_nonfinite, skip_spikes
 from gradtx.wrappers.select import MaskedState, freeze, masked, only, partition
+from gradtx.wrappers.when import EveryState, SwitchState, every, switch
 
 __all__ = [  # noqa: RUF022  # in reading order
     # Using an optimizer
@@ -105,6 +108,12 @@ __all__ = [  # noqa: RUF022  # in reading order
     "freeze",
     "partition",
     "explain",
+    # When it acts
+    "accumulate",
+    "every",
+    "switch",
+    "skip_nonfinite",
+    "skip_spikes",
     # Its blocks
     "square",
     "scale",
@@ -187,6 +196,11 @@ __all__ = [  # noqa: RUF022  # in reading order
     "MaskedState",
     "ClipState",
     "RecordState",
+    "AccumulateState",
+    "EveryState",
+    "SwitchState",
+    "SkipNonfiniteState",
+    "SkipSpikesState",
     "ScaleByLearningRateState",
     "ScaleByMomentumState",
     "EmaState",

@@ -108,6 +108,18 @@ TRANSFORMATIONS = [
         gx.partition((gx.by_ndim(at_least=1), gx.adam(0.1)), default=gx.sgd(0.2, momentum=0.5)),
         unused=("default.learning_rate", "default.momentum", "default.dampening"),
     ),
+    Member(gx.accumulate(gx.adam(0.1), 2), own_count=True),
+    Member(gx.every(gx.clip_by_norm(0.3), 2), elementwise=False, own_count=True),
+    Member(gx.switch(gx.ema(0.9), gx.scale(0.5), choice=0), unused=("parts[1].factor",)),
+    Member(gx.skip_nonfinite(gx.adam(0.1)), elementwise=False, unused=("limit",)),
+    # With these numbers the third norm only just is no spike; in the other one it is.
+    Member(gx.skip_spikes(gx.adam(0.1), 44.9, decay=0.25, warmup_steps=2), elementwise=False, unused=("warmup_steps", "limit")),
+    Member(
+        gx.skip_spikes(gx.sgd(0.1), 2.0, warmup_steps=1, loss=True),
+        extra=measured,
+        elementwise=False,
+        unused=("threshold", "decay", "warmup_steps", "limit", "tx.dampening"),
+    ),
 ]
 
 SCHEDULES: list[Schedule] = [

@@ -88,6 +88,7 @@ def check_transformation(
     unused: tuple[str, ...] = (),
     copies_params: bool = False,
     selects: bool = False,
+    own_count: bool = False,
     laws: Sequence[Law] = LAWS,
 ) -> Report:
     """Run the laws on a transformation, gradtx's or a plain Optax one, and report what each of them found.
@@ -105,6 +106,8 @@ def check_transformation(
       that may not be given with the others. Default: none.
     - `copies_params`: whether the state holds parameters in their own dtypes. Default: false.
     - `selects`: whether it leaves some arrays alone, which may then be integers. Default: false.
+    - `own_count`: whether a schedule in it sees another count than that of the updates, as behind a wrapper that does
+      not run at each of them. Default: false.
     - `laws`: those to run. Default: all, `LAWS`.
 
     A law is first tried on a tree that has everything; where it is broken, on smaller ones, and the smallest that
@@ -130,7 +133,7 @@ def check_transformation(
         for i, law in enumerate(laws):
             if not isinstance(law, Law):
                 raise check.Refusal(TypeError, f"laws[{i}] must be a law, got {type(law).__name__} {law!r:.60}")
-    subject = Subject(tx, extra, needs_params, elementwise, pairs, unused, copies_params, selects)
+    subject = Subject(tx, extra, needs_params, elementwise, pairs, unused, copies_params, selects, own_count)
     return Report(written(tx), tuple(found(law, subject) for law in laws))
 
 

@@ -29,6 +29,7 @@ class Subject:
     unused: tuple[str, ...] = ()
     copies_params: bool = False
     selects: bool = False
+    own_count: bool = False
 
     def __post_init__(self) -> None:
         with check.named(type(self).__name__):

@@ -1,0 +1,191 @@
+"""Large batches in parts: gradients are averaged over a window of micro-batches before they are used."""
+
+from collections.abc import Callable
+from typing import Any, NamedTuple
+
+import jax
+import jax.numpy as jnp
+import optax
+
+from gradtx.core import check
+from gradtx.core.count import Count, in_force, increment, value_at
+from gradtx.core.flow import Flow, Rule
+from gradtx.core.reals import moving
+from gradtx.core.recipe import Recipe, Steps
+from gradtx.core.transformation import (
+    ARRAYS,
+    P,
+    Transformation,
+    Updates,
+    advance,
+    composition,
+    extra_for,
+    extra_of,
+    extra_parameters,
+    inner,
+)
+from gradtx.wrappers.hold import in_dtype
+
+FUNCTIONS = {"value_fn", "loss_fn"}
+
+
+class AccumulateState(NamedTuple):
+    mini_step: Count  # micro-batches in the window so far
+    count: Count  # windows completed: the updates that the inner transformation has done
+    steps: jax.Array  # the length of the window that the last update was in; before the first, of the first
+    acc_grads: Updates  # the mean of its gradients so far
+    acc_extra: dict[str, Any]  # the means of its extra arguments
+    inner_state: Any
+
+    @property
+    def metrics(self) -> dict[str, jax.Array]:
+        return {"mini_step": self.mini_step, "gradient_step": self.count, "window_steps": self.steps}
+
+
+class windowed(composition[P]):  # noqa: N801  # a decorator, as those are
+    """A composition, for its schedules as they are: they count windows. Optax's transformations stay as they are too,
+    so that one which takes no extra arguments needs no room for them.
+    """
+
+    def build(self, arguments: dict[str, Any]) -> Any:
+        return Recipe.build(self, arguments)
+
+
+@windowed
+def accumulate(tx: optax.GradientTransformation, steps: Steps):
+    r"""The transformation on the mean over $k$ micro-batches, $T(\frac{1}{k}\sum_{i=1}^k g_i)$ at the last of them;
+    at the others zeros, for which $T$ is not run. Where each $g_i$ is the gradient of a mean over equally many
+    examples, that equals one step on all of them together.
+
+    Extra arguments of `update`, handed in at each micro-batch, are averaged likewise: numbers such as `value`, and
+    `grad`. What is neither a number nor a tree of gradients goes on as it comes at the last micro-batch: `value_fn` and
+    `loss_fn` must be functions of the whole window.
+
+    `skip_nonfinite(accumulate(tx, k))` leaves a micro-batch with NaN out and goes on with the same window;
+    `accumulate(skip_nonfinite(tx), k)` throws the window away. In any case the next window starts from zero.
+
+    **Arguments:** `tx`, an Optax transformation too, whose schedules and counts see windows; `steps` $k \ge 1$, a
+    number or a schedule of the windows completed so far, rounded up. A window that is found to be longer than a new
+    $k$ ends with the next micro-batch; the mean is over what it holds.
+
+    **State:** `mini_step`, `count` (of windows), `steps`, `acc_grads`, the sum in at least float32, one array per
+    parameter, `acc_extra` and that of `tx`. If `tx` takes `grad`, or is one of Optax's that don't say what they take, a
+    second sum for `grad`. There are no further copies: `tx` writes its updates into the sum.
+
+    **Raises:** what `tx` does; `ValueError` for updates that do not fit the state, `TypeError` and `ValueError` for
+    an array or a tree as an extra argument that is no real scalar.
+
+    **Source:** equals Optax's `MultiSteps`, whose last update alone decides what `value` is.
+
+    >>> import gradtx, jax.numpy as jnp
+    >>> tx = gradtx.accumulate(gradtx.sgd(1.0), 2)
+    >>> state = tx.init(jnp.zeros(1))
+    >>> for g in (1.0, 3.0):
+    ...     updates, state = tx.update(jnp.array([g]), state)
+    ...     print(updates)
+    [0.]
+    [-2.]
+    """
+    slots = named(tx) - FUNCTIONS
+
+    def init(params: Any) -> AccumulateState:
+        state = tx.init(params)
+        means = {name: zeros(params) if name == "grad" else jnp.zeros([], jnp.result_type(float)) for name in slots}
+        mini_step, count = jnp.zeros([], jnp.int32), jnp.zeros([], jnp.int32)
+        return AccumulateState(mini_step, count, value_at(steps, count), zeros(params), means, state)
+
+    def advance_window(flow: Flow, state: Any, **extra: Any) -> Callable[[], AccumulateState]:
+        check.state_of(state, AccumulateState)
+        size, now = state.mini_step + 1, in_force(steps, state.count, state.steps)
+        last = ~(size < now)
+        updates = flow.updates()
+        mean = averaged(state.acc_grads, updates, size, "updates")
+        means = {name: averaged_extra(x, extra.get(name), size, name) for name, x in state.acc_extra.items()}
+        leaves, structure = jax.tree.flatten(updates, is_leaf=check.is_none)
+        places, held = moving(updates), structure.flatten_up_to(mean)
+
+        def step() -> tuple[list[Any], Any]:
+            given = extra | {name: x for name, x in means.items() if is_measured(extra.get(name))}
+            if "grad" in given and "grad" not in means:
+                given["grad"] = jax.tree.map(lambda x: NoMean(), given["grad"])
+            flow.put(structure.unflatten([x if u is not None else None for u, x in zip(leaves, held, strict=True)]))
+            finish = advance(tx, flow, state.inner_state, extra_for(tx, given))
+            out = structure.flatten_up_to(flow.updates())
+            return [in_dtype(out[i], held[i]) for i in places], jax.tree.map(in_dtype, finish(), state.inner_state)
+
+        # One array holds the updates at the last micro-batch, the mean at the others, and so no other one is needed.
+        either, inner_state = jax.lax.cond(last, step, lambda: ([held[i] for i in places], state.inner_state))
+        for i, x in zip(places, either, strict=True):
+            leaves[i], held[i] = jnp.where(last, x, jnp.zeros_like(x)).astype(leaves[i].dtype), x
+        flow.put(structure.unflatten(leaves))
+        sums = structure.unflatten(held), means
+        acc_grads, acc_extra = jax.tree.map(lambda x: jnp.where(last, jnp.zeros_like(x), x), sums)
+        mini_step, count = jnp.where(last, 0, size), jnp.where(last, increment(state.count), state.count)
+        after = AccumulateState(mini_step, count, now, acc_grads, acc_extra, inner_state)
+        return lambda: after
+
+    return Rule(init, advance_window)
+
+
+def named(tx: Any) -> frozenset[str]:
+    """The extra arguments that a transformation names, and `value` if it takes any."""
+    if (names := extra_of(tx)) is not None:
+        return names
+    pair = tx.built if isinstance(tx, Transformation) else tx
+    if isinstance(pair, Transformation):
+        return named(pair)
+    own = {p.name for p in extra_parameters(pair) if p.kind is not p.VAR_KEYWORD}
+    return frozenset(own | {"value"}).union(*map(named, inner(tx).values() if pair is not tx else []))
+
+
+class NoMean:
+    """Stands for a gradient of which no mean was kept: an error as soon as it is used."""
+
+    def __getattr__(self, name: str) -> Any:
+        problem = "grad is used by a part that does not say that it takes it, so no mean of it was kept"
+        remedy = "join the parts with gradtx.chain, or write one around it that has grad in its signature"
+        raise check.Refusal(TypeError, f"{problem}; {remedy}")
+
+
+def zeros(params: Any) -> Any:
+    """A mean of nothing for each parameter that can have a gradient."""
+
+    def zero(p: Any) -> Any:
+        dtype = jnp.result_type(p)
+        wide = jnp.promote_types(dtype, jnp.float32)
+        return jnp.zeros(jnp.shape(p), wide) if check.is_inexact(dtype) else None
+
+    return jax.tree.map(zero, params)
+
+
+def is_measured(x: Any) -> bool:
+    """Whether an extra argument is made of numbers; a function, a bool or a random key is not."""
+
+    def is_number(leaf: Any) -> bool:
+        key = isinstance(leaf, jax.Array) and jnp.issubdtype(leaf.dtype, jax.dtypes.prng_key)
+        return isinstance(leaf, ARRAYS) and not isinstance(leaf, bool) and not key
+
+    return any(map(is_number, jax.tree.leaves(x)))
+
+
+def averaged_extra(mean: Any, x: Any, size: jax.Array, name: str) -> Any:
+    """The mean of an extra argument with another one in it."""
+    if not is_measured(x):
+        return mean
+    return averaged(mean, x if name == "grad" else check.measurement(name, x), size, name)
+
+
+def averaged(mean: Any, tree: Any, size: jax.Array, name: str) -> Any:
+    """The mean of trees with another one in it, which may hold None; then it is of so many."""
+    leaves, structure = jax.tree.flatten(tree, is_leaf=check.is_none)
+    means = check.matching(tree, mean, "the state's mean", name)
+    for i, x in enumerate(leaves):
+        if x is not None:
+            x, m = check.array(x, name, tree, i), means[i]
+            if m is None or m.shape != x.shape or jnp.iscomplexobj(m) != jnp.iscomplexobj(x):
+                got = "None" if m is None else f"{m.dtype}{list(m.shape)}"
+                where, remedy = f"{name}{check.place(tree, i)}", "call init with the parameters that are updated"
+                problem = f"{where} is {x.dtype}{list(x.shape)}, the state's mean has {got} there"
+                raise check.Refusal(ValueError, f"{problem}; {remedy}")
+            means[i] = m + (x.astype(m.dtype) - m) / size
+    return structure.unflatten(means)

@@ -1,0 +1,238 @@
+"""Guards: a step that would do harm is left out, and counted."""
+
+import functools
+from collections.abc import Callable
+from typing import Any, NamedTuple
+
+import jax
+import jax.numpy as jnp
+import optax
+
+from gradtx.core import check
+from gradtx.core.count import Count, increment
+from gradtx.core.flow import Flow, Rule
+from gradtx.core.recipe import Decay, Natural, Positive, Steps
+from gradtx.core.transformation import advance, extra_for, transformation
+from gradtx.core.tree import global_norm
+from gradtx.wrappers.hold import taken
+
+
+class SkipNonfiniteState(NamedTuple):
+    skipped: jax.Array  # bool, (): whether the last step was
+    total: Count  # steps skipped so far
+    in_a_row: Count  # without one in between that was not
+    exceeded: jax.Array  # bool, (): whether there have been more than the limit in a row
+    inner_state: Any
+
+    @property
+    def metrics(self) -> dict[str, jax.Array]:
+        return of_skips(self)
+
+
+@transformation
+def skip_nonfinite(tx: optax.GradientTransformation, limit: Natural = 10):
+    r"""The transformation, $T(g)$, where every element of $g$ is finite; where one is NaN or infinite, zeros, and the
+    state of $T$ bit for bit as it was.
+
+    Nothing that is not finite gets through, however often it comes. After more than `limit` skipped steps in a row the
+    state says so, in `exceeded`, and from then on: it may be looked at now and then. Put it around all that keeps a
+    state, in `skip_nonfinite(chain(clip_by_global_norm(1.0), adam(1e-3)))`. What `tx` makes of finite gradients is not
+    looked at.
+
+    **Arguments:** `tx`, an Optax transformation too; `limit` $\ge 0$, steps.
+
+    **State:** `skipped`, whether the last step was, `total` and `in_a_row`, how many were, `exceeded`, and that of
+    `tx`; nothing per parameter. A step reads the gradients once more, without a branch or a copy of the state; one of a
+    `tx` that has branches or loops of its own, such as `accumulate` and `newton`, is under a branch.
+
+    **Source:** Optax's `apply_if_finite` gives up at its limit and lets the NaN through.
+
+    >>> import gradtx, jax.numpy as jnp
+    >>> tx = gradtx.skip_nonfinite(gradtx.sgd(1.0))
+    >>> state = tx.init(jnp.zeros(2))
+    >>> for g in (1.0, jnp.inf, 2.0):
+    ...     updates, state = tx.update(jnp.array([g, 1.0]), state)
+    ...     print(updates, state.skipped)
+    [-1. -1.] False
+    [0. 0.] True
+    [-2. -1.] False
+    >>> int(state.total)
+    1
+    """
+
+    def init(params: Any) -> SkipNonfiniteState:
+        return SkipNonfiniteState(**none_skipped(), inner_state=tx.init(params))
+
+    def advance_guarded(flow: Flow, state: Any, **extra: Any) -> Callable[[], SkipNonfiniteState]:
+        check.state_of(state, SkipNonfiniteState)
+        after = SkipNonfiniteState(**guarded(tx, all_finite(flow.updates()), limit, flow, state, extra))
+        return lambda: after
+
+    return Rule(init, advance_guarded)
+
+
+class SkipSpikesState(NamedTuple):
+    skipped: jax.Array  # these four as above
+    total: Count
+    in_a_row: Count
+    exceeded: jax.Array
+    accepted: Count  # steps that were not skipped
+    measured: jax.Array  # at the last step
+    mean: jax.Array  # of the accepted
+    variance: jax.Array  # around it, before its bias is corrected
+    weight: jax.Array  # the sum of the weights of the accepted
+    square_weight: jax.Array  # the sum of their squares
+    inner_state: Any
+
+    @property
+    def metrics(self) -> dict[str, jax.Array]:
+        return of_skips(self) | {
+            "spike_measured": self.measured,
+            "spike_mean": self.mean,
+            "spike_deviation": deviation(self),
+        }
+
+
+@transformation
+def skip_spikes(
+    tx: optax.GradientTransformation,
+    threshold: Positive = 5.0,
+    *,
+    decay: Decay = 0.99,
+    warmup_steps: Steps = 100,
+    limit: Natural = 10,
+    loss: bool = False,
+):
+    r"""The transformation, $T(g)$, unless the norm $x = \lVert g\rVert_2$ of all arrays, or with `loss` the loss $x$,
+    is a spike, $x > m + k\,\sigma$, or not finite: then zeros, and the state of $T$ bit for bit as it was.
+
+    The mean $m$ and the deviation $\sigma$ are those of the accepted steps before, each weighted $\beta$ times as much
+    as the one that followed it. An accepted $x$ changes them by
+
+    $$W \leftarrow \beta W + 1, \quad Q \leftarrow \beta^2 Q + 1, \quad \delta = x - m, \quad m \leftarrow m + \delta/W,
+    \quad S \leftarrow (1 - 1/W)(S + \delta^2/W), \quad \sigma^2 = S / (1 - Q/W^2),$$
+
+    all from zero; the last is the unbiased estimate for weighted samples. $\sigma$ counts as at least
+    $\varepsilon|m|$, the rounding of $m$. Before `warmup_steps` accepted steps, and before two, only what is not finite
+    is skipped. With `loss` the gradients are not measured but must be finite too.
+
+    A level that rises for good is a spike for good: after more than `limit` skipped steps in a row the state says so,
+    in `exceeded`, and from then on.
+
+    **Arguments:** `tx`, an Optax transformation too; `threshold` $k > 0$, in deviations; `decay` $\beta \in [0, 1)$,
+    for a memory of about $1/(1 - \beta)$ steps (with 0 nothing is known of $\sigma$, and nothing is a spike);
+    `warmup_steps` $\ge 1$; `limit` $\ge 0$, steps; `loss`: measure the argument `value` of `update`.
+
+    **State:** as of `skip_nonfinite`, and `accepted`, `measured`, `mean` $m$, `variance` $S$, `weight` $W$,
+    `square_weight` $Q$; nothing per parameter.
+
+    **Raises:** with `loss`, `TypeError` and `ValueError` for a `value` that is missing or no real scalar.
+
+    **Source:** West, Updating Mean and Variance Estimates (1979), with weights that decay.
+
+    >>> import gradtx, jax.numpy as jnp
+    >>> tx = gradtx.skip_spikes(gradtx.sgd(1.0), warmup_steps=3)
+    >>> state = tx.init(jnp.zeros(1))
+    >>> for g in (1.0, 2.0, 1.5, 90.0, 2.0):
+    ...     updates, state = tx.update(jnp.array([g]), state)
+    ...     print(updates)
+    [-1.]
+    [-2.]
+    [-1.5]
+    [0.]
+    [-2.]
+    """
+
+    def init(params: Any) -> SkipSpikesState:
+        names = ["measured", "mean", "variance", "weight", "square_weight"]
+        numbers = {name: jnp.zeros([], jnp.result_type(float)) for name in names}
+        return SkipSpikesState(
+            **none_skipped(), accepted=jnp.zeros([], jnp.int32), **numbers, inner_state=tx.init(params)
+        )
+
+    def followed(state: Any, x: jax.Array) -> dict[str, jax.Array]:
+        """The statistics with one more accepted step."""
+        weight, square = decay * state.weight + 1.0, decay**2 * state.square_weight + 1.0
+        delta = x - state.mean
+        variance = (1.0 - 1.0 / weight) * (state.variance + delta**2 / weight)
+        fields = dict(mean=state.mean + delta / weight, variance=variance, weight=weight, square_weight=square)
+        return {name: jnp.asarray(new, state.mean.dtype) for name, new in fields.items()}
+
+    def advance_guarded(flow: Flow, state: Any, x: Any, finite: Any, extra: Any) -> Callable[[], SkipSpikesState]:
+        x = jnp.asarray(x, state.mean.dtype)
+        sigma = jnp.maximum(deviation(state), jnp.finfo(x.dtype).eps * jnp.abs(state.mean))
+        known = (state.accepted >= warmup_steps) & (state.accepted > 1)
+        ok = finite & jnp.isfinite(x) & ~(known & (x > state.mean + threshold * sigma))
+        new = followed(state, jnp.where(ok, x, state.mean))
+        fields = {name: jnp.where(ok, x, getattr(state, name)) for name, x in new.items()}
+        fields |= dict(measured=x, accepted=jnp.where(ok, increment(state.accepted), state.accepted))
+        after = SkipSpikesState(**guarded(tx, ok, limit, flow, state, extra), **fields)
+        return lambda: after
+
+    def advance_norm(flow: Flow, state: Any, **extra: Any) -> Callable[[], SkipSpikesState]:
+        check.state_of(state, SkipSpikesState)
+        return advance_guarded(flow, state, global_norm(flow.updates()), True, extra)
+
+    def advance_loss(flow: Flow, state: Any, *, value: Any, **extra: Any) -> Callable[[], SkipSpikesState]:
+        check.state_of(state, SkipSpikesState)
+        finite = all_finite(flow.updates())
+        return advance_guarded(flow, state, check.measurement("value", value), finite, extra | {"value": value})
+
+    return Rule(init, advance_loss if loss else advance_norm)
+
+
+def deviation(state: SkipSpikesState) -> jax.Array:
+    """The standard deviation of the accepted; infinite where there are too few to tell."""
+    weight = jnp.maximum(state.weight, 1.0)
+    known = 1.0 - state.square_weight / weight**2
+    return jnp.sqrt(jnp.where((state.accepted > 1) & (known > 0.0), state.variance / known, jnp.inf))
+
+
+# ---- what both do ----
+
+
+def none_skipped() -> dict[str, jax.Array]:
+    flag, count = (lambda: jnp.zeros([], bool)), (lambda: jnp.zeros([], jnp.int32))
+    return dict(skipped=flag(), total=count(), in_a_row=count(), exceeded=flag())
+
+
+def guarded(tx: Any, ok: jax.Array, limit: Any, flow: Flow, state: Any, extra: dict[str, Any]) -> dict[str, Any]:
+    """Take the flow through the transformation where it is ok; the fields of the state that both guards have."""
+
+    def step(updates: Any, inner_state: Any) -> tuple[Any, Any]:
+        flow.put(updates)
+        finish = advance(tx, flow, inner_state, extra_for(tx, extra))
+        return flow.updates(), finish()
+
+    updates, inner_state = taken(ok, step, flow.updates(), state.inner_state)
+    flow.put(updates)
+    in_a_row = jnp.where(ok, 0, increment(state.in_a_row))
+    return dict(
+        skipped=~ok,
+        total=jnp.where(ok, state.total, increment(state.total)),
+        in_a_row=in_a_row,
+        exceeded=state.exceeded | (in_a_row > limit),
+        inner_state=inner_state,
+    )
+
+
+def of_skips(state: Any) -> dict[str, jax.Array]:
+    return {
+        "skipped": state.skipped,
+        "skipped_total": state.total,
+        "skipped_in_a_row": state.in_a_row,
+        "skip_limit_exceeded": state.exceeded,
+    }
+
+
+def all_finite(tree: Any) -> jax.Array:
+    """Whether every element is, without a norm that would overflow."""
+    parts = [part for x in jax.tree.leaves(tree) for part in ((x.real, x.imag) if jnp.iscomplexobj(x) else (x,))]
+    return functools.reduce(jnp.logical_and, [is_finite(x) for x in parts if x.size], jnp.array(True))
+
+
+@jax.jit
+def is_finite(x: jax.Array) -> jax.Array:
+    return jnp.isfinite(jnp.max(jnp.abs(x)))  # NaN is greater than all; a mask of the elements would be a copy
+
+

@@ -1,0 +1,132 @@
+"""When a transformation acts: at every k-th step, or as long as a schedule chooses it."""
+
+from collections.abc import Callable
+from typing import Any, NamedTuple
+
+import jax
+import jax.numpy as jnp
+import optax
+
+from gradtx.core import check
+from gradtx.core.count import Count, increment
+from gradtx.core.flow import Flow, Rule
+from gradtx.core.recipe import Natural, Steps
+from gradtx.core.transformation import advance, extra_for, transformation
+from gradtx.wrappers.hold import in_dtype
+
+
+class EveryState(NamedTuple):
+    waited: Count  # updates since the inner transformation acted
+    inner_state: Any
+
+
+@transformation
+def every(tx: optax.GradientTransformation, k: Steps):
+    r"""The transformation at the $k$-th update, the $2k$-th and so on, $T(u)$; between them the updates as they are,
+    $u$, for which $T$ is not run.
+
+    It is for blocks, such as a projection or a decay that need not happen at each step:
+    `chain(sgd(0.1), every(constrain_norm(1.0), 10))`. Around an optimizer it would let the raw gradients through: there
+    `accumulate` is meant. Schedules inside of `tx` count the updates at which it acts.
+
+    **Arguments:** `tx`, an Optax transformation too; `k` $\ge 1$; under a schedule the wait ends as soon as it is as
+    long as the schedule then says.
+
+    **State:** `waited`, updates since it acted, and that of `tx`.
+
+    >>> import gradtx, jax.numpy as jnp
+    >>> tx = gradtx.every(gradtx.scale(0.5), 2)
+    >>> state = tx.init(None)
+    >>> for _ in range(4):
+    ...     updates, state = tx.update(jnp.array([4.0]), state)
+    ...     print(updates)
+    [4.]
+    [2.]
+    [4.]
+    [2.]
+    """
+
+    def init(params: Any) -> EveryState:
+        return EveryState(jnp.zeros([], jnp.int32), tx.init(params))
+
+    def advance_every(flow: Flow, state: Any, **extra: Any) -> Callable[[], EveryState]:
+        check.state_of(state, EveryState)
+        updates, waited = flow.updates(), increment(state.waited)
+        due = ~(waited < k)
+        out, inner_state = jax.lax.cond(
+            due, lambda: through(tx, flow, updates, state.inner_state, extra), lambda: (updates, state.inner_state)
+        )
+        flow.put(out)
+        after = EveryState(jnp.where(due, 0, waited), inner_state)
+        return lambda: after
+
+    return Rule(init, advance_every)
+
+
+class SwitchState(NamedTuple):
+    choice: jax.Array  # int32, (): the part that the last update went through; before the first, 0
+    inner_state: tuple[Any, ...]  # of all parts
+
+    @property
+    def metrics(self) -> dict[str, jax.Array]:
+        return {"switch_choice": self.choice}
+
+
+@transformation
+def switch(*parts: optax.GradientTransformation, choice: Natural):
+    r"""One of several transformations, $T_{c(\tau)}(u)$, the others being left alone.
+
+    `switch(adam(1e-3), sgd(0.1), choice=piecewise_constant((1000,), (0, 1)))` is Adam for 1000 updates, then gradient
+    descent. Each part keeps its state while another one is chosen, and its schedules count the updates that it has done.
+
+    **Arguments:** `choice` $c$, the index of a part, 0 for the first: a number, or a schedule of the updates so far,
+    rounded; where it leaves the range of the parts, the nearest one is taken. The parts, Optax transformations too.
+
+    **State:** `choice`, the index of the last update, and a tuple of the states of all parts.
+
+    **Raises:** `ValueError` without parts, and for a number that is the index of none.
+
+    >>> import gradtx, jax.numpy as jnp
+    >>> tx = gradtx.switch(gradtx.scale(0.5), gradtx.scale(10.0), choice=gradtx.piecewise_constant((2,), (0, 1)))
+    >>> state = tx.init(None)
+    >>> for _ in range(3):
+    ...     updates, state = tx.update(jnp.array([1.0]), state)
+    ...     print(updates)
+    [0.5]
+    [0.5]
+    [10.]
+    """
+    if not parts:
+        raise check.Refusal(ValueError, "it needs at least one part")
+    if not isinstance(choice, jax.Array) and choice >= len(parts):  # a schedule's is an array
+        raise check.Refusal(ValueError, f"choice must be below {len(parts)}, the number of parts, got {choice:g}")
+
+    def init(params: Any) -> SwitchState:
+        return SwitchState(jnp.zeros([], jnp.int32), tuple(part.init(params) for part in parts))
+
+    def advance_chosen(flow: Flow, state: Any, **extra: Any) -> Callable[[], SwitchState]:
+        check.state_of(state, SwitchState)
+        check.states_of(state.inner_state, dict(enumerate(parts)), tuple)
+        updates, states = flow.updates(), state.inner_state
+        index = jnp.clip(jnp.round(jnp.asarray(choice)), 0, len(parts) - 1).astype(jnp.int32)
+
+        def branch(i: int) -> Callable[[], tuple[Any, Any]]:
+            def run() -> tuple[Any, Any]:
+                out, after = through(parts[i], flow, updates, states[i], extra)
+                return out, (*states[:i], after, *states[i + 1 :])
+
+            return run
+
+        out, inner_state = jax.lax.switch(index, [branch(i) for i in range(len(parts))])
+        flow.put(out)
+        after = SwitchState(index, inner_state)
+        return lambda: after
+
+    return Rule(init, advance_chosen)
+
+
+def through(tx: Any, flow: Flow, updates: Any, state: Any, extra: dict[str, Any]) -> tuple[Any, Any]:
+    """The updates and the state behind a transformation, in the dtypes that they had."""
+    flow.put(updates)
+    finish = advance(tx, flow, state, extra_for(tx, extra))
+    return jax.tree.map(in_dtype, flow.updates(), updates), jax.tree.map(in_dtype, finish(), state)
