@@ -169,7 +169,9 @@ def states_inside(tx: Transformation, state: Any) -> dict[str, Any]:
     if isinstance(state, ScheduledState):
         state = state.inner_state
     if hasattr(state, "inner_state"):
-        state = (state.inner_state,) if parts.keys() <= tx.arguments.keys() else state.inner_state  # of one, or of parts
+        state = (
+            (state.inner_state,) if parts.keys() <= tx.arguments.keys() else state.inner_state
+        )  # of one, or of parts
     if isinstance(state, dict):  # which JAX sorts
         state = tuple(state[name] for name in tx.arguments if name in state)
     states = list(state) if type(state) is tuple else []

@@ -234,5 +234,3 @@ def all_finite(tree: Any) -> jax.Array:
 @jax.jit
 def is_finite(x: jax.Array) -> jax.Array:
     return jnp.isfinite(jnp.max(jnp.abs(x)))  # NaN is greater than all; a mask of the elements would be a copy
-
-

@@ -77,7 +77,7 @@ def switch(*parts: optax.GradientTransformation, choice: Natural):
     r"""One of several transformations, $T_{c(\tau)}(u)$, the others being left alone.
 
     `switch(adam(1e-3), sgd(0.1), choice=piecewise_constant((1000,), (0, 1)))` is Adam for 1000 updates, then gradient
-    descent. Each part keeps its state while another one is chosen, and its schedules count the updates that it has done.
+    descent. Each part keeps its state while another one is chosen, and its schedules count its own updates.
 
     **Arguments:** `choice` $c$, the index of a part, 0 for the first: a number, or a schedule of the updates so far,
     rounded; where it leaves the range of the parts, the nearest one is taken. The parts, Optax transformations too.
