@@ -94,7 +94,7 @@ def test_large_is_not_infinite(dtype):
 
 def test_equals_apply_if_finite_up_to_the_limit():
     faulty = G.at[jnp.array([1, 4, 5]), 0].set(jnp.nan)
-    peer = optax.apply_if_finite(optax.adamw(0.1), 3)
+    peer: Any = optax.apply_if_finite(optax.adamw(0.1), 3)
     state, w, path, step = peer.init(W), W, [], jax.jit(peer.update)
     for g in faulty:
         u, state = step(g, state, w)

@@ -10,11 +10,11 @@ import optax
 
 from gradtx.core import check
 from gradtx.core.count import Count, increment
-from gradtx.core.flow import Flow, Rule
+from gradtx.core.flow import Flow
 from gradtx.core.recipe import Decay, Natural, Positive, Steps
-from gradtx.core.transformation import advance, extra_for, transformation
+from gradtx.core.transformation import extra_for, transformation
 from gradtx.core.tree import global_norm
-from gradtx.wrappers.hold import taken
+from gradtx.wrappers.hold import Holding, advance_if, kept
 
 
 class SkipNonfiniteState(NamedTuple):
@@ -42,8 +42,8 @@ def skip_nonfinite(tx: optax.GradientTransformation, limit: Natural = 10):
     **Arguments:** `tx`, an Optax transformation too; `limit` $\ge 0$, steps.
 
     **State:** `skipped`, whether the last step was, `total` and `in_a_row`, how many were, `exceeded`, and that of
-    `tx`; nothing per parameter. A step reads the gradients once more, without a branch or a copy of the state; one of a
-    `tx` that has branches or loops of its own, such as `accumulate` and `newton`, is under a branch.
+    `tx`; nothing per parameter. A step reads the gradients once more, without a branch or a copy of the state. If `tx`
+    has loops of its own, as `newton` has, it is under a branch, and its updates are a copy.
 
     **Source:** Optax's `apply_if_finite` gives up at its limit and lets the NaN through.
 
@@ -63,12 +63,12 @@ def skip_nonfinite(tx: optax.GradientTransformation, limit: Natural = 10):
     def init(params: Any) -> SkipNonfiniteState:
         return SkipNonfiniteState(**none_skipped(), inner_state=tx.init(params))
 
-    def advance_guarded(flow: Flow, state: Any, **extra: Any) -> Callable[[], SkipNonfiniteState]:
+    def advance_finite(flow: Flow, state: Any, ok: Any, **extra: Any) -> Callable[[], SkipNonfiniteState]:
         check.state_of(state, SkipNonfiniteState)
-        after = SkipNonfiniteState(**guarded(tx, all_finite(flow.updates()), limit, flow, state, extra))
-        return lambda: after
+        finish = guarded(tx, ok, all_finite(flow.updates()), limit, flow, state, extra)
+        return lambda: SkipNonfiniteState(**finish())
 
-    return Rule(init, advance_guarded)
+    return Holding(init, advance_finite)
 
 
 class SkipSpikesState(NamedTuple):
@@ -156,29 +156,30 @@ def skip_spikes(
         delta = x - state.mean
         variance = (1.0 - 1.0 / weight) * (state.variance + delta**2 / weight)
         fields = dict(mean=state.mean + delta / weight, variance=variance, weight=weight, square_weight=square)
-        return {name: jnp.asarray(new, state.mean.dtype) for name, new in fields.items()}
+        fields = {name: jnp.asarray(new, state.mean.dtype) for name, new in fields.items()}
+        return fields | dict(accepted=increment(state.accepted))
 
-    def advance_guarded(flow: Flow, state: Any, x: Any, finite: Any, extra: Any) -> Callable[[], SkipSpikesState]:
+    def through(flow: Flow, state: Any, ok: Any, x: Any, finite: Any, extra: Any) -> Callable[[], SkipSpikesState]:
         x = jnp.asarray(x, state.mean.dtype)
         sigma = jnp.maximum(deviation(state), jnp.finfo(jnp.float32).eps * jnp.abs(state.mean))
         known = (state.accepted >= warmup_steps) & (state.accepted > 1)
-        ok = finite & jnp.isfinite(x) & ~(known & (x > state.mean + threshold * sigma))
-        new = followed(state, jnp.where(ok, x, state.mean))
-        fields = {name: jnp.where(ok, x, getattr(state, name)) for name, x in new.items()}
-        fields |= dict(measured=x, accepted=jnp.where(ok, increment(state.accepted), state.accepted))
-        after = SkipSpikesState(**guarded(tx, ok, limit, flow, state, extra), **fields)
-        return lambda: after
+        good = finite & jnp.isfinite(x) & ~(known & (x > state.mean + threshold * sigma))
+        finish = guarded(tx, ok, good, limit, flow, state, extra)
+        fields = {name: getattr(state, name) for name in ("mean", "variance", "weight", "square_weight", "accepted")}
+        fields = kept(good, followed(state, jnp.where(good, x, state.mean)), fields) | dict(measured=x)
+        fields = kept(ok, fields, {name: getattr(state, name) for name in fields})
+        return lambda: SkipSpikesState(**finish(), **fields)
 
-    def advance_norm(flow: Flow, state: Any, **extra: Any) -> Callable[[], SkipSpikesState]:
+    def advance_norm(flow: Flow, state: Any, ok: Any, **extra: Any) -> Callable[[], SkipSpikesState]:
         check.state_of(state, SkipSpikesState)
-        return advance_guarded(flow, state, global_norm(flow.updates()), True, extra)
+        return through(flow, state, ok, global_norm(flow.updates()), True, extra)
 
-    def advance_loss(flow: Flow, state: Any, *, value: Any, **extra: Any) -> Callable[[], SkipSpikesState]:
+    def advance_loss(flow: Flow, state: Any, ok: Any, *, value: Any, **extra: Any) -> Callable[[], SkipSpikesState]:
         check.state_of(state, SkipSpikesState)
-        finite = all_finite(flow.updates())
-        return advance_guarded(flow, state, check.measurement("value", value), finite, extra | {"value": value})
+        x, finite = check.measurement("value", value), all_finite(flow.updates())
+        return through(flow, state, ok, x, finite, extra | {"value": value})
 
-    return Rule(init, advance_loss if loss else advance_norm)
+    return Holding(init, advance_loss if loss else advance_norm)
 
 
 def deviation(state: SkipSpikesState) -> jax.Array:
@@ -196,24 +197,17 @@ def none_skipped() -> dict[str, jax.Array]:
     return dict(skipped=flag(), total=count(), in_a_row=count(), exceeded=flag())
 
 
-def guarded(tx: Any, ok: jax.Array, limit: Any, flow: Flow, state: Any, extra: dict[str, Any]) -> dict[str, Any]:
-    """Take the flow through the transformation where it is ok; the fields of the state that both guards have."""
-
-    def step(updates: Any, inner_state: Any) -> tuple[Any, Any]:
-        flow.put(updates)
-        finish = advance(tx, flow, inner_state, extra_for(tx, extra))
-        return flow.updates(), finish()
-
-    updates, inner_state = taken(ok, step, flow.updates(), state.inner_state)
-    flow.put(updates)
-    in_a_row = jnp.where(ok, 0, increment(state.in_a_row))
-    return dict(
-        skipped=~ok,
-        total=jnp.where(ok, state.total, increment(state.total)),
-        in_a_row=in_a_row,
-        exceeded=state.exceeded | (in_a_row > limit),
-        inner_state=inner_state,
-    )
+def guarded(
+    tx: Any, ok: Any, good: jax.Array, limit: Any, flow: Flow, state: Any, extra: dict[str, Any]
+) -> Callable[[], dict[str, Any]]:
+    """Take the flow through the transformation where it is good; gives the fields that both guards have."""
+    finish = advance_if(good & ok, tx, flow, state.inner_state, extra_for(tx, extra))
+    in_a_row = jnp.where(good, 0, increment(state.in_a_row))
+    total = jnp.where(good, state.total, increment(state.total))
+    exceeded = state.exceeded | (in_a_row > limit)
+    fields = dict(skipped=~good, total=total, in_a_row=in_a_row, exceeded=exceeded)
+    fields = kept(ok, fields, {name: getattr(state, name) for name in fields})
+    return lambda: fields | dict(inner_state=finish())
 
 
 def of_skips(state: Any) -> dict[str, jax.Array]:

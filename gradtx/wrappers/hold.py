@@ -1,9 +1,12 @@
 """A step that may be left out, at the price of a choice between numbers and without a second copy of the state.
 
-Updates are made of a state's new arrays. If those were chosen from or left only at the end, both would have to be kept,
-new and old, until then. So each is chosen as soon as it is computed, and what follows is computed from the choice.
+Updates are made of a state's new arrays. If one chose between old and new at the end, both would have to be kept until
+then. So each array is chosen as soon as it is computed, and what follows is computed from the choice; and a rule with a
+branch of its own is told beforehand.
 """
 
+import functools
+import inspect
 from collections.abc import Callable
 from typing import Any
 
@@ -11,8 +14,55 @@ import jax
 import jax.numpy as jnp
 from jax.extend.core import Literal
 
+from gradtx.core import check
+from gradtx.core.flow import Flow, Rule
+from gradtx.core.transformation import Transformation, advance, taking
+
 CALLS = {"jit", "pjit"}
 BRANCHES = {"cond", "while", "scan"}  # nothing can be chosen in the midst of these
+
+
+class Holding(Rule):
+    """A rule that can leave a step out by itself: `advance_if(flow, state, ok, **extra)` makes zeros of the updates and
+    leaves the state bit for bit as it was where it is not ok, whatever the updates are then.
+    """
+
+    advance_if: Callable[..., Callable[[], Any]]
+
+    def __new__(cls, init: Any, advance_if: Callable[..., Callable[[], Any]]) -> "Holding":
+        parameters = list(inspect.signature(advance_if).parameters.values())[3:]
+
+        def advance(flow: Flow, state: Any, **extra: Any) -> Callable[[], Any]:
+            return advance_if(flow, state, True, **extra)
+
+        self: Any = super().__new__(cls, init, taking(parameters, advance))
+        self.advance_if = advance_if
+        return self
+
+
+def advance_if(ok: Any, tx: Any, flow: Flow, state: Any, extra: dict[str, Any]) -> Callable[[], Any]:
+    """Take a flow through a transformation where it is ok, as a rule that is `Holding` does."""
+    pair = tx
+    while isinstance(pair, Transformation):
+        pair = pair.built
+    if isinstance(pair, Holding):
+        with flow.within(functools.partial(check.named, tx.recipe.__name__)):
+            check.given([name for name in tx.required if name not in extra])
+            return pair.advance_if(flow, state, ok, **extra)
+
+    def step(updates: Any, state: Any) -> tuple[Any, Any]:
+        flow.put(updates)
+        finish = advance(tx, flow, state, extra)
+        return flow.updates(), finish()
+
+    updates, after = taken(ok, step, flow.updates(), state)
+    flow.put(updates)
+    return lambda: after
+
+
+def kept(ok: Any, new: Any, old: Any) -> Any:
+    """The new one where it is ok, leaf by leaf."""
+    return new if ok is True else jax.tree.map(lambda x, o: jnp.where(ok, x, o), new, old)
 
 
 def taken(ok: jax.Array, step: Callable[[Any, Any], tuple[Any, Any]], updates: Any, state: Any) -> tuple[Any, Any]:
