@@ -118,7 +118,7 @@ def test_what_always_may_be_passed_may_be_passed():
         (
             lambda: anything.accumulate(gx.adam, 2),
             TypeError,
-            "accumulate: tx must be a transformation, got a function; call",
+            "accumulate: tx must be a transformation, got a function",
         ),
         (lambda: gx.accumulate(gx.sgd(0.1), 0), ValueError, "accumulate: steps must be a whole number in [1, "),
         (lambda: gx.accumulate(gx.sgd(0.1), 2.5), ValueError, "accumulate: steps must be a whole number in [1, "),

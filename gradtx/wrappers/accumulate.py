@@ -42,7 +42,7 @@ class AccumulateState(NamedTuple):
         return {"mini_step": self.mini_step, "gradient_step": self.count, "window_steps": self.steps}
 
 
-class windowed(composition[P]):  # noqa: N801  # a decorator, as those are
+class windowed(composition[P]):
     """A composition, for its schedules as they are: they count windows. Optax's transformations stay as they are too,
     so that one which takes no extra arguments needs no room for them.
     """
