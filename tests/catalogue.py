@@ -112,7 +112,7 @@ TRANSFORMATIONS = [
     Member(gx.every(gx.clip_by_norm(0.3), 2), elementwise=False, own_count=True),
     Member(gx.switch(gx.ema(0.9), gx.scale(0.5), choice=0), unused=("parts[1].factor",)),
     Member(gx.skip_nonfinite(gx.adam(0.1)), elementwise=False, unused=("limit",)),
-    # With these numbers the third norm only just is no spike; in the other one it is.
+    # With these numbers the third norm only just is no spike; the third loss is one.
     Member(
         gx.skip_spikes(gx.adam(0.1), 44.9, decay=0.25, warmup_steps=2),
         elementwise=False,

@@ -42,7 +42,7 @@ class AccumulateState(NamedTuple):
         return {"mini_step": self.mini_step, "gradient_step": self.count, "window_steps": self.steps}
 
 
-class windowed(composition[P]):  # noqa: N801  # a decorator, as those are
+class windowed(composition[P]):
     """A composition, for its schedules as they are: they count windows. Optax's transformations stay as they are too,
     so that one which takes no extra arguments needs no room for them.
     """
@@ -53,29 +53,30 @@ class windowed(composition[P]):  # noqa: N801  # a decorator, as those are
 
 @windowed
 def accumulate(tx: optax.GradientTransformation, steps: Steps):
-    r"""The transformation on the mean over $k$ micro-batches, $T(\frac{1}{k}\sum_{i=1}^k g_i)$ at the last of them;
-    at the others zeros, for which $T$ is not run. Where each $g_i$ is the gradient of a mean over equally many
-    examples, that equals one step on all of them together.
+    r"""The transformation on the mean over a window of $k$ micro-batches, $T(\frac{1}{k}\sum_{i=1}^k g_i)$ at the last
+    of them; at the others zeros, for which $T$ is not run.
 
-    Extra arguments of `update`, handed in at each micro-batch, are averaged likewise: numbers such as `value`, and
-    `grad`. What is neither a number nor a tree of gradients goes on as it comes at the last micro-batch: `value_fn` and
-    `loss_fn` must be functions of the whole window.
+    Where each $g_i$ is the gradient of a mean over equally many examples, that is one step on all of them together.
+    Extra arguments of `update` are handed in at each micro-batch and averaged too: numbers such as `value`, and `grad`.
+    What is neither goes on as it comes at the last one: `value_fn` and `loss_fn` must be those of the whole window.
 
     `skip_nonfinite(accumulate(tx, k))` leaves a micro-batch with NaN out and goes on with the same window;
     `accumulate(skip_nonfinite(tx), k)` throws the window away. In any case the next window starts from zero.
 
-    **Arguments:** `tx`, an Optax transformation too, whose schedules and counts see windows; `steps` $k \ge 1$, a
-    number or a schedule of the windows completed so far, rounded up. A window that is found to be longer than a new
-    $k$ ends with the next micro-batch; the mean is over what it holds.
+    **Arguments:** `tx`, an Optax transformation too, whose counts and schedules see windows; `steps` $k \ge 1$, a
+    number or a schedule of the windows completed so far, rounded up. A window that is found to be as long as $k$ or
+    longer ends there, and the mean is that of what is in it.
 
-    **State:** `mini_step`, `count` (of windows), `steps`, `acc_grads`, the sum in at least float32, one array per
-    parameter, `acc_extra` and that of `tx`. If `tx` takes `grad`, or is one of Optax's that don't say what they take, a
-    second sum for `grad`. There are no further copies: `tx` writes its updates into the sum.
+    **State:** `mini_step`, micro-batches in the window, `count`, windows completed, `steps`, `acc_grads`, the mean so
+    far, one array per parameter in at least float32, `acc_extra`, the means of the extra arguments that `tx` takes, a
+    second array per parameter where `grad` is one of them, and the state of `tx`. The updates of `tx` take the place of
+    the mean, so that a step needs no other copy.
 
-    **Raises:** what `tx` does; `ValueError` for updates that do not fit the state, `TypeError` and `ValueError` for
-    an array or a tree as an extra argument that is no real scalar.
+    **Raises:** `ValueError` for updates that do not fit the state, `TypeError` and `ValueError` for an extra argument
+    made of arrays that is no real scalar, `TypeError` where a part that does not say that it takes `grad` uses it, as
+    one inside of `optax.chain`.
 
-    **Source:** equals Optax's `MultiSteps`, whose last update alone decides what `value` is.
+    **Source:** equals Optax's `MultiSteps`, which takes `value` and `grad` of the last micro-batch alone.
 
     >>> import gradtx, jax.numpy as jnp
     >>> tx = gradtx.accumulate(gradtx.sgd(1.0), 2)
@@ -86,7 +87,7 @@ def accumulate(tx: optax.GradientTransformation, steps: Steps):
     [0.]
     [-2.]
     """
-    slots = named(tx) - FUNCTIONS
+    slots, strict = named(tx) - FUNCTIONS, is_foreign(tx)
 
     def init(params: Any) -> AccumulateState:
         state = tx.init(params)
@@ -108,9 +109,13 @@ def accumulate(tx: optax.GradientTransformation, steps: Steps):
             given = extra | {name: x for name, x in means.items() if is_measured(extra.get(name))}
             if "grad" in given and "grad" not in means:
                 given["grad"] = jax.tree.map(lambda x: NoMean(), given["grad"])
-            flow.put(structure.unflatten([x if u is not None else None for u, x in zip(leaves, held, strict=True)]))
-            finish = advance(tx, flow, state.inner_state, extra_for(tx, given))
-            out = structure.flatten_up_to(flow.updates())
+            entering = list(leaves)
+            for i in places:
+                entering[i] = in_dtype(held[i], leaves[i]) if strict else held[i]
+            with flow.branch():
+                flow.put(structure.unflatten(entering))
+                finish = advance(tx, flow, state.inner_state, extra_for(tx, given))
+                out = structure.flatten_up_to(flow.updates())
             return [in_dtype(out[i], held[i]) for i in places], jax.tree.map(in_dtype, finish(), state.inner_state)
 
         # One array holds the updates at the last micro-batch, the mean at the others, and so no other one is needed.
@@ -136,6 +141,13 @@ def named(tx: Any) -> frozenset[str]:
         return named(pair)
     own = {p.name for p in extra_parameters(pair) if p.kind is not p.VAR_KEYWORD}
     return frozenset(own | {"value"}).union(*map(named, inner(tx).values() if pair is not tx else []))
+
+
+def is_foreign(tx: Any) -> bool:
+    """Whether there is a part of Optax in it: those want the dtype that they were initialized with."""
+    if isinstance(tx, Transformation) and isinstance(tx.built, Transformation):
+        return is_foreign(tx.built)
+    return not isinstance(tx, Transformation) or any(map(is_foreign, inner(tx).values()))
 
 
 class NoMean:
@@ -176,7 +188,7 @@ def averaged_extra(mean: Any, x: Any, size: jax.Array, name: str) -> Any:
 
 
 def averaged(mean: Any, tree: Any, size: jax.Array, name: str) -> Any:
-    """The mean of trees with another one in it, which may hold None; then it is of so many."""
+    """The mean of trees with another one in it, then of so many. It may hold None."""
     leaves, structure = jax.tree.flatten(tree, is_leaf=check.is_none)
     means = check.matching(tree, mean, "the state's mean", name)
     for i, x in enumerate(leaves):

@@ -160,7 +160,7 @@ def skip_spikes(
 
     def advance_guarded(flow: Flow, state: Any, x: Any, finite: Any, extra: Any) -> Callable[[], SkipSpikesState]:
         x = jnp.asarray(x, state.mean.dtype)
-        sigma = jnp.maximum(deviation(state), jnp.finfo(x.dtype).eps * jnp.abs(state.mean))
+        sigma = jnp.maximum(deviation(state), jnp.finfo(jnp.float32).eps * jnp.abs(state.mean))
         known = (state.accepted >= warmup_steps) & (state.accepted > 1)
         ok = finite & jnp.isfinite(x) & ~(known & (x > state.mean + threshold * sigma))
         new = followed(state, jnp.where(ok, x, state.mean))

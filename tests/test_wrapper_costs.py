@@ -1,0 +1,90 @@
+"""What accumulation and guards cost, by XLA's own count on the CPU."""
+
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import optax
+import pytest
+
+import gradtx as gx
+from tests.budgets import N, cost
+
+pytestmark = pytest.mark.usefixtures("float32")
+newer = pytest.mark.skipif(jax.__version_info__ < (0, 10), reason="older XLA makes temporaries in plain sums")
+CLIPPED = gx.chain(gx.clip_by_global_norm(1.0), gx.adamw(1e-3))
+
+
+def flops(step, *arguments):
+    analysis: Any = jax.jit(step).lower(*arguments).compile().cost_analysis()
+    analysis = analysis[0] if isinstance(analysis, list) else analysis
+    return analysis["flops"] / N
+
+
+@newer
+@pytest.mark.parametrize("tx", [gx.adam(1e-3), gx.sgd(1e-3, momentum=0.9), CLIPPED, optax.adamw(1e-3)], ids=repr)
+def test_accumulation_needs_one_copy_and_no_temporary(tx: Any):
+    _, before, kept = cost(tx.init, tx.update)
+    accumulating = gx.accumulate(tx, 3)
+    _, temporary, state = cost(accumulating.init, accumulating.update)
+    assert state <= kept + 4.01
+    assert temporary <= before + 0.01
+
+
+@newer
+@pytest.mark.parametrize(
+    "tx", [gx.accumulate(gx.skip_nonfinite(gx.adam(1e-3)), 3), gx.skip_nonfinite(gx.accumulate(gx.adam(1e-3), 3))]
+)
+def test_accumulation_and_a_guard_need_at_most_two_copies(tx):
+    _, temporary, state = cost(tx.init, tx.update)
+    assert temporary < 8.01
+    assert state < 12.01
+
+
+@pytest.mark.parametrize("inner", [gx.adam(1e-3), CLIPPED, gx.scale_by_lbfgs(3)], ids=repr)
+def test_in_the_midst_of_a_window_only_the_mean_is_computed(inner):
+    tx, w = gx.accumulate(inner, 4), jnp.ones(N)
+    state = tx.init(w)
+
+    def midst(g, mean, inner_state, w):
+        now = state._replace(mini_step=jnp.array(1), acc_grads=mean, inner_state=inner_state)
+        return tx.update(g, now, w)
+
+    assert flops(midst, w, w, state.inner_state, w) <= 3.01  # the difference from the mean, its share, the sum
+    assert flops(inner.update, w, inner.init(w), w) > 9.0
+
+
+def test_the_inner_one_runs_once_in_a_window():
+    runs = []
+
+    @gx.transformation
+    def noted():
+        def update(updates, state, params=None):
+            jax.debug.callback(lambda: runs.append(1))
+            return updates, state
+
+        return lambda params: (), update
+
+    tx = gx.accumulate(gx.chain(noted(), gx.sgd(0.1)), 3)
+    for step in (tx.update, jax.jit(tx.update)):
+        state = tx.init(jnp.ones(2))
+        runs.clear()
+        for _ in range(7):
+            _, state = step(jnp.ones(2), state)
+        jax.effects_barrier()
+        assert len(runs) == 2
+
+
+@newer
+@pytest.mark.parametrize(
+    "tx",
+    [gx.adam(1e-3), gx.sgd(1e-3), gx.sgd(1e-3, momentum=0.9, nesterov=True), gx.amsgrad(1e-3), optax.adam(1e-3)],
+    ids=repr,
+)
+@pytest.mark.parametrize("guarded", [gx.skip_nonfinite, gx.skip_spikes])
+def test_a_guard_reads_the_gradients_once_more_and_copies_the_updates(guarded: Any, tx: Any):
+    accessed, temporary, state = cost(tx.init, tx.update)
+    now = cost(guarded(tx).init, guarded(tx).update)
+    assert now[0] <= accessed + 12.1
+    assert now[1] <= temporary + 4.01
+    assert now[2] <= state + 0.01
