@@ -41,7 +41,7 @@ class Flow:
     def __init__(self, updates: Any, params: Any):
         self.params = params
         self.contexts: list[Context] = []
-        self.frozen: frozenset[int] = frozenset()  # the places whose updates are zeros from here on
+        self.frozen: set[int] = set()  # the places whose updates are zeros from here on
         self.put(updates)
 
     def put(self, updates: Any) -> None:
@@ -60,7 +60,7 @@ class Flow:
         other = Flow(None, None)
         other.leaves, other.structure = list(self.run()), self.structure
         other.weights, other.params = self.weights, self.params
-        other.contexts, other.partial, other.frozen = self.contexts, self.partial, self.frozen
+        other.contexts, other.partial, other.frozen = self.contexts, self.partial, set(self.frozen)
         return other
 
     def part(self, chosen: list[bool]) -> "Part":
@@ -85,17 +85,14 @@ class Flow:
         """
         self.set({i: None for i, u in enumerate(self.leaves) if isinstance(u, check.Unfit)})
         self.then(lambda g, _: (jnp.zeros_like(g), {}), [None] * len(self.leaves), names=[], needs_params=False)
-        self.hold(frozenset(i for i, u in enumerate(self.leaves) if u is not None))
-
-    def hold(self, places: frozenset[int]) -> None:
-        self.frozen |= places
+        self.frozen.update(i for i, u in enumerate(self.leaves) if u is not None)
 
     @contextmanager
     def branch(self) -> Generator[None]:
         """What is frozen here is not frozen elsewhere."""
-        frozen = self.frozen
+        frozen = set(self.frozen)
         yield
-        self.frozen = frozen
+        self.frozen.intersection_update(frozen)
 
     @contextmanager
     def within(self, context: Context) -> Generator[None]:
@@ -175,15 +172,7 @@ class Part(Flow):
     def __init__(self, whole: Flow, chosen: list[bool]):
         self.whole, self.chosen = whole, chosen
         self.params, self.structure, self.contexts = whole.params, whole.structure, whole.contexts
-        self.weights = whole.weights
-
-    @property
-    def frozen(self) -> frozenset[int]:  # pyright: ignore[reportIncompatibleVariableOverride]  # as leaves
-        return self.whole.frozen
-
-    @frozen.setter
-    def frozen(self, places: frozenset[int]) -> None:
-        self.whole.frozen = places
+        self.weights, self.frozen = whole.weights, whole.frozen
 
     @property
     def leaves(self) -> list[Any]:  # pyright: ignore[reportIncompatibleVariableOverride]  # a view
