@@ -10,6 +10,8 @@ from benchmarks import step
 from benchmarks.cases import OPTIMIZERS, alone
 from benchmarks.measure import Rounds, least_traffic
 
+pytestmark = pytest.mark.slow
+
 
 @pytest.fixture
 def file(tmp_path):

@@ -12,6 +12,7 @@ import pytest
 import gradtx as gx
 from gradtx import from_config, to_config
 from gradtx.config.read import DEEPEST, from_file
+from gradtx.core.value import written
 
 
 def half(count):
@@ -37,7 +38,7 @@ def either(path, array):
         (jax.vmap(gx.scale)(jnp.ones(3)), TypeError, r"^to_config: factor is float64\[3\], for which no plain data"),
         (optax.adam(0.1), TypeError, "^to_config: the value is <optax.chain>"),
     ],
-    ids=str,
+    ids=written,
 )
 def test_what_is_no_data_is_refused_with_its_path(value, kind, message):
     with pytest.raises(kind, match=message):
@@ -102,7 +103,7 @@ BAD: dict[str, Any] = {
     "learning_rate must be a dict, a list, a string, a number, a bool or None, got tuple (1,)": {
         "sgd": {"learning_rate": (1,)}
     },
-    "learning_rate must be a dict, a list, a string, a number, a bool or None, got float32 np": {
+    "learning_rate must be a dict, a list, a string, a number, a bool or None, got float32 float32[]": {
         "sgd": {"learning_rate": np.float32(0.1)}
     },
     "learning_rate is nan, which is no finite number": {"sgd": {"learning_rate": math.nan}},

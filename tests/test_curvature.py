@@ -13,6 +13,8 @@ from sklearn.datasets import load_digits
 import gradtx as gx
 from gradtx.demo import digits
 
+pytestmark = pytest.mark.slow
+
 INPUTS = np.random.default_rng(0).normal(size=(8, 3))
 START = {"x": jnp.array(1.0), "y": jnp.array(1.0)}
 

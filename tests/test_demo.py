@@ -15,6 +15,8 @@ from gradtx.demo.__main__ import main
 from gradtx.demo.compared import COMPARED, optimizers
 from gradtx.demo.figures import smoothed
 
+pytestmark = pytest.mark.slow
+
 DIGITS = digits.load()
 
 

@@ -7,6 +7,8 @@ import pytest
 import gradtx as gx
 from gradtx.core.value import written
 
+pytestmark = pytest.mark.slow
+
 TX = gx.chain(gx.clip_by_global_norm(1.0), gx.adamw(gx.cosine(3e-3, 3), weight_decay=0.1))
 
 

@@ -14,6 +14,8 @@ from gradtx.demo import surfaces
 from gradtx.demo.compared import COMPARED, optimizers
 from gradtx.demo.surfaces import SURFACES, walk
 
+pytestmark = pytest.mark.slow
+
 RAVINE, SADDLE = SURFACES["ravine"], SURFACES["saddle"]
 
 

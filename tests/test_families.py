@@ -11,6 +11,8 @@ import pytest
 import gradtx as gx
 from tests.test_golden import outputs
 
+pytestmark = pytest.mark.slow
+
 FAMILIES = {
     "sgd": gx.sgd(1.0),
     "sgd, momentum": gx.sgd(1.0, momentum=0.9),

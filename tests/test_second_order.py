@@ -13,6 +13,8 @@ from sklearn.datasets import load_breast_cancer
 import gradtx as gx
 from tests.reference import second_order
 
+pytestmark = pytest.mark.slow
+
 RANDOM = np.random.default_rng(0)
 INPUTS = RANDOM.normal(size=(16, 3))
 

@@ -79,11 +79,15 @@ def test_a_line_search_in_a_group_sees_the_whole_loss():
     def loss(tree):
         return jnp.sum((tree["a"] - tree["b"]) ** 2) + jnp.sum(tree["b"] ** 2)
 
-    state, value_and_grad = tx.init(tree), jax.value_and_grad(loss)
-    for _ in range(10):
-        value, g = value_and_grad(tree)
+    @jax.jit
+    def step(tree, state):
+        value, g = jax.value_and_grad(loss)(tree)
         updates, state = tx.update(g, state, tree, value=value, grad=g, value_fn=loss)
-        tree = gx.apply_updates(tree, updates)
+        return gx.apply_updates(tree, updates), state
+
+    state = tx.init(tree)
+    for _ in range(10):
+        tree, state = step(tree, state)
     np.testing.assert_allclose(tree["a"], 3.0, rtol=1e-5)
     assert float(tree["b"][0]) == 3.0
 

@@ -12,6 +12,7 @@ import pytest
 
 import gradtx as gx
 from gradtx.core import transformation
+from gradtx.core.value import written
 
 compiled_update: Any = transformation.compiled_update
 G = jax.random.normal(jax.random.key(0), (6, 3))
@@ -142,7 +143,7 @@ def test_eager_it_is_one_compiled_call():
 @pytest.mark.parametrize(
     "tx",
     [gx.every(optax.adam(0.1), 1), gx.switch(optax.adam(0.1), choice=0), gx.switch(gx.identity(), choice=0)],
-    ids=repr,
+    ids=written,
 )
 def test_dtypes_stay_where_an_inner_one_of_optax_changes_them(tx):
     low, g = W.astype(jnp.bfloat16), W.astype(jnp.float32)

@@ -8,6 +8,7 @@ import optax
 import pytest
 
 import gradtx as gx
+from gradtx.core.value import written
 from tests.budgets import N, cost
 
 pytestmark = pytest.mark.usefixtures("float32")
@@ -22,7 +23,7 @@ def flops(step, *arguments):
 
 
 @newer
-@pytest.mark.parametrize("tx", [gx.adam(1e-3), gx.sgd(1e-3, momentum=0.9), CLIPPED, optax.adamw(1e-3)], ids=repr)
+@pytest.mark.parametrize("tx", [gx.adam(1e-3), gx.sgd(1e-3, momentum=0.9), CLIPPED, optax.adamw(1e-3)], ids=written)
 def test_accumulation_needs_one_copy_and_no_temporary(tx: Any):
     _, before, kept = cost(tx.init, tx.update)
     accumulating = gx.accumulate(tx, 3)
@@ -41,7 +42,7 @@ def test_accumulation_and_a_guard_need_at_most_two_copies(tx):
     assert state < 12.01
 
 
-@pytest.mark.parametrize("inner", [gx.adam(1e-3), CLIPPED, gx.scale_by_lbfgs(3)], ids=repr)
+@pytest.mark.parametrize("inner", [gx.adam(1e-3), CLIPPED, gx.scale_by_lbfgs(3)], ids=written)
 def test_in_the_midst_of_a_window_only_the_mean_is_computed(inner):
     tx, w = gx.accumulate(inner, 4), jnp.ones(N)
     state = tx.init(w)
@@ -79,7 +80,7 @@ def test_the_inner_one_runs_once_in_a_window():
 @pytest.mark.parametrize(
     "tx",
     [gx.adam(1e-3), gx.sgd(1e-3), gx.sgd(1e-3, momentum=0.9, nesterov=True), gx.amsgrad(1e-3), optax.adam(1e-3)],
-    ids=repr,
+    ids=written,
 )
 @pytest.mark.parametrize("guarded", [gx.skip_nonfinite, gx.skip_spikes])
 def test_a_guard_reads_the_gradients_once_more_and_copies_the_updates(guarded: Any, tx: Any):

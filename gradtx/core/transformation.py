@@ -39,7 +39,8 @@ class Transformation(Value, optax.GradientTransformationExtraArgs):
 
     It is an Optax transformation and unpacks as `init, update = tx`. Printed, compared, hashed and pickled by its
     arguments, it is a pytree of the numbers among them: an argument of `jit`, of `vmap`, of `grad`. Outside `jit` an
-    update runs as one compiled call that takes the numbers as arguments, so a new value compiles nothing.
+    update runs as one compiled call that takes the numbers as arguments, so a new value compiles nothing (beside an
+    Optax transformation, and a function that is none of a module's, each value is compiled for itself).
 
     **Raises:** (`update`) `ValueError` where the updates, the parameters and the state don't match in structure or
     shape; `TypeError` for leaves that are neither floating-point nor complex, a state of another optimizer, and extra
@@ -61,7 +62,7 @@ class Transformation(Value, optax.GradientTransformationExtraArgs):
             rest = updates, state, params, extra
             if compilable(self, *rest):
                 try:
-                    return (compiled_update if self.shareable else self.compiled)(self, *rest)
+                    return compiled_update(self, *rest) if self.shareable else self.compiled(*rest)
                 except jax.errors.JAXTypeError:
                     raise
                 except (TypeError, ValueError):
@@ -106,8 +107,8 @@ class Transformation(Value, optax.GradientTransformationExtraArgs):
     @functools.cached_property
     def takes_all(self) -> bool:
         """Whether every array has to be one that it can work on: no part or selector decides that."""
-        selects = inner(self) or any(isinstance(x, Selector) for x in self.arguments.values())
-        return not selects and getattr(self.built, "takes_all", True)
+        composed = isinstance(self.built, Transformation)  # whose own parts speak for it
+        return not inner(self) and not selects(self) and (composed or getattr(self.built, "takes_all", True))
 
     @functools.cached_property
     def shareable(self) -> bool:
@@ -117,17 +118,8 @@ class Transformation(Value, optax.GradientTransformationExtraArgs):
 
     @functools.cached_property
     def compiled(self) -> Any:
-        """The update of this value, and of what replaces its numbers; it goes with them and the functions they hold."""
-        return jax.jit(lambda tx, updates, state, params, extra: tx.update(updates, state, params, **extra))
-
-    def replace(self, **changes: Any) -> "Transformation":
-        """As of any value; what is compiled of this one serves the other."""
-        other = super().replace(**changes)
-        if not self.shareable:
-            other.__dict__["compiled"] = self.compiled
-        return other
-
-    __replace__ = replace
+        """The update of this value alone, which goes when the value goes, with the functions that it holds."""
+        return jax.jit(lambda updates, state, params, extra: self.update(updates, state, params, **extra))
 
     def accepted(self, extra: dict[str, Any]) -> dict[str, Any]:
         if self.extra is None or extra.keys() <= self.extra:
@@ -159,6 +151,11 @@ def parts_inside(tx: Any) -> Iterator[Transformation]:
         yield tx
         for part in [tx.built] if isinstance(tx.built, Transformation) else inner(tx).values():
             yield from parts_inside(part)
+
+
+def selects(tx: Any) -> bool:
+    """Whether there is a selector in it."""
+    return any(isinstance(x, Selector) for part in parts_inside(tx) for _, x in arguments(part))
 
 
 def extra_parameters(pair: Any) -> list[inspect.Parameter]:
@@ -282,7 +279,7 @@ class transformation(Recipe[P, Transformation]):
             dict.fromkeys(schedules, number),
         )
         rule = Rule(init, taking(extra_parameters(built[0]), advance_scheduled))
-        rule.takes_all = getattr(built[0], "takes_all", True)
+        rule.takes_all = not selects(built[0])
         return rule
 
 
