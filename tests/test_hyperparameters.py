@@ -2,6 +2,7 @@
 
 import pickle
 import re
+from collections import namedtuple
 from typing import Any
 
 import jax
@@ -237,3 +238,63 @@ def test_a_sweep_of_32_rates_and_4_decays_is_128_runs_and_one_compilation():
             tx = gx.adamw(rate, weight_decay=decay)
             np.testing.assert_allclose(together[i, j], one(tx), rtol=1e-10, err_msg=repr(tx))
     assert one._cache_size() == 1
+
+
+# ---- where the state can not be told ----
+
+
+def test_a_part_that_stands_twice_or_was_made_anew_is_said_so():
+    @gx.composition
+    def twice(tx: optax.GradientTransformation):
+        return gx.chain(tx, gx.scale(0.5), tx)
+
+    @gx.composition
+    def softened(tx: optax.GradientTransformation):
+        return gx.chain(gx.clip_by_norm(1.0), tx.replace(momentum=0.5))  # pyright: ignore[reportAttributeAccessIssue]
+
+    for tx in (twice(gx.sgd(gx.controlled(0.1))), softened(gx.sgd(gx.controlled(0.1), momentum=0.9))):
+        state = tx.init(jnp.ones(1))
+        with pytest.raises(ValueError, match=r"set_hyperparameters: the state of tx\.learning_rate can't be told"):
+            gx.set_hyperparameters(tx, state, learning_rate=0.5)
+        with pytest.raises(ValueError, match=r"hyperparameters: the state holds no count of updates for tx\.learning_rate"):
+            gx.hyperparameters(tx, state)
+
+
+def test_a_states_own_batch_is_kept():
+    tx = gx.sgd(gx.controlled(0.1))
+    states = gx.set_hyperparameters(tx, jax.vmap(tx.init)(jnp.ones((3, 2))), learning_rate=0.5)
+    updates, _ = jax.vmap(tx.update)(jnp.ones((3, 2)), states)
+    np.testing.assert_allclose(updates, -0.5)
+
+
+def test_only_counts_of_updates_count():
+    @gx.composition
+    def halved(learning_rate: gx.NonNegative):
+        return gx.chain(gx.reduce_on_plateau(0.5, patience=3), gx.sgd(learning_rate * 0.5))
+
+    tx = halved(gx.linear(1.0, 0.0, 10))
+    state = tx.init(jnp.ones(1))
+    for _ in range(5):
+        _, state = tx.update(jnp.ones(1), state, value=1.0)
+    np.testing.assert_allclose(gx.hyperparameters(tx, state)["learning_rate"], 0.5, rtol=1e-6)
+
+
+def test_a_wrapper_of_the_users_says_where_its_part_is():
+    def wrap(name):
+        state_type = namedtuple("WrapState", ["calls", name])
+
+        @gx.transformation
+        def wrapped(tx: optax.GradientTransformation):
+            def update(updates, state, params=None):
+                updates, inner = tx.update(updates, state[1], params)
+                return updates, state_type(state[0] + 1, inner)
+
+            return lambda params: state_type(jnp.zeros([], int), tx.init(params)), update
+
+        return wrapped(gx.sgd(gx.linear(1.0, 0.0, 10)))
+
+    tx = gx.chain(gx.sgd(0.1), wrap("inner_state"))
+    np.testing.assert_allclose(gx.hyperparameters(tx, steps(tx, 2))["parts[1].tx.learning_rate"], 0.8, rtol=1e-6)
+    tx = gx.chain(gx.sgd(0.1), wrap("inside"))
+    with pytest.raises(ValueError, match="a wrapper names its part's state inner_state"):
+        gx.hyperparameters(tx, steps(tx, 2))

@@ -8,6 +8,7 @@ import jax.numpy as jnp
 import numpy as np
 import optax
 import pytest
+from flax import nnx
 
 import gradtx as gx
 from tests.budgets import cost
@@ -65,6 +66,40 @@ def test_an_error_names_the_part():
     with pytest.raises(ValueError, match="update needs the parameters") as caught:
         tx.update(tree(), tx.init(tree()))
     assert "in part 'decay' of a chain, add_decayed_weights(weight_decay=0.1)" in caught.value.__notes__
+
+
+def test_names_are_words():
+    for name in ("a b", "class", "a.b", "1"):
+        with pytest.raises(ValueError, match="can't be a part's name: it must be a word, and none of Python's"):
+            gx.chain(**{name: gx.identity()})
+
+
+@gx.transformation
+def broken():
+    def formula(g):
+        raise ValueError("it is broken")
+
+    return gx.stateless(formula)
+
+
+def test_an_error_blames_no_other_part():
+    """A formula runs when a later part wants its updates; that part has no share in its error."""
+    for tx, notes in (
+        (gx.chain(broken(), gx.clip_by_global_norm(1.0)), ["in part 0 of a chain, broken()"]),
+        (
+            gx.chain(gx.parallel(broken(), gx.identity(), join=lambda a, b: a), gx.clip_by_global_norm(1.0)),
+            ["in branch 0 of a parallel, broken()", "in part 0 of a chain, parallel("],
+        ),
+        (gx.chain(broken(), gx.only(optax.scale(1.0), gx.by_path("w"))), ["in part 0 of a chain, broken()"]),
+    ):
+        with jax.disable_jit(), pytest.raises(ValueError, match="it is broken") as caught:
+            tx.update(tree(), tx.init(tree()))
+        assert len(caught.value.__notes__) == len(notes)
+        assert all(note.startswith(start) for note, start in zip(caught.value.__notes__, notes, strict=True))
+    groups = gx.partition((gx.by_path("w"), gx.chain(gx.freeze(gx.by_path("none")))), default=gx.identity())
+    with pytest.raises(ValueError, match=r"freeze: where, by_path.*, matches no array") as caught:
+        groups.init(tree())
+    assert caught.value.__notes__[-1].startswith("in group 0 of a partition, chain(")
 
 
 # ---- find ----
@@ -129,6 +164,28 @@ def test_clipping_says_what_it_did(tx, before, after):
     updates, state = tx.update(gentle, state)
     jax.tree.map(np.testing.assert_array_equal, updates, gentle)
     np.testing.assert_allclose(list(gx.metrics(state).values()), [0.1 * before, 0.1 * before, 0.0], rtol=1e-6)
+
+
+def test_clipping_says_what_it_did_to_what_is_not_finite():
+    for tx in (gx.clip_by_norm(1.0), gx.clip_by_global_norm(1.0)):
+        for g in ([jnp.inf, 1.0], [jnp.nan, 1.0], [1e38, 3e38]):
+            _, state = tx.update(jnp.array(g, jnp.float32), tx.init(jnp.zeros(2)))
+            assert not np.isfinite(gx.metrics(state)["clipped_norm"]) or g[0] == 1e38
+    tx = gx.clip_by_value(1.0)
+    updates, state = tx.update(jnp.array([jnp.inf, 0.5]), tx.init(jnp.zeros(2)))
+    assert (updates[0], gx.metrics(state)["clipped_norm"]) == (1.0, 1.0)
+
+
+def test_metrics_of_a_framework_are_arrays():
+    model = nnx.Linear(2, 1, rngs=nnx.Rngs(0))
+    tx = gx.chain(gx.clip_by_norm(1.0), gx.sgd(gx.linear(0.5, 0.0, 5)))
+    optimizer = nnx.Optimizer(model, tx, wrt=nnx.Param)
+    optimizer.update(model, nnx.grad(lambda m: jnp.sum(m(jnp.ones(2))))(model))
+    seen = gx.metrics(optimizer.opt_state)
+    assert all(isinstance(x, jax.Array) for x in seen.values())
+    assert (int(seen["count"]), float(seen["learning_rate"])) == (1, 0.5)
+    now = gx.hyperparameters(tx, optimizer.opt_state)["parts[1].learning_rate"]
+    np.testing.assert_allclose(now, 0.4, rtol=1e-6)
 
 
 def test_names_that_several_have_come_with_their_paths():
@@ -200,6 +257,13 @@ def test_what_record_refuses():
     ):
         with pytest.raises((TypeError, ValueError), match="record: .*" + message):
             untyped.record(name, function)
+    for name in ("a b", "0/norm"):
+        with pytest.raises(ValueError, match="record: name must be a word, of letters, digits and _, got"):
+            gx.record(name, gx.global_norm)
+    tx = gx.record("nan", lambda g: jnp.isnan(g["w"]).any())
+    assert float(gx.metrics(tx.update(g, tx.init(g))[1])["nan"]) == 0.0
+    with pytest.raises(ValueError, match="record: the state records nan, expected size"):
+        gx.record("size", gx.global_norm).update(g, tx.init(g))
     tx = gx.record("sum", lambda g: g["w"])
     with pytest.raises(ValueError, match=r"record: what 'sum' records must be a real scalar, got float.*; give one"):
         tx.update(g, tx.init(g))
