@@ -113,8 +113,8 @@ def skip_spikes(
     \quad S \leftarrow (1 - 1/W)(S + \delta^2/W), \quad \sigma^2 = S / (1 - Q/W^2),$$
 
     all from zero; the last is the unbiased estimate for weighted samples. $\sigma$ counts as at least
-    $\varepsilon|m|$, the rounding of $m$. Before `warmup_steps` accepted steps, and before two, only what is not finite
-    is skipped. With `loss` the gradients are not measured but must be finite too.
+    $2^{-23}|m|$, the rounding of a float32. Before `warmup_steps` accepted steps, and before two, only what is not
+    finite is skipped. With `loss` the gradients are not measured but must be finite too.
 
     A level that rises for good is a spike for good: after more than `limit` skipped steps in a row the state says so,
     in `exceeded`, and from then on.
