@@ -108,7 +108,7 @@ TRANSFORMATIONS = [
         gx.partition((gx.by_ndim(at_least=1), gx.adam(0.1)), default=gx.sgd(0.2, momentum=0.5)),
         unused=("default.learning_rate", "default.momentum", "default.dampening"),
     ),
-    Member(gx.accumulate(gx.adam(0.1), 2), own_count=True),
+    Member(gx.accumulate(gx.rmsprop(0.1, eps=0.1), 2), own_count=True),
     Member(gx.every(gx.clip_by_norm(0.3), 2), elementwise=False, own_count=True),
     Member(gx.switch(gx.ema(0.9), gx.scale(0.5), choice=0), unused=("parts[1].factor",)),
     Member(gx.skip_nonfinite(gx.adam(0.1)), elementwise=False, unused=("limit",)),

@@ -117,9 +117,10 @@ def test_the_limit_is_said_for_good_and_nothing_gets_through():
     assert gx.metrics(last(states)).keys() > {"skipped", "skipped_total", "skipped_in_a_row", "skip_limit_exceeded"}
 
 
-def test_the_gradient_through_a_skipped_step_is_finite():
+@pytest.mark.parametrize("around", [lambda tx: tx, lambda tx: gx.accumulate(tx, 2)], ids=["a step", "a window"])
+def test_the_gradient_through_a_skipped_step_is_finite(around):
     def end(rate, g):
-        tx = gx.skip_nonfinite(gx.chain(gx.clip_by_global_norm(1.0), gx.adam(rate)))
+        tx = gx.skip_nonfinite(around(gx.chain(gx.clip_by_global_norm(1.0), gx.adam(rate))))
         w, state = W, tx.init(W)
         for row in (G[0], g, G[1]):
             u, state = tx.update(row, state, w)

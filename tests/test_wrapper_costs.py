@@ -13,6 +13,7 @@ from tests.budgets import N, cost
 
 pytestmark = pytest.mark.usefixtures("float32")
 newer = pytest.mark.skipif(jax.__version_info__ < (0, 10), reason="older XLA makes temporaries in plain sums")
+ADAM = gx.adam(1e-3)
 CLIPPED = gx.chain(gx.clip_by_global_norm(1.0), gx.adamw(1e-3))
 
 
@@ -34,11 +35,13 @@ def test_accumulation_needs_one_copy_and_no_temporary(tx: Any):
 
 @newer
 @pytest.mark.parametrize(
-    "tx", [gx.accumulate(gx.skip_nonfinite(gx.adam(1e-3)), 3), gx.skip_nonfinite(gx.accumulate(gx.adam(1e-3), 3))]
+    ("tx", "most"),
+    [(gx.skip_nonfinite(gx.accumulate(ADAM, 3)), 0.01), (gx.accumulate(gx.skip_nonfinite(ADAM), 3), 4.01)],
+    ids=["around", "inside"],
 )
-def test_accumulation_and_a_guard_need_at_most_two_copies(tx):
+def test_a_guard_around_accumulation_copies_nothing_one_inside_the_updates(tx, most):
     _, temporary, state = cost(tx.init, tx.update)
-    assert temporary < 8.01
+    assert temporary < most
     assert state < 12.01
 
 

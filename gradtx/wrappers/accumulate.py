@@ -10,7 +10,7 @@ import optax
 from gradtx.core import check
 from gradtx.core.count import Count, in_force, increment, value_at
 from gradtx.core.eager import ARRAYS
-from gradtx.core.flow import Flow, Rule
+from gradtx.core.flow import Flow
 from gradtx.core.reals import moving
 from gradtx.core.recipe import Recipe, Steps
 from gradtx.core.transformation import (
@@ -24,7 +24,7 @@ from gradtx.core.transformation import (
     extra_parameters,
     inner,
 )
-from gradtx.wrappers.branch import in_dtype
+from gradtx.wrappers.branch import Branching, in_dtype, kept
 
 FUNCTIONS = {"value_fn", "loss_fn"}
 
@@ -95,13 +95,13 @@ def accumulate(tx: optax.GradientTransformation, steps: Steps):
         mini_step, count = jnp.zeros([], jnp.int32), jnp.zeros([], jnp.int32)
         return AccumulateState(mini_step, count, value_at(steps, count), zeros(params), means, state)
 
-    def advance_window(flow: Flow, state: Any, **extra: Any) -> Callable[[], AccumulateState]:
+    def advance_window(flow: Flow, state: Any, ok: Any, **extra: Any) -> Callable[[], AccumulateState]:
         check.state_of(state, AccumulateState)
         size, now = state.mini_step + 1, in_force(steps, state.count, state.steps)
-        last = ~(size < now)
+        last = ok & ~(size < now)
         updates = flow.updates()
-        mean = averaged(state.acc_grads, updates, size, "updates")
-        means = {name: averaged_extra(x, extra.get(name), size, name) for name, x in state.acc_extra.items()}
+        mean = averaged(state.acc_grads, updates, size, ok, "updates")
+        means = {name: averaged_extra(x, extra.get(name), size, ok, name) for name, x in state.acc_extra.items()}
         leaves, structure = jax.tree.flatten(updates, is_leaf=check.is_none)
         places, held = moving(updates), structure.flatten_up_to(mean)
 
@@ -125,11 +125,12 @@ def accumulate(tx: optax.GradientTransformation, steps: Steps):
         flow.put(structure.unflatten(leaves))
         sums = structure.unflatten(held), means
         acc_grads, acc_extra = jax.tree.map(lambda x: jnp.where(last, jnp.zeros_like(x), x), sums)
-        mini_step, count = jnp.where(last, 0, size), jnp.where(last, increment(state.count), state.count)
-        after = AccumulateState(mini_step, count, now, acc_grads, acc_extra, inner_state)
+        mini_step = jnp.where(last, 0, kept(ok, size, state.mini_step))
+        count = jnp.where(last, increment(state.count), state.count)
+        after = AccumulateState(mini_step, count, kept(ok, now, state.steps), acc_grads, acc_extra, inner_state)
         return lambda: after
 
-    return Rule(init, advance_window)
+    return Branching(init, advance_window)
 
 
 def named(tx: Any) -> frozenset[str]:
@@ -180,15 +181,15 @@ def is_measured(x: Any) -> bool:
     return any(map(is_number, jax.tree.leaves(x)))
 
 
-def averaged_extra(mean: Any, x: Any, size: jax.Array, name: str) -> Any:
+def averaged_extra(mean: Any, x: Any, size: jax.Array, ok: Any, name: str) -> Any:
     """The mean of an extra argument with another one in it."""
     if not is_measured(x):
         return mean
-    return averaged(mean, x if name == "grad" else check.measurement(name, x), size, name)
+    return averaged(mean, x if name == "grad" else check.measurement(name, x), size, ok, name)
 
 
-def averaged(mean: Any, tree: Any, size: jax.Array, name: str) -> Any:
-    """The mean of trees with another one in it, then of so many. It may hold None."""
+def averaged(mean: Any, tree: Any, size: jax.Array, ok: Any, name: str) -> Any:
+    """The mean of trees with another one in it where it is ok, then of so many. It may hold None."""
     leaves, structure = jax.tree.flatten(tree, is_leaf=check.is_none)
     means = check.matching(tree, mean, "the state's mean", name)
     for i, x in enumerate(leaves):
@@ -199,5 +200,6 @@ def averaged(mean: Any, tree: Any, size: jax.Array, name: str) -> Any:
                 where, remedy = f"{name}{check.place(tree, i)}", "call init with the parameters that are updated"
                 problem = f"{where} is {x.dtype}{list(x.shape)}, the state's mean has {got} there"
                 raise check.Refusal(ValueError, f"{problem}; {remedy}")
-            means[i] = m + (x.astype(m.dtype) - m) / size
+            x = kept(ok, x.astype(m.dtype), m)  # what is not finite would be in a gradient even where it is left out
+            means[i] = kept(ok, m + (x - m) / size, m)
     return structure.unflatten(means)

@@ -14,7 +14,7 @@ from gradtx.core.flow import Flow, Rule
 from gradtx.core.recipe import Decay, Natural, Positive, Steps
 from gradtx.core.transformation import transformation
 from gradtx.core.tree import global_norm
-from gradtx.wrappers.branch import through
+from gradtx.wrappers.branch import advance_where
 
 
 class SkipNonfiniteState(NamedTuple):
@@ -43,7 +43,7 @@ def skip_nonfinite(tx: optax.GradientTransformation, limit: Natural = 10):
 
     **State:** `skipped`, whether the last step was, `total` and `in_a_row`, how many were, `exceeded`, and that of
     `tx`; nothing per parameter. A step reads the gradients once more, and XLA makes a copy of the updates, in which
-    the branch that is taken and the one that is not meet.
+    the branch that is taken and the one that is not meet; around `accumulate` it needs none.
 
     **Source:** Optax's `apply_if_finite` gives up at its limit and lets the NaN through.
 
@@ -113,8 +113,8 @@ def skip_spikes(
     \quad S \leftarrow (1 - 1/W)(S + \delta^2/W), \quad \sigma^2 = S / (1 - Q/W^2),$$
 
     all from zero; the last is the unbiased estimate for weighted samples. $\sigma$ counts as at least
-    $\varepsilon|m|$, the rounding of $m$. Before `warmup_steps` accepted steps, and before two, only what is not finite
-    is skipped. With `loss` the gradients are not measured but must be finite too.
+    $2^{-23}|m|$, the rounding of a float32. Before `warmup_steps` accepted steps, and before two, only what is not
+    finite is skipped. With `loss` the gradients are not measured but must be finite too.
 
     A level that rises for good is a spike for good: after more than `limit` skipped steps in a row the state says so,
     in `exceeded`, and from then on.
@@ -198,21 +198,14 @@ def none_skipped() -> dict[str, jax.Array]:
 
 def guarded(tx: Any, ok: jax.Array, limit: Any, flow: Flow, state: Any, extra: dict[str, Any]) -> dict[str, Any]:
     """Take the flow through the transformation where it is ok; the fields of the state that both guards have."""
-
-    updates, held = flow.updates(), state.inner_state
-    updates, inner_state = jax.lax.cond(
-        ok,
-        lambda: through(tx, flow, updates, held, extra),
-        lambda: (jax.tree.map(jnp.zeros_like, updates), held),
-    )
-    flow.put(updates)
+    finish = advance_where(ok, tx, flow, state.inner_state, extra)
     in_a_row = jnp.where(ok, 0, increment(state.in_a_row))
     return dict(
         skipped=~ok,
         total=jnp.where(ok, state.total, increment(state.total)),
         in_a_row=in_a_row,
         exceeded=state.exceeded | (in_a_row > limit),
-        inner_state=inner_state,
+        inner_state=finish(),
     )
 
 
