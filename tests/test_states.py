@@ -236,6 +236,7 @@ def test_record_inside_of_a_group_sees_its_arrays():
     np.testing.assert_allclose(gx.metrics(state)["size"], np.sqrt(3.0), rtol=1e-6)
 
 
+@pytest.mark.skipif(jax.__version_info__ < (0, 10), reason="older XLA makes temporaries in plain sums")
 @pytest.mark.usefixtures("float32")
 def test_what_is_always_measured_is_cheap():
     """Bytes per parameter: a norm that is needed anyway costs nothing, the largest element one read."""
