@@ -14,6 +14,7 @@ from hypothesis import strategies as st
 
 import gradtx as gx
 from gradtx.core import transformation
+from tests.counted import counted
 from tests.reference import guard
 
 compiled_update: Any = transformation.compiled_update
@@ -134,17 +135,8 @@ def test_the_gradient_through_a_skipped_step_is_finite(around):
 
 
 def test_what_runs_loops_is_not_run():
-    runs = []
-
-    @gx.transformation
-    def noted():
-        def update(updates, state, params=None):
-            jax.debug.callback(lambda: runs.append(1))
-            return jax.lax.fori_loop(0, 3, lambda i, u: 0.5 * u, updates), state
-
-        return lambda params: (), update
-
-    walked(gx.skip_nonfinite(noted()), G.at[2].set(jnp.nan), W)
+    noted, runs = counted(lambda updates: jax.lax.fori_loop(0, 3, lambda i, u: 0.5 * u, updates))
+    walked(gx.skip_nonfinite(noted), G.at[2].set(jnp.nan), W)
     jax.effects_barrier()
     assert len(runs) == 7
 

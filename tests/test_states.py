@@ -170,7 +170,7 @@ def test_clipping_says_what_it_did_to_what_is_not_finite():
     for tx in (gx.clip_by_norm(1.0), gx.clip_by_global_norm(1.0)):
         for g in ([jnp.inf, 1.0], [jnp.nan, 1.0], [1e38, 3e38]):
             _, state = tx.update(jnp.array(g, jnp.float32), tx.init(jnp.zeros(2)))
-            assert not np.isfinite(gx.metrics(state)["clipped_norm"]) or g[0] == 1e38
+            assert np.isnan(gx.metrics(state)["clipped_norm"])
     tx = gx.clip_by_value(1.0)
     updates, state = tx.update(jnp.array([jnp.inf, 0.5]), tx.init(jnp.zeros(2)))
     assert (updates[0], gx.metrics(state)["clipped_norm"]) == (1.0, 1.0)

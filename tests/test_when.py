@@ -13,6 +13,7 @@ import pytest
 import gradtx as gx
 from gradtx.core import transformation
 from gradtx.core.value import written
+from tests.counted import counted
 
 compiled_update: Any = transformation.compiled_update
 G = jax.random.normal(jax.random.key(0), (6, 3))
@@ -53,20 +54,11 @@ def test_the_wait_may_be_scheduled():
 
 
 def test_between_its_turns_it_is_not_run():
-    runs = []
-
-    @gx.transformation
-    def noted():
-        def update(updates, state, params=None):
-            jax.debug.callback(lambda: runs.append(1))
-            return updates, state
-
-        return lambda params: (), update
-
-    walked(gx.every(noted(), 2), G)
+    noted, runs = counted()
+    walked(gx.every(noted, 2), G)
     jax.effects_barrier()
     assert len(runs) == 3
-    walked(gx.switch(noted(), gx.identity(), choice=gx.piecewise_constant((1, 5), (0, 1, 0))), G)
+    walked(gx.switch(noted, gx.identity(), choice=gx.piecewise_constant((1, 5), (0, 1, 0))), G)
     jax.effects_barrier()
     assert len(runs) == 3 + 2
 

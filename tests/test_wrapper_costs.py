@@ -10,6 +10,7 @@ import pytest
 import gradtx as gx
 from gradtx.core.value import written
 from tests.budgets import N, cost
+from tests.counted import counted
 
 pytestmark = pytest.mark.usefixtures("float32")
 newer = pytest.mark.skipif(jax.__version_info__ < (0, 10), reason="older XLA makes temporaries in plain sums")
@@ -59,17 +60,8 @@ def test_in_the_midst_of_a_window_only_the_mean_is_computed(inner):
 
 
 def test_the_inner_one_runs_once_in_a_window():
-    runs = []
-
-    @gx.transformation
-    def noted():
-        def update(updates, state, params=None):
-            jax.debug.callback(lambda: runs.append(1))
-            return updates, state
-
-        return lambda params: (), update
-
-    tx = gx.accumulate(gx.chain(noted(), gx.sgd(0.1)), 3)
+    noted, runs = counted()
+    tx = gx.accumulate(gx.chain(noted, gx.sgd(0.1)), 3)
     for step in (tx.update, jax.jit(tx.update)):
         state = tx.init(jnp.ones(2))
         runs.clear()

@@ -191,12 +191,6 @@ class Part(Flow):
     def add(self, stage: Stage) -> None:
         self.whole.add(stage)
 
-    def outputs(self, like: Any) -> list[Any]:
-        """The arrays behind all stages so far, as wide as they were computed, for each leaf of another tree."""
-        leaves = self.run(wide=True)
-        check.fit(leaves)
-        return check.matching(like, self.structure.unflatten(leaves), "what a branch returned")
-
     def run(self, wide: bool = False) -> list[Any]:
         self.whole.run()
         return self.leaves

@@ -158,6 +158,18 @@ class Recipe(Generic[P, V]):
         return f"{self.__name__}({', '.join(words)})"
 
 
+class Operator(Recipe[P, V]):
+    """A factory of values made of others, printed by a form such as `({} + {})`, as they are written."""
+
+    def __init__(self, form: str, factory: Callable[P, Any]):
+        super().__init__(factory)
+        self.form = form
+        self.__name__ = form.format(*self.signature.parameters)  # in errors: what the user wrote
+
+    def show(self, arguments: dict[str, Any]) -> str:
+        return self.form.format(*map(written, arguments.values()))
+
+
 def checked_number(name: str, value: Any, annotation: Any) -> Any:
     number(name, value, range_of(annotation) or Range())
     if isinstance(value, jax.Array | np.ndarray) and not isinstance(value, Tracer):

@@ -1,5 +1,6 @@
 """Selectors: which arrays of a tree are meant."""
 
+import functools
 import re
 from collections import defaultdict
 from collections.abc import Callable
@@ -11,7 +12,7 @@ from jax.tree_util import GetAttrKey, keystr, tree_flatten_with_path
 
 from gradtx.core.check import Refusal, is_none, named, whole
 from gradtx.core.printing import excerpt
-from gradtx.core.recipe import Recipe
+from gradtx.core.recipe import Operator, Recipe
 from gradtx.core.value import Value, register, written
 
 P = ParamSpec("P")
@@ -68,16 +69,8 @@ class selector(Recipe[P, Selector]):
     kind = Selector
 
 
-class operator(selector[P]):
-    """A selector made of others, printed as it is written."""
-
-    def __init__(self, form: str, factory: Callable[P, Any]):
-        super().__init__(factory)
-        self.form = form
-        self.__name__ = form.format(*self.signature.parameters)
-
-    def show(self, arguments: dict[str, Any]) -> str:
-        return self.form.format(*map(written, arguments.values()))
+class operator(Operator[P, Selector], selector[P]):
+    """A selector made of others."""
 
 
 @selector
@@ -185,21 +178,17 @@ def inverted(answers: list[bool]) -> list[bool]:
     return [not answer for answer in answers]
 
 
-def operator_of(form: str) -> Callable[[Callable[P, Any]], operator[P]]:
-    return lambda factory: operator(form, factory)
-
-
-@operator_of("~{}")
+@functools.partial(operator, "~{}")
 def others(a: Selector) -> Answers:
     return lambda rows: inverted(a.built(rows))
 
 
-@operator_of("({} & {})")
+@functools.partial(operator, "({} & {})")
 def both(a: Selector, b: Selector) -> Answers:
     return lambda rows: [x and y for x, y in zip(a.built(rows), b.built(rows), strict=True)]
 
 
-@operator_of("({} | {})")
+@functools.partial(operator, "({} | {})")
 def either(a: Selector, b: Selector) -> Answers:
     return lambda rows: [x or y for x, y in zip(a.built(rows), b.built(rows), strict=True)]
 

@@ -1,7 +1,6 @@
 """Schedules as values: pure functions of the step count that can be added, scaled and joined."""
 
 import functools
-from collections.abc import Callable
 from typing import Any, ParamSpec
 
 import jax
@@ -9,8 +8,8 @@ import jax.numpy as jnp
 from jax.core import Tracer
 
 from gradtx.core.check import Refusal
-from gradtx.core.recipe import Controlled, Recipe, Scalar, Steps
-from gradtx.core.value import Value, register, written
+from gradtx.core.recipe import Controlled, Operator, Recipe, Scalar, Steps
+from gradtx.core.value import Value, register
 
 P = ParamSpec("P")
 
@@ -57,20 +56,12 @@ class schedule(Recipe[P, Schedule]):
         return super().checked(name, value)
 
 
-class operator(schedule[P]):
-    """A schedule made of others, printed as it is written."""
-
-    def __init__(self, form: str, factory: Callable[P, Any]):
-        super().__init__(factory)
-        self.form = form
-        self.__name__ = self.form.format(*self.signature.parameters)  # in errors: what the user wrote
+class operator(Operator[P, Schedule], schedule[P]):
+    """A schedule made of others."""
 
     def checked(self, name: str, value: Any) -> Any:  # here functions are welcome
         uncontrolled(name, value)
         return Recipe.checked(self, name, value)
-
-    def show(self, arguments: dict[str, Any]) -> str:
-        return self.form.format(*map(written, arguments.values()))
 
 
 def uncontrolled(name: str, value: Any) -> None:
