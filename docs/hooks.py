@@ -1,0 +1,31 @@
+"""What the site has beside docs/: the README, which is its first page, and the notebooks."""
+
+import re
+from pathlib import Path
+
+from mkdocs.plugins import event_priority
+from mkdocs.structure.files import File
+
+ROOT = Path(__file__).parent.parent
+NOTEBOOKS = sorted((ROOT / "notebooks").glob("*.ipynb"))
+
+
+def on_config(config):
+    config.nav = [entry for entry in config.nav if entry != {"Notebooks": []} or NOTEBOOKS]
+    for entry in config.nav:
+        if "Notebooks" in entry:
+            entry["Notebooks"] = [f"notebooks/{path.name}" for path in NOTEBOOKS]
+    config.watch += [str(path) for path in (ROOT / "README.md", ROOT / "gradtx", *NOTEBOOKS)]
+
+
+@event_priority(100)  # before mkdocs-jupyter, which looks for notebooks among the files
+def on_files(files, config):
+    readme = re.sub(r'(\]\(|src=")docs/', r"\1", (ROOT / "README.md").read_text())
+    files.append(File.generated(config, "index.md", content=readme))
+    for path in NOTEBOOKS:
+        files.append(File(f"notebooks/{path.name}", str(ROOT), config.site_dir, config.use_directory_urls))
+
+
+def on_page_content(html, page, **kwargs):
+    """Links between notebooks, which mkdocs does not see, to their pages."""
+    return re.sub(r'href="(\w+)\.ipynb', r'href="../\1/', html) if page.file.src_uri.endswith(".ipynb") else html

@@ -1,0 +1,6 @@
+document$.subscribe(() => {
+  for (const element of document.querySelectorAll(".arithmatex")) {
+    // Between \( and \) or \[ and \].
+    katex.render(element.textContent.trim().slice(2, -2), element, { displayMode: element.tagName === "DIV" });
+  }
+});
