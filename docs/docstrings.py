@@ -5,19 +5,30 @@ import re
 import griffe
 
 EXAMPLE = re.compile(r"^>>> .*?(?=\n\n|\Z)", re.DOTALL | re.MULTILINE)
+DISPLAYED = re.compile(r"\$\$.+?\$\$", re.DOTALL)
 COMMENT = re.compile(r"  # (.+)$")
 
 
 class Docstrings(griffe.Extension):
     def on_object(self, *, obj, **kwargs):
-        if obj.is_class and any(str(base) == "NamedTuple" for base in obj.bases):
-            for field in obj.attributes.values():
-                if comment := COMMENT.search(field.source.splitlines()[0]):
-                    field.docstring = griffe.Docstring(comment[1], parent=field)
         if obj.is_function and any(str(x.value).startswith("law(") for x in obj.decorators):
             del obj.parameters["example"]  # a law is called with a subject, and finds its examples
         if obj.docstring:
-            obj.docstring.value = linked(obj, EXAMPLE.sub(fenced, obj.docstring.value))
+            text = EXAMPLE.sub(fenced, obj.docstring.value)
+            text = DISPLAYED.sub(r"\n\n\g<0>\n\n", text)
+            if obj.is_class and any(str(base) == "NamedTuple" for base in obj.bases):
+                text = re.sub(r"\n+(?=```)|\Z", lambda _: table(obj), text, count=1)
+            obj.docstring.value = linked(obj, text)
+
+
+def table(state):
+    """The fields of a NamedTuple, with the comments behind them."""
+    rows = ["| field | | |", "| --- | --- | --- |"]
+    for field in state.attributes.values():
+        if field.annotation is not None and "property" not in field.labels:
+            comment = COMMENT.search(field.source.splitlines()[0])
+            rows.append(f"| `{field.name}` | `{field.annotation}` | {comment[1] if comment else ''} |")
+    return "\n\n" + "\n".join(rows) + "\n\n"
 
 
 def fenced(example):
