@@ -23,7 +23,7 @@ class Docstrings(griffe.Extension):
 
 def table(state):
     """The fields of a NamedTuple, with the comments behind them."""
-    rows = ["| field | | |", "| --- | --- | --- |"]
+    rows = ["| field | type | |", "| --- | --- | --- |"]
     for field in state.attributes.values():
         if field.annotation is not None and "property" not in field.labels:
             comment = COMMENT.search(field.source.splitlines()[0])

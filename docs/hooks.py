@@ -1,11 +1,13 @@
 """What the site has beside docs/: the README, which is its first page, and the notebooks."""
 
+import logging
 import re
 from pathlib import Path
 
 from mkdocs.plugins import event_priority
 from mkdocs.structure.files import File
 
+log = logging.getLogger("mkdocs.hooks")
 ROOT = Path(__file__).parent.parent
 NOTEBOOKS = sorted((ROOT / "notebooks").glob("*.ipynb"))
 
@@ -27,5 +29,17 @@ def on_files(files, config):
 
 
 def on_page_content(html, page, **kwargs):
-    """Links between notebooks, which mkdocs does not see, to their pages."""
-    return re.sub(r'href="(\w+)\.ipynb', r'href="../\1/', html) if page.file.src_uri.endswith(".ipynb") else html
+    """A notebook's links to files as links to pages, which mkdocs does not do, and without MathJax: there is KaTeX."""
+    if not page.file.src_uri.endswith(".ipynb"):
+        return html
+    html = re.sub(r"<!-- Load mathjax -->.*?<!-- End of mathjax configuration -->", "", html, flags=re.DOTALL)
+    return re.sub(r'href="(?!https?:|#)([^"#]+)', linked, html)
+
+
+def linked(match):
+    path = (ROOT / "notebooks" / match[1]).resolve()
+    if not path.exists():
+        log.warning(f"a notebook has a link to {match[1]}, which is not there")
+    if path == ROOT / "README.md":
+        return 'href="../..'
+    return f'href="../{"" if path.suffix == ".ipynb" else "../"}{path.stem}/'
