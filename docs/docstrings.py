@@ -9,8 +9,16 @@ DISPLAYED = re.compile(r"\$\$.+?\$\$", re.DOTALL)
 COMMENT = re.compile(r"  # (.+)$")
 
 
+# A factory is a function; what is made of it by its decorator returns something else than the function does.
+MADE = dict.fromkeys(["transformation", "composition", "associative", "grouping", "windowed"], "Transformation")
+MADE |= {"schedule": "Schedule", "selector": "Selector"}
+
+
 class Docstrings(griffe.Extension):
     def on_object(self, *, obj, **kwargs):
+        if obj.is_function:
+            for made in filter(None, (MADE.get(str(x.value)) for x in obj.decorators)):
+                obj.returns = griffe.ExprName(made, parent=obj.package)
         if obj.is_function and any(str(x.value).startswith("law(") for x in obj.decorators):
             del obj.parameters["example"]  # a law is called with a subject, and finds its examples
         if obj.docstring:

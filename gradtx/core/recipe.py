@@ -84,7 +84,7 @@ ValueError: warmup: steps must be a whole number in [1, 2147483647], got 2.5
 """
 
 Natural = Annotated[Any, Range(0, 2**31 - 1, "[]", whole=True)]
-"""A whole number of steps, or none at all.
+"""A whole number of steps, zero among them.
 
 >>> import gradtx
 >>> gradtx.skip_nonfinite(gradtx.adam(1e-3), limit=-1)
