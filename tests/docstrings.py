@@ -7,11 +7,12 @@ from pathlib import Path
 from typing import Any
 
 import gradtx
+import gradtx.plot
 import gradtx.testing
 from gradtx.testing import Law
 
 PACKAGE = Path(gradtx.__file__).parent
-MODULES = [gradtx, gradtx.testing]
+MODULES = [gradtx, gradtx.plot, gradtx.testing]
 
 
 def of_assignments(path: Path) -> dict[str, str]:
