@@ -13,7 +13,7 @@ from gradtx.core.value import written
 from gradtx.demo import digits
 from gradtx.demo.__main__ import main
 from gradtx.demo.compared import COMPARED, optimizers
-from gradtx.demo.figures import smoothed
+from gradtx.plot.over_steps import smoothed
 
 pytestmark = pytest.mark.slow
 

@@ -10,9 +10,9 @@ import pytest
 
 import gradtx as gx
 from gradtx.core.value import written
-from gradtx.demo import surfaces
 from gradtx.demo.compared import COMPARED, optimizers
 from gradtx.demo.surfaces import SURFACES, walk
+from gradtx.plot.surface import points_and_losses
 
 pytestmark = pytest.mark.slow
 
@@ -101,10 +101,10 @@ def test_every_optimizer_leaves_the_saddle_and_all_but_one_reach_the_minima():
 
 
 def test_a_path_compiles_once_for_all_learning_rates():
-    descent: Any = surfaces.descent
-    descent.clear_cache()
+    compiled: Any = points_and_losses
+    compiled.clear_cache()
     paths = [walk(gx.adam(rate), RAVINE, 5) for rate in (0.01, 0.1)]
-    assert descent._cache_size() == 1
+    assert compiled._cache_size() == 1
     assert not np.array_equal(paths[0].points, paths[1].points)
 
 

@@ -4,11 +4,14 @@ import doctest
 import importlib
 import pkgutil
 import re
+import sys
 from pathlib import Path
+from types import ModuleType
 
 import pytest
 
 import gradtx
+from gradtx.testing import check_transformation
 
 ROOT = Path(__file__).parent.parent
 pytestmark = pytest.mark.usefixtures("float32")  # as users have it, and as the examples show it
@@ -24,11 +27,13 @@ def test_docstrings(name):
     assert tried > 0 or ">>> " not in Path(str(module.__file__)).read_text()
 
 
-def test_readme(capsys):
+def test_readme(capsys, monkeypatch):
     blocks = re.findall(r"```python\n(.*?)```", (ROOT / "README.md").read_text(), re.DOTALL)
     assert blocks
-    names: dict[str, object] = {}
+    readme = ModuleType("readme")  # by whose name pickle finds what the blocks define
+    monkeypatch.setitem(sys.modules, "readme", readme)
     for block in blocks:
-        exec(block, names)
+        exec(block, vars(readme))
     shown = [line.removeprefix("# ") for block in blocks for line in block.splitlines() if line.startswith("# ")]
     assert capsys.readouterr().out.splitlines() == shown
+    check_transformation(readme.scale_by_yogi()).raise_if_broken()

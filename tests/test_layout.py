@@ -36,6 +36,7 @@ LAYERS = [f"gradtx.core.{name}" for name in CORE] + [
     "gradtx.optimizers",
     "gradtx.wrappers",
     "gradtx.looking",
+    "gradtx.plot",
     "gradtx",  # the public list, and the programs above it
     "gradtx.testing",
 ]

@@ -8,6 +8,8 @@ import numpy as np
 import gradtx
 from gradtx.demo.digits import Run
 from gradtx.demo.surfaces import Surface, Walk
+from gradtx.plot.over_steps import smoothed
+from gradtx.plot.surface import contours, heights_over
 
 INK, REST = "#10206a", "0.8"  # what a panel is about, and what is there to compare
 Panels = list[Any]
@@ -33,11 +35,6 @@ def draw_schedule(panel: Any, schedule: gradtx.Schedule, steps: int) -> None:
     panel.set_ylim(bottom=min(panel.get_ylim()[0], 0.0))
     panel.set_title("schedule, by step", fontsize=9, fontstyle="italic")
     panel.tick_params(labelleft=True, labelbottom=True)
-
-
-def smoothed(losses: np.ndarray, window: int) -> np.ndarray:
-    """At each step the mean of the last losses, `window` of them once there are as many."""
-    return np.array([losses[max(end - window, 0) : end].mean() for end in range(1, len(losses) + 1)])
 
 
 def draw_losses(runs: dict[str, Run], steps: int, schedule: gradtx.Schedule | None, path: Path) -> None:
@@ -66,9 +63,7 @@ def draw_walks(
     walks: dict[str, Walk], surface: Surface, steps: int, schedule: gradtx.Schedule | None, path: Path
 ) -> None:
     """Write the figure of the paths: each to its arrival, over the contours of the surface."""
-    across, up = (np.linspace(low, high, 200) for low, high in surface.view)
-    heights = surface.loss(np.stack(np.meshgrid(across, up)))
-    levels = np.unique(np.quantile(heights, np.linspace(0.02, 0.98, 13)))
+    heights = heights_over(surface.loss, surface.view)
     mark = dict(linestyle="none", color="white", markeredgecolor="black", zorder=4)
     middle = ("minimum", "*", 9) if surface.is_minimum else ("saddle point", "X", 8)
     figure, panels = grid(len(walks) + (schedule is not None))
@@ -80,8 +75,8 @@ def draw_walks(
         panel.plot(
             *points.T, label="a point for each step", color=INK, linewidth=0.7, marker=".", markersize=3, zorder=3
         )
-        panel.contour(across, up, heights, levels=levels, colors=REST, linewidths=0.7, linestyles="solid")
-        panel.contour(across, up, heights, levels=[surface.target], colors="black", linewidths=0.8, linestyles="dashed")
+        contours(panel, heights)
+        panel.contour(*heights, levels=[surface.target], colors="black", linewidths=0.8, linestyles="dashed")
         panel.plot([], [], label=f"loss {surface.target:g}", color="black", linewidth=0.8, linestyle="dashed")
         took = f"not in {steps:,}" if walk.arrival is None else f"{walk.arrival:,} steps"
         panel.set_title(f"{name}: {took}", fontsize=9)

@@ -1,14 +1,13 @@
 """Functions of two parameters, and the paths of optimizers over them."""
 
 from collections.abc import Callable
-from functools import partial
 from typing import Any, NamedTuple
 
-import jax
 import jax.numpy as jnp
 import numpy as np
 
 import gradtx
+from gradtx.plot.surface import descent
 
 IN_A_ROW = 10  # an optimizer that only flies through the minimum has not arrived
 Span = tuple[float, float]
@@ -61,23 +60,10 @@ class Walk(NamedTuple):
     arrival: int | None  # the first of ten steps in a row whose losses are at or below the target
 
 
-@partial(jax.jit, static_argnames=("loss", "steps"))
-def descent(tx: gradtx.Transformation, loss: Callable[[Any], Any], start: jax.Array, steps: int) -> Any:
-    """The points on the way and their losses, compiled once for all optimizers of one structure."""
-
-    def step(at: Any, _: None) -> Any:
-        w, state = at
-        value, grad = jax.value_and_grad(loss)(w)
-        updates, state = tx.update(grad, state, w, value=value, grad=grad, value_fn=loss, loss_fn=loss)
-        return (gradtx.apply_updates(w, updates), state), (w, value)
-
-    return jax.lax.scan(step, (start, tx.init(start)), length=steps + 1)[1]
-
-
 def walk(tx: gradtx.Transformation, surface: Surface, steps: int) -> Walk:
     """The path of so many steps, and whether one of them arrives, for which a few more are looked at."""
     start = jnp.array(surface.start, jnp.float32)
-    points, losses = map(np.asarray, descent(tx, surface.loss, start, steps + IN_A_ROW - 1))
+    points, losses = descent(tx, surface.loss, start, steps + IN_A_ROW - 1)
     there = np.lib.stride_tricks.sliding_window_view(losses <= surface.target, IN_A_ROW).all(axis=1)
     arrival = int(there.argmax()) if there.any() else None
     return Walk(tx, points[: steps + 1], losses[: steps + 1], arrival)

@@ -1,0 +1,20 @@
+"""Pictures of schedules, of paths over a surface, of training curves and of spectra, on Matplotlib's `Axes`.
+
+Each function draws on the `Axes` that it is given, or on one of its own as wide as a notebook, and returns it: titles,
+limits and further lines are Matplotlib's. What is drawn is labelled with what it prints of itself. `LINES` is the cycle
+of colours and dashes, from dark to light, with which a figure is read in greyscale too; other figures have it with
+`plt.rcParams["axes.prop_cycle"] = plot.LINES`.
+"""
+
+try:
+    import matplotlib as _  # noqa: F401
+except ImportError as error:
+    raise ImportError("gradtx.plot needs Matplotlib: pip install 'gradtx[plot]'") from error
+
+from gradtx.plot.drawing import LINES
+from gradtx.plot.growth import animation
+from gradtx.plot.over_steps import curves, schedule
+from gradtx.plot.spectra import spectrum
+from gradtx.plot.surface import paths
+
+__all__ = ["LINES", "animation", "curves", "paths", "schedule", "spectrum"]

@@ -1,0 +1,73 @@
+"""What all pictures share: the `Axes`, the lines, their labels, the legend, and the check of numbers."""
+
+import re
+import textwrap
+from typing import Any
+
+import jax.numpy as jnp
+import matplotlib.pyplot as plt
+import numpy as np
+from cycler import cycler
+from matplotlib.axes import Axes
+from matplotlib.lines import Line2D
+
+from gradtx.core import check
+from gradtx.core.printing import excerpt
+
+COLORS = ("#140e36", "#8c2369", "#2f7fc1", "#e8853a", "#8fbf5a")  # each lighter than the one before
+DASHES = ("-", "--", "-.", ":", (0, (6, 1, 1, 1, 1, 1)))
+# In five lines all colours and all dashes; then the same colours with other dashes.
+LINES = cycler(color=[COLORS[i % 5] for i in range(25)], linestyle=[DASHES[(i + i // 5) % 5] for i in range(25)])
+WIDTH, HEIGHT, LINE_OF_TEXT = 8.0, 4.0, 0.22  # in inches
+
+
+def axes(ax: Any) -> Axes:
+    """The `Axes` to draw on, a new one for None."""
+    if ax is None:
+        return plt.subplots(figsize=(WIDTH, HEIGHT), layout="constrained")[1]
+    if not isinstance(ax, Axes):
+        raise check.Refusal(TypeError, f"ax must be one Matplotlib Axes, got {excerpt(ax)}; take one of figure.axes")
+    return ax
+
+
+def line(ax: Axes, x: np.ndarray, y: np.ndarray, name: str, **style: Any) -> Line2D:
+    """A line in the first of the styles that no line of these `Axes` has."""
+    used = sum(not str(drawn.get_label()).startswith("_") for drawn in ax.lines)
+    (drawn,) = ax.plot(x, y, label=name, **{**list(LINES)[used % len(LINES)], **style})
+    return drawn
+
+
+def label(x: Any) -> str:
+    """What a value prints, in one line."""
+    text = x if isinstance(x, str) else repr(x)
+    return re.sub(r",?\s*\n\s*(\))", r"\1", re.sub(r"\(\n\s*", "(", text)).replace("\n", " ").replace("  ", "")
+
+
+def finished(ax: Axes, own: bool) -> Axes:
+    """With a grid and a legend: inside where it is small, below where it is not, for which a figure of ours grows."""
+    ax.grid(alpha=0.3)
+    handles, labels = ax.get_legend_handles_labels()
+    names = [textwrap.fill(str(name), 95, subsequent_indent="    ") for name in labels]
+    longest = max(map(len, names), default=0)
+    if longest > 30 or len(names) > 6:
+        columns = 1 if longest > 45 else 2
+        ax.legend(handles, names, loc="upper center", bbox_to_anchor=(0.5, -0.15), ncols=columns, frameon=False)
+        if own:
+            height = sum(1 + name.count("\n") for name in names) / columns
+            ax.get_figure(root=True).set_figheight(HEIGHT + LINE_OF_TEXT * height)  # pyright: ignore
+    elif names:
+        ax.legend(handles, names, framealpha=0.9)
+    return ax
+
+
+def real(name: str, x: Any, remedy: str = "") -> np.ndarray:
+    """Real numbers in one dimension, one at least, as float64."""
+    try:
+        numbers = np.asarray(x)
+    except (TypeError, ValueError):  # rows of different lengths
+        numbers = np.asarray(None)
+    if numbers.dtype.kind not in "fiu" and not jnp.issubdtype(numbers.dtype, jnp.floating):
+        raise check.Refusal(TypeError, f"{name} must be real numbers, got {excerpt(x)}{remedy}")
+    if numbers.ndim != 1 or not numbers.size:
+        raise check.Refusal(ValueError, f"{name} must be one number after another, got shape {numbers.shape}{remedy}")
+    return numbers.astype(np.float64)

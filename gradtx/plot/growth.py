@@ -1,0 +1,47 @@
+"""A picture's lines, as they come to be."""
+
+from typing import Any
+
+import numpy as np
+from matplotlib.animation import FuncAnimation
+from matplotlib.axes import Axes
+
+from gradtx.core import check
+from gradtx.plot.drawing import axes
+
+
+def animation(ax: Axes, *, frames: int = 60, interval: int = 80) -> FuncAnimation:
+    r"""The lines of `ax` growing from their first point to their last, whichever function drew them.
+
+    In a notebook it is shown with `IPython.display.HTML(plot.animation(ax).to_jshtml())`, and written to a file with
+    `plot.animation(ax).save("paths.gif", writer="pillow")`.
+
+    **Arguments:** `frames` $\ge 2$ until all is there; `interval` $\ge 1$ between two of them, in milliseconds.
+
+    **Raises:** `TypeError` for what is no `Axes`, `ValueError` for one without a line of two points.
+
+    >>> import gradtx as gx
+    >>> from gradtx import plot
+    >>> growing = plot.animation(plot.schedule(gx.cosine(0.1, 100), steps=100), frames=2)
+    >>> growing.to_jshtml().count("data:image/png")
+    2
+    """
+    with check.named("plot.animation"):
+        check.whole("frames", frames)
+        check.whole("interval", interval)
+        if frames < 2:
+            raise check.Refusal(ValueError, f"frames must be at least 2, got {frames}")
+        if ax is None:
+            raise check.Refusal(TypeError, "ax must be what plot.paths or another of them returned, got None")
+        lines = [(drawn, np.asarray(drawn.get_data())) for drawn in axes(ax).lines]
+        lines = [(drawn, points) for drawn, points in lines if points.shape[1] > 1]
+        if not lines:
+            raise check.Refusal(ValueError, "ax has no line of two points or more: there is nothing to grow")
+    ax.set(xlim=ax.get_xlim(), ylim=ax.get_ylim())  # which would grow with the lines
+
+    def grown(frame: int) -> list[Any]:
+        for drawn, points in lines:
+            drawn.set_data(*points[:, : 1 + (points.shape[1] - 1) * frame // (frames - 1)])
+        return [drawn for drawn, _ in lines]
+
+    return FuncAnimation(ax.get_figure(root=True), grown, frames=frames, interval=interval)  # pyright: ignore

@@ -1,0 +1,96 @@
+"""What goes over the steps: the values of schedules, and what was measured in training."""
+
+from collections.abc import Mapping
+from typing import Any
+
+import numpy as np
+from matplotlib.axes import Axes
+
+from gradtx.core import check
+from gradtx.core.printing import excerpt
+from gradtx.plot.drawing import axes, finished, label, line, real
+from gradtx.schedules.value import Schedule
+
+
+def schedule(*schedules: Any, steps: int, ax: Axes | None = None) -> Axes:
+    r"""The values $\eta(\tau)$ of schedules at the steps $\tau = 0, \dots, n - 1$.
+
+    **Arguments:** schedules and numbers; `steps` $n \ge 1$; `ax`, by default a new one.
+
+    **Raises:** `TypeError` for what is neither a schedule nor a number, `ValueError` for `steps` below 1.
+
+    >>> import gradtx as gx
+    >>> from gradtx import plot
+    >>> ax = plot.schedule(gx.cosine(0.1, 100), gx.warmup(0.1, 20), steps=100)
+    >>> [line.get_label() for line in ax.lines]
+    ['cosine(start=0.1, steps=100)', 'warmup(value=0.1, steps=20)']
+    """
+    with check.named("plot.schedule"):
+        check.whole("steps", steps)
+        for x in schedules:
+            if not isinstance(x, Schedule | int | float) or isinstance(x, bool):
+                remedy = "make a schedule of a function of the step with @gradtx.schedule"
+                raise check.Refusal(TypeError, f"draws schedules and numbers, got {excerpt(x)}; {remedy}")
+        own, ax = ax is None, axes(ax)
+    at = np.arange(steps)
+    for x in schedules:
+        values = np.asarray(x(at)) if isinstance(x, Schedule) else np.full(steps, x)
+        line(ax, at, values, label(x))
+    ax.set(xlabel="step", ylabel="value")
+    ax.set_ylim(bottom=min(ax.get_ylim()[0], 0.0))
+    return finished(ax, own)
+
+
+def curves(
+    histories: Mapping[Any, Any],
+    *,
+    window: int = 1,
+    xscale: str = "linear",
+    yscale: str = "log",
+    ax: Axes | None = None,
+) -> Axes:
+    r"""Training curves: a number for each step $t = 1, 2, \dots$, by optimizer or by name.
+
+    With a `window` $n > 1$ the mean of the last $n$ numbers is drawn, $\frac{1}{n} \sum_{i=t-n+1}^{t} x_i$ (at the
+    start of as many as there are), and the numbers themselves pale behind it. What is not finite leaves a gap; what
+    grows beyond a hundred times the largest start is cut off, for one that diverges would hide the others.
+
+    **Arguments:** `histories`, a dictionary from optimizers or names to one real number per step; `window` $\ge 1$;
+    `xscale`, `yscale` as for `Axes.set`, `"linear"` or `"log"`; `ax`, by default a new one.
+
+    **Raises:** `TypeError` for what is no dictionary of real numbers; `ValueError` for other than one number per step,
+    and on a logarithmic scale for numbers that are not positive.
+
+    >>> import gradtx as gx
+    >>> from gradtx import plot
+    >>> ax = plot.curves({gx.sgd(0.1): [4.0, 2.0, 1.0], "other": [4.0, 3.0, 2.0]})
+    >>> [line.get_label() for line in ax.lines]
+    ['sgd(learning_rate=0.1)', 'other']
+    """
+    with check.named("plot.curves"):
+        check.whole("window", window)
+        if not isinstance(histories, Mapping):
+            remedy = "give a dictionary from optimizers or names to one number per step"
+            raise check.Refusal(TypeError, f"draws named histories, got {excerpt(histories)}; {remedy}")
+        numbers = {label(key): real(f"histories[{label(key)!r}]", x) for key, x in histories.items()}
+        for name, x in numbers.items():
+            if yscale == "log" and (x <= 0.0).any():
+                what = "has numbers that are not positive, which a logarithmic scale can't show"
+                raise check.Refusal(ValueError, f"histories[{name!r}] {what}; give yscale='linear'")
+        own, ax = ax is None, axes(ax)
+    for name, x in numbers.items():
+        at = np.arange(1, len(x) + 1)
+        drawn = line(ax, at, smoothed(x, window), name)
+        if window > 1:
+            ax.plot(at, x, color=drawn.get_color(), linestyle="-", alpha=0.25, linewidth=0.7, zorder=1)
+    ax.set(xscale=xscale, yscale=yscale, xlabel="step")
+    ax.set_ylabel(f"mean over {window} steps" if window > 1 else "value")
+    largest = 100.0 * max((abs(x[0]) for x in numbers.values() if np.isfinite(x[0])), default=0.0)
+    if 0.0 < largest < ax.get_ylim()[1]:
+        ax.set_ylim(top=largest)
+    return finished(ax, own)
+
+
+def smoothed(numbers: np.ndarray, window: int) -> np.ndarray:
+    """At each step the mean of the last numbers, `window` of them once there are as many."""
+    return np.array([numbers[max(end - window, 0) : end].mean() for end in range(1, len(numbers) + 1)])

@@ -1,0 +1,120 @@
+"""The paths of optimizers over the contours of a function of two parameters."""
+
+from collections.abc import Callable, Mapping, Sequence
+from functools import partial
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from matplotlib.axes import Axes
+
+from gradtx.core import check
+from gradtx.core.apply import apply_updates
+from gradtx.core.printing import excerpt
+from gradtx.core.transformation import Transformation
+from gradtx.plot.drawing import axes, finished, label, line, real
+
+Loss = Callable[[jax.Array], Any]
+View = tuple[tuple[float, float], tuple[float, float]]  # the ends of w₁ and of w₂
+MARKERS = "os^Dv"
+
+
+def paths(
+    loss: Loss,
+    optimizers: Sequence[Transformation] | Mapping[str, Transformation],
+    start: Any,
+    *,
+    steps: int = 50,
+    view: View | None = None,
+    ax: Axes | None = None,
+) -> Axes:
+    r"""The paths of optimizers from one start, a mark for each step, over the contours of a loss $L(w_1, w_2)$.
+
+    **Arguments:** `loss` of an array of shape (2,); the optimizers, or a dictionary with a name for each; `start`, two
+    numbers; `steps` $\ge 1$; `view`, the ends of $w_1$ and of $w_2$ that are shown, by default around all points that
+    are not higher than the start; `ax`, by default a new one. Between any two neighbouring contours lies the
+    same area.
+
+    **Raises:** `TypeError` for what is no transformation and for a loss of anything but a real scalar; `ValueError` for
+    other than two numbers.
+
+    >>> import gradtx as gx
+    >>> from gradtx import plot
+    >>> ax = plot.paths(lambda w: w[0] ** 2 / 64 + w[1] ** 2, [gx.sgd(0.9), gx.adam(0.5)], (-8.0, 1.0), steps=20)
+    >>> [line.get_label() for line in ax.lines[:2]]
+    ['sgd(learning_rate=0.9)', 'adam(learning_rate=0.5)']
+    """
+    with check.named("plot.paths"):
+        check.whole("steps", steps)
+        check.function("loss", loss, "an array of shape (2,)", 1)
+        named = by_name(optimizers)
+        at = np.asarray(real("start", start))
+        if at.shape != (2,):
+            raise check.Refusal(ValueError, f"start must be two numbers, got {at.size}")
+        begin = jnp.asarray(at, jnp.result_type(float))
+        value = jax.eval_shape(loss, begin)
+        if getattr(value, "shape", None) != () or not jnp.issubdtype(value.dtype, jnp.floating):
+            raise check.Refusal(TypeError, f"the loss must return a real scalar, got {excerpt(value)}")
+        own, ax = ax is None, axes(ax)
+    walks = {name: descent(tx, loss, begin, steps) for name, tx in named.items()}
+    span = view or around([points[losses <= losses[0]] for points, losses in walks.values()])
+    contours(ax, heights_over(loss, span))
+    for i, (name, (points, _)) in enumerate(walks.items()):
+        shown = np.clip(points, -1e6, 1e6)  # beyond, a figure's own coordinates overflow
+        line(ax, shown[:, 0], shown[:, 1], name, linewidth=1.0, marker=MARKERS[i % len(MARKERS)], markersize=3)
+    ax.plot(*at, "o", color="white", markeredgecolor="black", zorder=4)
+    ax.set(xlim=span[0], ylim=span[1], xlabel="$w_1$", ylabel="$w_2$")
+    return finished(ax, own)
+
+
+def by_name(optimizers: Any) -> dict[str, Transformation]:
+    if isinstance(optimizers, Transformation) or not isinstance(optimizers, Mapping | Sequence):
+        remedy = "give a list of optimizers, or a dictionary with a name for each"
+        raise check.Refusal(TypeError, f"draws several optimizers, got {excerpt(optimizers)}; {remedy}")
+    pairs = optimizers.items() if isinstance(optimizers, Mapping) else [(label(tx), tx) for tx in optimizers]
+    for _, tx in pairs:
+        if not isinstance(tx, Transformation):
+            remedy = "put Optax's into gradtx.chain(…)"
+            raise check.Refusal(TypeError, f"draws gradtx's transformations, got {excerpt(tx)}; {remedy}")
+    if not pairs:
+        raise check.Refusal(ValueError, "draws one optimizer at least, got none")
+    return dict(pairs)
+
+
+@partial(jax.jit, static_argnames=("loss", "steps"))
+def points_and_losses(tx: Transformation, loss: Loss, start: jax.Array, steps: int) -> Any:
+    def step(at: Any, _: None) -> Any:
+        w, state = at
+        value, grad = jax.value_and_grad(loss)(w)
+        updates, state = tx.update(grad, state, w, value=value, grad=grad, value_fn=loss, loss_fn=loss)
+        return (apply_updates(w, updates), state), (w, value)
+
+    return jax.lax.scan(step, (start, tx.init(start)), length=steps + 1)[1]
+
+
+def descent(tx: Transformation, loss: Loss, start: jax.Array, steps: int) -> tuple[np.ndarray, np.ndarray]:
+    """The start and the points after each step, (steps + 1, 2), and the losses there; compiled once per structure."""
+    points, losses = points_and_losses(tx, loss, start, steps)
+    return np.asarray(points), np.asarray(losses)
+
+
+def around(shown: list[np.ndarray]) -> View:
+    """The box of all points, with a margin that a flat one has too."""
+    points = np.concatenate(shown)
+    low, high = points.min(axis=0), points.max(axis=0)
+    margin = 0.15 * np.maximum(high - low, 0.1 * (high - low).max() + 1e-3)
+    (left, right), (bottom, top) = zip(low - margin, high + margin, strict=True)
+    return (left, right), (bottom, top)
+
+
+def heights_over(loss: Loss, view: View) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """200 places of w₁, as many of w₂, and the losses there, as `Axes.contour` takes them."""
+    across, up = (np.linspace(low, high, 200) for low, high in view)
+    grid = jnp.stack(jnp.meshgrid(across, up), axis=-1).reshape(-1, 2)
+    return across, up, np.asarray(jax.vmap(loss)(grid)).reshape(200, 200)
+
+
+def contours(ax: Axes, heights: tuple[np.ndarray, np.ndarray, np.ndarray]) -> None:
+    levels = np.unique(np.nanquantile(heights[2], np.linspace(0.02, 0.98, 13)))
+    ax.contour(*heights, levels=levels, colors="0.75", linewidths=0.7, linestyles="solid")

@@ -1,0 +1,274 @@
+"""The pictures of gradtx.plot: what they hold, that nothing is cut off, and what they refuse."""
+
+import importlib
+import subprocess
+import sys
+from typing import Any
+
+import jax.numpy as jnp
+import matplotlib.pyplot as plt
+import numpy as np
+import optax
+import pytest
+from matplotlib.colors import to_rgb
+from PIL import Image
+
+import gradtx as gx
+from gradtx.plot import surface
+from gradtx.plot.drawing import COLORS, label
+
+plot: Any = importlib.import_module("gradtx.plot")  # whose lines are matplotlib's, with many types
+ADAMW = gx.chain(gx.clip_by_global_norm(1.0), gx.adamw(gx.cosine(0.1, 9) + gx.linear(1.0, 0.0, 30), weight_decay=0.1))
+
+
+@pytest.fixture(autouse=True)
+def _closed():
+    yield
+    plt.close("all")
+
+
+def ravine(w):
+    return w[0] ** 2 / 64 + w[1] ** 2
+
+
+def labels(ax):
+    return [line.get_label() for line in ax.lines if not line.get_label().startswith("_")]
+
+
+# ---- what they hold ----
+
+
+def test_schedules_are_drawn_with_their_values():
+    falling = gx.cosine(0.1, 30)
+    ax = plot.schedule(falling, 0.05, steps=40)
+    np.testing.assert_allclose(ax.lines[0].get_ydata(), [falling(t) for t in range(40)])
+    np.testing.assert_array_equal(ax.lines[1].get_ydata(), np.full(40, 0.05))
+    np.testing.assert_array_equal(ax.lines[1].get_xdata(), np.arange(40))
+    assert labels(ax) == ["cosine(start=0.1, steps=30)", "0.05"]
+    assert ax.get_ylim()[0] <= 0.0
+
+
+def test_paths_are_those_of_the_optimizers():
+    ax = plot.paths(ravine, {"slow": gx.sgd(0.1), "newton": gx.newton()}, (-8, 1), steps=5)
+    t = np.arange(6)
+    np.testing.assert_allclose(ax.lines[0].get_xdata(), -8 * (1 - 0.1 / 32) ** t, rtol=1e-6)
+    np.testing.assert_allclose(ax.lines[0].get_ydata(), (1 - 0.2) ** t, rtol=1e-6)
+    np.testing.assert_allclose(ax.lines[1].get_xydata()[1], 0.0, atol=1e-6)
+    assert labels(ax) == ["slow", "newton"]
+
+
+def test_a_path_that_diverges_does_not_widen_the_view():
+    alone = plot.paths(ravine, [gx.sgd(0.9)], (-8.0, 1.0))
+    both = plot.paths(ravine, [gx.sgd(0.9), gx.sgd(9.0)], (-8.0, 1.0), steps=50)
+    assert both.get_xlim() == alone.get_xlim()
+    assert np.abs(both.lines[1].get_ydata()).max() == 1e6
+    given = plot.paths(ravine, [gx.sgd(0.9)], (-8.0, 1.0), view=((-9, 1), (-3, 2)))
+    assert (given.get_xlim(), given.get_ylim()) == ((-9, 1), (-3, 2))
+
+
+def test_paths_of_one_structure_compile_once():
+    compiled: Any = surface.points_and_losses
+    compiled.clear_cache()
+    plot.paths(ravine, [gx.adam(0.1), gx.adam(0.2)], (-8.0, 1.0), steps=3)
+    assert compiled._cache_size() == 1
+
+
+def test_curves_are_smoothed_with_the_numbers_behind_them():
+    ax = plot.curves({gx.sgd(0.1): jnp.array([4.0, 2.0, 6.0, 1.0])}, window=3)
+    np.testing.assert_allclose(ax.lines[0].get_ydata(), [4.0, 3.0, 4.0, 3.0])
+    np.testing.assert_allclose(ax.lines[1].get_ydata(), [4.0, 2.0, 6.0, 1.0])
+    np.testing.assert_array_equal(ax.lines[0].get_xdata(), [1, 2, 3, 4])
+    assert (ax.get_yscale(), ax.get_xscale(), ax.get_ylabel()) == ("log", "linear", "mean over 3 steps")
+    assert labels(ax) == ["sgd(learning_rate=0.1)"]
+    raw = plot.curves({"a": [1, 2], "b": np.array([3.0], np.float16)}, xscale="log", yscale="linear")
+    assert (raw.get_yscale(), raw.get_xscale(), len(raw.lines)) == ("linear", "log", 2)
+
+
+def test_a_curve_that_diverges_is_cut_off():
+    ax = plot.curves({"good": [1.0, 0.5, 0.1], "bad": [2.0, 1e9, np.inf]})
+    assert ax.get_ylim()[1] == 200.0
+    assert plot.curves({"good": [1.0, 0.5, 0.1]}).get_ylim()[1] < 2.0
+
+
+def test_spectrum_sorts_by_size_and_counts_zeros():
+    values = jnp.array([1e-9, -0.5, 2.0, 1.0, 0.0], jnp.float32)
+    ax = plot.spectrum(values)
+    positive, negative = ax.lines[:2]
+    np.testing.assert_allclose(positive.get_xydata(), [[1, 2.0], [2, 1.0]])
+    np.testing.assert_allclose(negative.get_xydata(), [[3, 0.5]])
+    assert labels(ax) == ["2 positive", "1 negative", "2 within rounding of zero"]
+    assert labels(plot.spectrum(np.array([1e-9, 2.0]))) == ["2 positive"]
+
+
+def test_lines_grow_from_the_first_point_to_the_last(tmp_path):
+    ax = plot.paths(ravine, [gx.sgd(0.9)], (-8.0, 1.0), steps=9)
+    whole, view = ax.lines[0].get_xydata().copy(), ax.get_xlim()
+    growing = plot.animation(ax, frames=4)
+    seen = []
+    growing.save(tmp_path / "paths.gif", writer="pillow", progress_callback=lambda *_: seen.append(ax.lines[0]._x.size))
+    assert seen == [1, 4, 7, 10]
+    np.testing.assert_array_equal(ax.lines[0].get_xydata(), whole)
+    assert ax.get_xlim() == view
+    with Image.open(tmp_path / "paths.gif") as image:
+        assert getattr(image, "n_frames", 1) == 4
+
+
+# ---- how they look ----
+
+
+DRAWINGS = {
+    "schedule": lambda ax: plot.schedule(
+        gx.cosine(0.1, 100), *(gx.one_cycle(0.1 * i, 90) for i in range(1, 6)), steps=99, ax=ax
+    ),
+    "paths": lambda ax: plot.paths(ravine, [gx.sgd(0.9, momentum=0.9), gx.adam(0.5), ADAMW], (-8.0, 1.0), ax=ax),
+    "curves": lambda ax: plot.curves({ADAMW: [3.0, 2.0, 1.0], gx.adam(0.1): [3.0, 0.2, 0.1]}, ax=ax),
+    "spectrum": lambda ax: plot.spectrum([2.0, 0.1, -0.2], ax=ax),
+}
+
+
+@pytest.mark.parametrize("name", DRAWINGS)
+def test_an_axes_is_taken_and_returned(name):
+    figure, (left, right) = plt.subplots(1, 2, figsize=(16, 5), layout="constrained")
+    assert DRAWINGS[name](right) is right
+    assert figure.get_size_inches().tolist() == [16, 5]
+    assert not left.lines
+    assert right.get_xlabel()
+    assert right.get_ylabel()
+
+
+@pytest.mark.parametrize("name", DRAWINGS)
+def test_nothing_is_cut_off_and_no_legend_hides_a_line(name):
+    ax = DRAWINGS[name](None)
+    figure = ax.figure
+    figure.canvas.draw()
+    assert figure.get_size_inches()[0] == 8
+    legend = ax.get_legend()
+    box = legend.get_window_extent()
+    whole = figure.bbox
+    assert box.x0 >= whole.x0
+    assert box.x1 <= whole.x1
+    assert box.y0 >= whole.y0
+    assert ax.get_tightbbox().y0 >= 0
+    if name != "spectrum":  # whose short legend is inside, where Matplotlib finds it a place
+        assert box.y1 < ax.xaxis.label.get_window_extent().y0
+        assert ax.bbox.height > 0.5 * 4 * figure.dpi
+
+
+def test_lines_are_told_apart_in_greyscale_and_continue_in_the_same_axes():
+    red, green, blue = np.array([to_rgb(color) for color in COLORS]).T
+    linear = [np.where(x <= 0.04045, x / 12.92, ((x + 0.055) / 1.055) ** 2.4) for x in (red, green, blue)]
+    lightness = 116 * np.cbrt(np.array([0.2126, 0.7152, 0.0722]) @ linear) - 16  # CIE L*, 0 to 100
+    assert np.diff(lightness).min() > 6
+    assert lightness.max() < 75
+    pairs = [(style["color"], str(style["linestyle"])) for style in plot.LINES]
+    assert len(set(pairs)) == 25
+    assert all(len({pair[i] for pair in pairs[:5]}) == 5 for i in (0, 1))
+    ax = plot.schedule(0.1, steps=3)
+    plot.schedule(0.2, steps=3, ax=ax)
+    assert [line.get_color() for line in ax.lines] == list(COLORS[:2])
+
+
+def test_a_label_is_what_is_printed_in_one_line():
+    assert "\n" in repr(ADAMW)
+    assert label(ADAMW) == (
+        "chain(clip_by_global_norm(max_norm=1.0), adamw(learning_rate=(cosine(start=0.1, steps=9)"
+        " + linear(start=1.0, end=0.0, steps=30)), weight_decay=0.1))"
+    )
+    assert eval(label(ADAMW), dict(vars(gx))) == ADAMW
+
+
+# ---- what they refuse ----
+
+
+SGD = gx.sgd(0.1)
+
+
+@pytest.mark.parametrize(
+    ("call", "kind", "message"),
+    [
+        (
+            lambda: plot.schedule(lambda t: t, steps=9),
+            TypeError,
+            r"plot.schedule: draws schedules and numbers, got <function .*; make a schedule .* with @gradtx.schedule",
+        ),
+        (lambda: plot.schedule(True, steps=9), TypeError, "plot.schedule: draws schedules and numbers, got True"),
+        (lambda: plot.schedule(gx.cosine(0.1, 9), steps=0), ValueError, "plot.schedule: steps must be a whole number"),
+        (
+            lambda: plot.schedule(0.1, steps=9, ax=plt.figure()),
+            TypeError,
+            r"plot.schedule: ax must be one Matplotlib Axes, got <Figure.*; take one of figure.axes",
+        ),
+        (
+            lambda: plot.paths(ravine, SGD, (0.0, 1.0)),
+            TypeError,
+            r"plot.paths: draws several optimizers, got sgd\(learning_rate=0.1\); give a list .* or a dictionary",
+        ),
+        (
+            lambda: plot.paths(ravine, [optax.sgd(0.1)], (0.0, 1.0)),
+            TypeError,
+            r"plot.paths: draws gradtx's transformations, got GradientTransf.*; put Optax's into gradtx.chain",
+        ),
+        (lambda: plot.paths(ravine, [], (0.0, 1.0)), ValueError, "plot.paths: draws one optimizer at least, got none"),
+        (lambda: plot.paths(ravine, [SGD], (0.0,)), ValueError, "plot.paths: start must be two numbers, got 1"),
+        (lambda: plot.paths(ravine, [SGD], "ab"), TypeError, "plot.paths: start must be real numbers, got 'ab'"),
+        (
+            lambda: plot.paths(lambda w: w, [SGD], (0.0, 1.0)),
+            TypeError,
+            r"plot.paths: the loss must return a real scalar, got float64\[2\]",
+        ),
+        (lambda: plot.paths(1.0, [SGD], (0.0, 1.0)), TypeError, "plot.paths: loss must be a function of an array"),
+        (
+            lambda: plot.curves([1.0, 2.0]),
+            TypeError,
+            r"plot.curves: draws named histories, got \[1.0, 2.0\]; give a dictionary from optimizers or names",
+        ),
+        (
+            lambda: plot.curves({"a": [1.0, 0.0]}),
+            ValueError,
+            r"plot.curves: histories\['a'\] has numbers that are not positive, .*; give yscale='linear'",
+        ),
+        (
+            lambda: plot.curves({"a": ["x"]}),
+            TypeError,
+            r"plot.curves: histories\['a'\] must be real numbers, got \['x'\]",
+        ),
+        (
+            lambda: plot.curves({"a": jnp.ones((2, 3))}),
+            ValueError,
+            r"plot.curves: histories\['a'\] must be one number after another, got shape \(2, 3\)",
+        ),
+        (lambda: plot.curves({"a": [[1], [2, 3]]}), TypeError, "must be real numbers"),
+        (lambda: plot.curves({"a": []}), ValueError, r"must be one number after another, got shape \(0,\)"),
+        (lambda: plot.curves({"a": [1.0]}, window=0), ValueError, "plot.curves: window must be a whole number"),
+        (
+            lambda: plot.spectrum(jnp.eye(2)),
+            ValueError,
+            r"plot.spectrum: eigenvalues must be one number after another, got shape \(2, 2\); take jnp.linalg",
+        ),
+        (lambda: plot.spectrum(jnp.array([1j])), TypeError, r"eigenvalues must be real numbers, got complex128\[1\]"),
+        (lambda: plot.spectrum([1.0, np.nan]), ValueError, "plot.spectrum: eigenvalues must be finite"),
+        (lambda: plot.animation(None), TypeError, "plot.animation: ax must be what plot.paths .* got None"),
+        (
+            lambda: plot.animation(plt.figure().add_subplot()),
+            ValueError,
+            "plot.animation: ax has no line of two points",
+        ),
+        (lambda: plot.animation(plot.schedule(0.1, steps=9), frames=1), ValueError, "frames must be at least 2, got 1"),
+    ],
+)
+def test_what_is_wrong_is_said(call, kind, message):
+    with pytest.raises(kind, match=message):
+        call()
+
+
+def test_nothing_is_left_open_by_a_refusal():
+    with pytest.raises(TypeError):
+        plot.curves({"a": "x"})
+    assert plt.get_fignums() == []
+
+
+def test_without_matplotlib_it_says_what_to_install():
+    code = "import sys; sys.modules['matplotlib'] = None; import gradtx; print('gradtx is there'); import gradtx.plot"
+    run = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True)
+    assert run.stdout == "gradtx is there\n"
+    assert run.stderr.endswith("ImportError: gradtx.plot needs Matplotlib: pip install 'gradtx[plot]'\n")
