@@ -124,7 +124,8 @@ def section(number: int, law: Law, reports: dict[str, Report]) -> str:
         kinds.setdefault(kind(broken), []).append(name)
     lines = [f"## {number}. `{law.name}`", "", fill(f"{law.statement} {REMARKS.get(law.name, '')}".strip()), ""]
     for first, *others in kinds.values():
-        example = f"- `{first}`, {found[first]}".rstrip(".")
+        text = str(found[first]).replace("][", r"]\[")  # else it is a link
+        example = f"- `{first}`, {text}".rstrip(".")
         lines.append(fill(example + (f"; likewise {listed(others)}." if others else "."), subsequent_indent="  "))
     return "\n".join(lines) + "\n"
 

@@ -4,11 +4,15 @@ import doctest
 import importlib
 import pkgutil
 import re
+import sys
 from pathlib import Path
+from types import ModuleType
 
 import pytest
 
 import gradtx
+from gradtx.testing import check_transformation
+from tests.docstrings import of_assignments
 
 ROOT = Path(__file__).parent.parent
 pytestmark = pytest.mark.usefixtures("float32")  # as users have it, and as the examples show it
@@ -19,16 +23,25 @@ MODULES = [name for _, name, package in pkgutil.walk_packages(gradtx.__path__, "
 @pytest.mark.parametrize("name", MODULES)
 def test_docstrings(name):
     module = importlib.import_module(name)
+    path = Path(str(module.__file__))
     failed, tried = doctest.testmod(module, verbose=False)
     assert failed == 0
-    assert tried > 0 or ">>> " not in Path(str(module.__file__)).read_text()
+    below = 0
+    for assigned, text in of_assignments(path).items():
+        found = doctest.DocTestRunner(verbose=False)
+        found.run(doctest.DocTestParser().get_doctest(text, {}, assigned, str(path), 0))
+        assert found.failures == 0
+        below += found.tries
+    assert tried + below == len(re.findall(r"^ *>>> ", path.read_text(), re.MULTILINE))
 
 
-def test_readme(capsys):
+def test_readme(capsys, monkeypatch):
     blocks = re.findall(r"```python\n(.*?)```", (ROOT / "README.md").read_text(), re.DOTALL)
     assert blocks
-    names: dict[str, object] = {}
+    readme = ModuleType("readme")  # by whose name pickle finds what the blocks define
+    monkeypatch.setitem(sys.modules, "readme", readme)
     for block in blocks:
-        exec(block, names)
+        exec(block, vars(readme))
     shown = [line.removeprefix("# ") for block in blocks for line in block.splitlines() if line.startswith("# ")]
     assert capsys.readouterr().out.splitlines() == shown
+    check_transformation(readme.scale_by_yogi()).raise_if_broken()

@@ -1,5 +1,6 @@
 """Training frameworks and Optax's own wrappers, each used as its users use it."""
 
+import pickle
 from typing import Any
 
 import equinox as eqx
@@ -105,6 +106,17 @@ def test_an_optax_schedule_is_a_schedule():
     ours, _ = steps(gx.sgd(optax.exponential_decay(0.1, 2, 0.5)))
     theirs, _ = steps(optax.sgd(optax.exponential_decay(0.1, 2, 0.5)))
     assert_close(ours, theirs)
+
+
+def test_what_the_readme_says_of_optax():
+    theirs: Any = optax.adam(0.1)
+    with pytest.raises((AttributeError, pickle.PicklingError), match="local object"):
+        pickle.dumps(theirs)
+    with pytest.raises(TypeError, match=r"non-array|not a valid JAX type"):
+        jax.jit(lambda tx: 0)(theirs)
+    with pytest.raises((TypeError, ValueError), match="function"):
+        jax.vmap(optax.adam)(jnp.ones(3))
+    assert theirs != optax.adam(0.1)
 
 
 # ---- Flax ----

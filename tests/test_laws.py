@@ -1,5 +1,7 @@
 """Every law over every member of the catalogue, and what holds of the catalogue as a whole."""
 
+from typing import Any
+
 import pytest
 
 import gradtx as gx
@@ -9,11 +11,19 @@ from gradtx.testing import LAWS
 from gradtx.testing.laws_of_values import differ_by_numbers, round_trips
 from tests.catalogue import SCHEDULES, TRANSFORMATIONS
 
+VALUES: list[Any] = [member.tx for member in TRANSFORMATIONS]
+FIRST = {tx.recipe: member for tx, member in reversed([*zip(VALUES, TRANSFORMATIONS, strict=True)])}.values()
+
+
+def marks(member):
+    """What compiles for long, and further members of one factory, need not run on every version of JAX."""
+    return [pytest.mark.slow] * (member.slow or member not in FIRST)
+
 
 @pytest.mark.parametrize(
     ("law", "member"),
     [
-        pytest.param(law, member, marks=[pytest.mark.slow] * member.slow, id=f"{law.name}-{member.tx!r}")
+        pytest.param(law, member, marks=marks(member), id=f"{law.name}-{member.tx!r}")
         for member in TRANSFORMATIONS
         for law in LAWS
         if not law.excuse(member)

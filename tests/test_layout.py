@@ -5,8 +5,10 @@ import re
 from pathlib import Path
 
 import gradtx
+from gradtx.testing import LAWS
+from tests.docstrings import MODULES, PACKAGE, of_public_names
 
-PACKAGE = Path(gradtx.__file__).parent
+ROOT = Path(__file__).parent.parent
 FILES = sorted(PACKAGE.rglob("*.py"))
 CORE = [
     "printing",
@@ -75,18 +77,46 @@ def test_no_file_is_longer_than_a_sitting():
     assert {path.name: n for path in files if (n := len(path.read_text().splitlines())) > 300} == {}
 
 
-def test_public_list_is_complete_and_documented():
+def test_public_list_is_complete():
     assert len(set(gradtx.__all__)) == len(gradtx.__all__)
     public = {name for name, x in vars(gradtx).items() if not name.startswith("_") and not isinstance(x, type(ast))}
     assert public == set(gradtx.__all__)
-    ranges = {"Scalar", "Positive", "NonNegative", "Fraction", "Decay", "Steps", "Natural"}
-    undocumented = {name for name in set(gradtx.__all__) - ranges if not getattr(gradtx, name).__doc__}
-    assert undocumented == set()
 
 
-def test_public_factories_have_an_example_and_the_rule_in_mathematics():
+DOCSTRINGS = of_public_names()
+
+
+def test_every_public_name_has_an_example():
+    # The examples are run by test_docs. A law is run on every member and on what breaks it; `Law` has the example.
+    laws = {f"gradtx.testing.{law.name}" for law in LAWS}
+    assert laws < DOCSTRINGS.keys()
+    assert {name for name, text in DOCSTRINGS.items() if name in laws and not text} == set()
+    assert {name for name, text in DOCSTRINGS.items() if name not in laws and ">>> " not in text} == set()
+
+
+def test_public_factories_have_the_rule_in_mathematics():
     for name in gradtx.__all__:
-        factory = getattr(gradtx, name)
-        if isinstance(factory, gradtx.transformation | gradtx.schedule):
-            assert ">>> " in str(factory.__doc__), name
-            assert re.search(r"\$.+\$", str(factory.__doc__), re.DOTALL), name
+        if isinstance(getattr(gradtx, name), gradtx.transformation | gradtx.schedule):
+            assert re.search(r"\$.+\$", DOCSTRINGS[f"gradtx.{name}"], re.DOTALL), name
+
+
+def test_every_public_name_stands_on_one_page_in_the_order_and_under_the_headings_of_the_public_list():
+    """The headings of gradtx.__all__ are the titles of the pages, those of other modules stand inside of theirs."""
+    pages = [ROOT / "docs" / path for path in re.findall(r"reference/\w+\.md", (ROOT / "mkdocs.yml").read_text())]
+    assert sorted(pages) == sorted((ROOT / "docs/reference").glob("*.md"))
+    found = {page: re.findall(r"^(?:::: (gradtx\S+)|#+ (.+))$", page.read_text(), re.MULTILINE) for page in pages}
+    written = [name or title for page in pages for name, title in found[page]]
+    listed = [title or f"gradtx.{name}" for name, title in public_list(gradtx)]
+    assert written[: len(listed)] == listed
+    rest = []
+    for module in MODULES[1:]:
+        names = public_list(module)
+        rest += [module.__name__.split(".")[1].capitalize()]
+        rest += [title or f"{module.__name__}.{name}" for name, title in names]
+    assert written[len(listed) :] == rest
+
+
+def public_list(module):
+    """The names of `__all__` and the comments between them."""
+    text = Path(module.__file__).read_text().split("__all__ = [")[1]
+    return re.findall(r"\"(\w+)\"|^    # (.+)$", text, re.MULTILINE)

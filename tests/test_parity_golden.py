@@ -14,6 +14,8 @@ from tests.golden.record import recording
 from tests.problems import START, apart, gradient, moves, trajectory
 from tests.row import BOUND
 
+pytestmark = pytest.mark.slow  # formulas do not turn on versions
+
 PEERS = {"torch": torch_rows.ROWS, "keras": keras_rows.ROWS}
 CASES = [(peer, row) for peer, rules in PEERS.items() for rows in rules.values() for row in rows]
 

@@ -46,6 +46,7 @@ def test_schedules_are_drawn_with_their_values():
     np.testing.assert_array_equal(ax.lines[1].get_xdata(), np.arange(40))
     assert labels(ax) == ["cosine(start=0.1, steps=30)", "0.05"]
     assert ax.get_ylim()[0] <= 0.0
+    assert all(tick == int(tick) for tick in plot.schedule(falling, steps=5).get_xticks())
 
 
 def test_paths_are_those_of_the_optimizers():
@@ -80,6 +81,7 @@ def test_curves_are_smoothed_with_the_numbers_behind_them():
     np.testing.assert_array_equal(ax.lines[0].get_xdata(), [1, 2, 3, 4])
     assert (ax.get_yscale(), ax.get_xscale(), ax.get_ylabel()) == ("log", "linear", "mean over 3 steps")
     assert labels(ax) == ["sgd(learning_rate=0.1)"]
+    assert all(tick == int(tick) for tick in ax.get_xticks())
     raw = plot.curves({"a": [1, 2], "b": np.array([3.0], np.float16)}, xscale="log", yscale="linear")
     assert (raw.get_yscale(), raw.get_xscale(), len(raw.lines)) == ("linear", "log", 2)
 

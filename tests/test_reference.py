@@ -8,6 +8,8 @@ import gradtx as gx
 from gradtx.core.value import written
 from tests.reference import blocks, schedules
 
+pytestmark = pytest.mark.slow  # formulas do not turn on versions
+
 STEPS = 60
 SHAPES = {"matrix": (2, 3), "vector": (5,), "number": ()}
 

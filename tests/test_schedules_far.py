@@ -9,7 +9,7 @@ import gradtx as gx
 from tests.reference import schedules as formulas
 from tests.schedules import FAR, ROWS
 
-pytestmark = pytest.mark.usefixtures("float32")
+pytestmark = [pytest.mark.usefixtures("float32"), pytest.mark.slow]  # formulas do not turn on versions
 LAST = 2**31 - 1
 COUNTS = [0, 1, 1000, 10**6, 2**24 - 1, 2**24 + 1, FAR // 4 - 1, FAR // 2 + 1, *range(FAR - 5, FAR + 5), LAST - 1, LAST]
 

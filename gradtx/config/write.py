@@ -18,8 +18,8 @@ def to_config(value: Any, names: Names | None = None) -> dict[str, Any]:
 
     The data are dicts, lists, strings, numbers, bools and None, which JSON gives back as they were:
 
-    - `{"gradtx": 1, "optimizer": …}`, or `schedule` or `selector` in the place of `optimizer`; 1 is the version of this
-      format.
+    - `{"gradtx": 1, "optimizer": …}`, or `"schedule"` or `"selector"` in the place of `"optimizer"`; 1 is the version
+      of this format.
     - `{"adam": {"learning_rate": 0.001}}`, a dict with one key, is a factory with its arguments. Those that are as
       their defaults are left out.
     - A tuple is a list: `{"chain": {"parts": [{"scale": {"factor": 0.5}}, …]}}`. Parts with names are pairs, since

@@ -11,7 +11,13 @@ Count = jax.Array  # int32, (): the number of updates done so far
 
 
 class ScheduledState(NamedTuple):
-    """The state of a transformation with a schedule among its hyperparameters."""
+    """The state of a transformation with a schedule among its hyperparameters.
+
+    >>> import gradtx, jax.numpy as jnp
+    >>> state = gradtx.scale_by_momentum(gradtx.linear(0.5, 0.9, 100)).init(jnp.zeros(2))
+    >>> float(state.hyperparams["decay"]), state.inner_state.trace
+    (0.5, Array([0., 0.], dtype=float32))
+    """
 
     count: Count
     hyperparams: dict[str, jax.Array]  # the values that the last update used

@@ -4,9 +4,10 @@ The rules of a chain are collected and run as one formula per array: one pass ov
 what looks at the whole tree makes those before it run first: a norm, a plain pair of functions, a part of Optax.
 """
 
+import inspect
 from collections.abc import Callable, Generator
 from contextlib import AbstractContextManager, ExitStack, contextmanager
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, Protocol
 
 import jax
 import jax.numpy as jnp
@@ -231,6 +232,14 @@ def computed(x: jax.Array) -> jax.Array:
     return widened(x) if check.is_inexact(x.dtype) else x
 
 
+class Init(Protocol):
+    def __call__(self, params: Any) -> Any: ...
+
+
+class Update(Protocol):
+    def __call__(self, updates: Any, state: Any, params: Any = None, **extra: Any) -> tuple[Any, Any]: ...
+
+
 class Rule(optax.GradientTransformationExtraArgs):
     """A pair `init`, `update` that can join others: `advance` adds its stages to a flow, and returns what gives the
     new state when the flow has run.
@@ -250,3 +259,11 @@ class Rule(optax.GradientTransformationExtraArgs):
         self = super().__new__(cls, init, update)
         self.advance = advance
         return self
+
+
+def taking(extra: list[inspect.Parameter], advance: Any) -> Any:
+    """An `advance(flow, state, **extra)` that says which extra arguments it takes."""
+    own = list(inspect.signature(advance).parameters.values())[:2]
+    keywords = [p if p.kind is p.VAR_KEYWORD else p.replace(kind=p.KEYWORD_ONLY) for p in extra]
+    advance.__signature__ = inspect.Signature(own + keywords)
+    return advance

@@ -11,8 +11,7 @@ import optax
 
 from gradtx.core import check
 from gradtx.core.count import increment
-from gradtx.core.flow import Fields, Flow, Rule
-from gradtx.core.transformation import taking
+from gradtx.core.flow import Fields, Flow, Rule, taking
 from gradtx.core.tree import narrowed, widened
 
 
@@ -32,6 +31,22 @@ def per_array(
     The formula computes in at least float32, and never meets None, an integer or a complex number: a complex array
     comes as its real and imaginary part stacked in front. Inside of `jit` it is traced once per shape and dtype, for
     however many arrays, and together with the formulas around it in a chain.
+
+    >>> import gradtx, jax.numpy as jnp
+    >>> from typing import Any, NamedTuple
+    >>> class DifferenceState(NamedTuple):
+    ...     last: Any
+    >>> @gradtx.transformation
+    ... def difference():
+    ...     return gradtx.per_array(
+    ...         DifferenceState,
+    ...         init=lambda p: dict(last=jnp.zeros_like(p)),
+    ...         update=lambda g, state: (g - state.last, dict(last=g)),
+    ...     )
+    >>> tx = difference()
+    >>> _, state = tx.update({"w": jnp.array([3.0])}, tx.init({"w": jnp.zeros(1)}))
+    >>> tx.update({"w": jnp.array([5.0])}, state)[0]
+    {'w': Array([2.], dtype=float32)}
     """
     scalars = dict(shared or {})
     if "count" in state_type._fields:
@@ -89,7 +104,16 @@ def per_array(
 
 
 def stateless(formula: Callable[..., Any]) -> Rule:
-    """The pair without a state whose rule for one array is `formula(g)` or `formula(g, p)`."""
+    """The pair without a state whose rule for one array is `formula(g)` or `formula(g, p)`.
+
+    >>> import gradtx
+    >>> @gradtx.transformation
+    ... def add_to_gradient(amount: gradtx.Scalar):
+    ...     return gradtx.stateless(lambda g, p: g + amount * p)
+    >>> tx = add_to_gradient(0.5)
+    >>> tx.update(1.0, tx.init(4.0), 4.0)[0]
+    Array(3., dtype=float32)
+    """
     if arity(formula) > 1:
         return per_array(optax.EmptyState, lambda p: {}, lambda g, state, p: (formula(g, p), {}))
     return per_array(optax.EmptyState, lambda p: {}, lambda g, state: (formula(g), {}))
@@ -100,6 +124,14 @@ def scaling(init: Callable[[Any], Any], factor: Callable[..., tuple[Any, Any]], 
     the new state. What a rule needs to know of the whole tree becomes that scalar, never a second copy of the tree.
     What `factor` names after a `*` are extra arguments of `update`. A rule that is wrong where only some arrays of a
     tree are in sight says in `whole` what to use there.
+
+    >>> import gradtx, jax.numpy as jnp
+    >>> @gradtx.transformation
+    ... def by_value():
+    ...     return gradtx.scaling(lambda params: (), lambda state, *, value: (1.0 / value, state))
+    >>> tx = by_value()
+    >>> tx.update(jnp.array([3.0]), tx.init(None), value=2.0)[0]
+    Array([1.5], dtype=float32)
     """
     needs_updates = arity(factor) > 1
 

@@ -26,6 +26,13 @@ class Selector(Value):
 
     A path is written `encoder/layers/0/kernel`, the same for dicts, lists, dataclasses and modules; the variables that
     Flax puts around arrays add nothing to it.
+
+    >>> import gradtx, jax.numpy as jnp
+    >>> where = gradtx.by_ndim(at_least=2) & ~gradtx.by_path("head")
+    >>> where
+    (by_ndim(at_least=2) & ~by_path(pattern='head'))
+    >>> where.mask({"body": jnp.zeros((2, 2)), "head": jnp.zeros((2, 2))})
+    {'body': True, 'head': False}
     """
 
     def mask(self, tree: Any) -> Any:

@@ -3,7 +3,7 @@
 import functools
 import inspect
 from collections.abc import Callable, Iterator
-from typing import Any, ParamSpec, Protocol, get_args
+from typing import Any, ParamSpec, get_args
 
 import jax
 import jax.numpy as jnp
@@ -12,7 +12,7 @@ import optax
 from gradtx.core import check
 from gradtx.core.count import ScheduledState, in_force, increment, value_at
 from gradtx.core.eager import compilable, compiled_update, lasting
-from gradtx.core.flow import Flow, Rule
+from gradtx.core.flow import Flow, Init, Rule, Update, taking
 from gradtx.core.printing import excerpt
 from gradtx.core.recipe import Recipe
 from gradtx.core.selector import Selector, Where, as_selector
@@ -23,14 +23,6 @@ Updates = Any  # a tree of arrays like the parameters
 
 # Extra arguments of `update` that may always be passed: line searches and measurement-driven parts take them.
 STANDARD = frozenset({"value", "grad", "value_fn", "loss_fn"})
-
-
-class Init(Protocol):
-    def __call__(self, params: Any) -> Any: ...
-
-
-class Update(Protocol):
-    def __call__(self, updates: Any, state: Any, params: Any = None, **extra: Any) -> tuple[Any, Any]: ...
 
 
 @register
@@ -45,6 +37,12 @@ class Transformation(Value, optax.GradientTransformationExtraArgs):
     **Raises:** (`update`) `ValueError` where the updates, the parameters and the state don't match in structure or
     shape; `TypeError` for leaves that are neither floating-point nor complex, a state of another optimizer, and extra
     arguments that no part takes or that a part lacks.
+
+    >>> import gradtx, jax.numpy as jnp
+    >>> tx, w = gradtx.sgd(0.1), jnp.array([1.0])
+    >>> updates, state = tx.update(2 * w, tx.init(w), w)
+    >>> gradtx.apply_updates(w, updates), tx.replace(learning_rate=0.5)
+    (Array([0.8], dtype=float32), sgd(learning_rate=0.5))
     """
 
     init: Init  # pyright: ignore[reportIncompatibleVariableOverride]  # Optax's types of trees are narrower
@@ -170,14 +168,6 @@ def extra_parameters(pair: Any) -> list[inspect.Parameter]:
     return parameters[2 if advances else 3 :]
 
 
-def taking(extra: list[inspect.Parameter], advance: Any) -> Any:
-    """An `advance(flow, state, **extra)` that says which extra arguments it takes."""
-    own = list(inspect.signature(advance).parameters.values())[:2]
-    keywords = [p if p.kind is p.VAR_KEYWORD else p.replace(kind=p.KEYWORD_ONLY) for p in extra]
-    advance.__signature__ = inspect.Signature(own + keywords)
-    return advance
-
-
 def extra_of(part: Any) -> frozenset[str] | None:
     if isinstance(part, Transformation):
         return part.extra
@@ -185,7 +175,12 @@ def extra_of(part: Any) -> frozenset[str] | None:
 
 
 def extra_for(part: Any, extra: dict[str, Any]) -> dict[str, Any]:
-    """Of several extra arguments those that this part takes: what a transformation of several parts hands to each."""
+    """Of several extra arguments those that this part takes: what a transformation of several parts hands to each.
+
+    >>> import gradtx
+    >>> gradtx.extra_for(gradtx.reduce_on_plateau(), dict(value=1.0, loss_fn=abs))
+    {'value': 1.0}
+    """
     names = extra_of(part)
     return extra if names is None else {name: value for name, value in extra.items() if name in names}
 
@@ -218,6 +213,14 @@ class transformation(Recipe[P, Transformation]):
     factory is called with its value at the state's count, which `ScheduledState` keeps. Extra arguments of `update`
     are named after a `*`; `**extra` stands for those of the transformations among the arguments. The numbers may be
     traced, and so must decide nothing in Python: what decides is `None` or a bool.
+
+    >>> import gradtx, jax.numpy as jnp
+    >>> @gradtx.transformation
+    ... def shrink(threshold: gradtx.NonNegative):
+    ...     return gradtx.stateless(lambda g: jnp.sign(g) * jnp.maximum(jnp.abs(g) - threshold, 0.0))
+    >>> tx = shrink(1.0)
+    >>> tx, tx.update(jnp.array([3.0, 0.5]), tx.init(None))[0]
+    (shrink(threshold=1.0), Array([2., 0.], dtype=float32))
     """
 
     kind = Transformation
@@ -275,8 +278,7 @@ class transformation(Recipe[P, Transformation]):
         built: list[Any] = []
         number = jax.ShapeDtypeStruct((), jnp.result_type(float))
         jax.eval_shape(
-            lambda now: built.append(check.pair(self.build(arguments | now))),
-            dict.fromkeys(schedules, number),
+            lambda now: built.append(check.pair(self.build(arguments | now))), dict.fromkeys(schedules, number)
         )
         rule = Rule(init, taking(extra_parameters(built[0]), advance_scheduled))
         rule.takes_all = not selects(built[0])
@@ -284,7 +286,15 @@ class transformation(Recipe[P, Transformation]):
 
 
 class composition(transformation[P]):
-    """Makes a factory of other transformations a factory of `Transformation`; schedules reach it as they are."""
+    """Makes a factory of other transformations a factory of `Transformation`; schedules reach it as they are.
+
+    >>> import gradtx
+    >>> @gradtx.composition
+    ... def clipped_sgd(learning_rate: gradtx.NonNegative, max_norm: gradtx.Positive = 1.0):
+    ...     return gradtx.chain(gradtx.clip_by_global_norm(max_norm), gradtx.sgd(learning_rate))
+    >>> clipped_sgd(gradtx.cosine(0.1, 100)).replace(max_norm=2.0)
+    clipped_sgd(learning_rate=cosine(start=0.1, steps=100), max_norm=2.0)
+    """
 
     def pair(self, arguments: dict[str, Any]) -> Any:
         return check.pair(self.build(arguments))

@@ -14,6 +14,17 @@ from gradtx.measured.best import follow, start
 
 
 class ReduceOnPlateauState(NamedTuple):
+    """The state of `reduce_on_plateau`.
+
+    >>> import gradtx
+    >>> tx = gradtx.reduce_on_plateau(0.5, patience=1)
+    >>> state = tx.init(None)
+    >>> for loss in (3.0, 2.0, 2.5):
+    ...     _, state = tx.update(None, state, value=loss)
+    >>> float(state.scale), float(state.best_value)
+    (0.5, 2.0)
+    """
+
     scale: jax.Array  # what the last update was multiplied by
     best_value: jax.Array  # infinite before the first
     plateau_count: Count  # measurements since the best one, or since the last reduction

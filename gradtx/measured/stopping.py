@@ -17,6 +17,17 @@ from gradtx.measured.best import follow, start
 
 
 class EarlyStoppingState(NamedTuple):
+    """The state of `early_stopping`.
+
+    >>> import gradtx, jax.numpy as jnp
+    >>> tx = gradtx.early_stopping(patience=1)
+    >>> state = tx.init(jnp.zeros(1))
+    >>> for w, loss in ((1.0, 3.0), (2.0, 2.0), (3.0, 2.5)):
+    ...     _, state = tx.update(None, state, jnp.array([w]), value=loss)
+    >>> bool(state.stopped), float(state.best_value), state.best_params
+    (True, 2.0, Array([2.], dtype=float32))
+    """
+
     best_value: jax.Array  # infinite before the first
     best_params: Any  # those handed to the update that completed this value
     plateau_count: Count  # measurements since

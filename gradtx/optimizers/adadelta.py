@@ -12,6 +12,15 @@ from gradtx.transforms.rate import scale_by_learning_rate
 
 
 class ScaleByAdadeltaState(NamedTuple):
+    """The state of `scale_by_adadelta`.
+
+    >>> import gradtx, jax.numpy as jnp
+    >>> tx = gradtx.adadelta(decay=0.5)
+    >>> _, state = tx.update(jnp.array([2.0]), tx.init(jnp.zeros(1)))
+    >>> gradtx.find(state, "e_g")
+    Array([2.], dtype=float32)
+    """
+
     e_g: Updates  # the average of squared gradients
     e_x: Updates  # the average of squared steps
 

@@ -13,6 +13,15 @@ from gradtx.transforms.rate import scale_by_learning_rate
 
 
 class ScaleByRssState(NamedTuple):
+    """The state of `scale_by_rss`.
+
+    >>> import gradtx, jax.numpy as jnp
+    >>> tx = gradtx.adagrad(0.1)
+    >>> _, state = tx.update(jnp.array([3.0]), tx.init(jnp.zeros(1)))
+    >>> gradtx.find(state, "sum_of_squares")
+    Array([9.], dtype=float32)
+    """
+
     sum_of_squares: Updates
 
 

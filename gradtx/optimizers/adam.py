@@ -16,6 +16,15 @@ from gradtx.transforms.rate import scale_by_learning_rate
 
 
 class ScaleByAdamState(NamedTuple):
+    """The state of `scale_by_adam`.
+
+    >>> import gradtx, jax.numpy as jnp
+    >>> tx = gradtx.adam(1e-3, b1=0.5, b2=0.75)
+    >>> _, state = tx.update(jnp.array([2.0]), tx.init(jnp.zeros(1)))
+    >>> gradtx.find(state, "mu"), gradtx.find(state, "nu")
+    (Array([1.], dtype=float32), Array([1.], dtype=float32))
+    """
+
     count: Count
     mu: Updates  # first moment
     nu: Updates  # second moment

@@ -14,6 +14,15 @@ from gradtx.transforms.rate import scale_by_learning_rate
 
 
 class ScaleByAdamaxState(NamedTuple):
+    """The state of `scale_by_adamax`.
+
+    >>> import gradtx, jax.numpy as jnp
+    >>> tx = gradtx.adamax(1e-3)
+    >>> _, state = tx.update(jnp.array([-2.0]), tx.init(jnp.zeros(1)))
+    >>> gradtx.find(state, "nu")
+    Array([2.], dtype=float32)
+    """
+
     count: Count
     mu: Updates  # first moment
     nu: Updates  # the norm: the largest gradient, fading

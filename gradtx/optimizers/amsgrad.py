@@ -16,6 +16,17 @@ from gradtx.transforms.rate import scale_by_learning_rate
 
 
 class ScaleByAmsgradState(NamedTuple):
+    """The state of `scale_by_amsgrad`.
+
+    >>> import gradtx, jax.numpy as jnp
+    >>> tx = gradtx.amsgrad(1e-3, b2=0.5)
+    >>> state = tx.init(jnp.zeros(1))
+    >>> for g in (2.0, 0.0):
+    ...     _, state = tx.update(jnp.array([g]), state)
+    >>> gradtx.find(state, "nu"), gradtx.find(state, "nu_max")
+    (Array([1.], dtype=float32), Array([2.], dtype=float32))
+    """
+
     count: Count
     mu: Updates  # first moment
     nu: Updates  # second moment

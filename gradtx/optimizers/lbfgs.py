@@ -18,6 +18,14 @@ from gradtx.transforms.rate import scale
 
 
 class ScaleByLbfgsState(NamedTuple):
+    """The state of `scale_by_lbfgs`.
+
+    >>> import gradtx, jax.numpy as jnp
+    >>> state = gradtx.scale_by_lbfgs(memory_size=5).init(jnp.zeros(3))
+    >>> state.diff_params_memory.shape, int(state.next_pair)
+    ((5, 3), 0)
+    """
+
     count: Count
     params: Updates  # at the last update
     updates: Updates  # what came in there

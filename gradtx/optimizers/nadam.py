@@ -17,8 +17,17 @@ from gradtx.transforms.rate import scale_by_learning_rate
 
 
 class ScaleByNadamState(NamedTuple):
+    """The state of `scale_by_nadam`.
+
+    >>> import gradtx, jax.numpy as jnp
+    >>> tx = gradtx.nadam(1e-3, momentum_decay=0.004)
+    >>> _, state = tx.update(jnp.array([2.0]), tx.init(jnp.zeros(1)))
+    >>> round(float(gradtx.find(state, "product")), 2)
+    0.45
+    """
+
     count: Count
-    product: Any  # (), of all momenta so far
+    product: Any  # (), of all momenta so far; None without momentum_decay
     mu: Updates  # first moment
     nu: Updates  # second moment
 

@@ -40,6 +40,15 @@ def sign_sgd(learning_rate: NonNegative):
 
 
 class ScaleByLionState(NamedTuple):
+    """The state of `scale_by_lion`.
+
+    >>> import gradtx, jax.numpy as jnp
+    >>> tx, w = gradtx.lion(1e-4, b2=0.5), jnp.zeros(1)
+    >>> _, state = tx.update(jnp.array([2.0]), tx.init(w), w)
+    >>> gradtx.find(state, "mu")
+    Array([1.], dtype=float32)
+    """
+
     mu: Updates  # the average of gradients
 
 

@@ -16,8 +16,17 @@ from gradtx.core.printing import excerpt
 
 COLORS = ("#140e36", "#8c2369", "#2f7fc1", "#e8853a", "#8fbf5a")  # each lighter than the one before
 DASHES = ("-", "--", "-.", ":", (0, (6, 1, 1, 1, 1, 1)))
-# In five lines all colours and all dashes; then the same colours with other dashes.
 LINES = cycler(color=[COLORS[i % 5] for i in range(25)], linestyle=[DASHES[(i + i // 5) % 5] for i in range(25)])
+"""The cycle of lines: in five of them all colours and all dashes, then the same colours with other dashes.
+
+>>> import matplotlib.pyplot as plt
+>>> from gradtx import plot
+>>> with plt.rc_context({"axes.prop_cycle": plot.LINES}):
+...     _, ax = plt.subplots()
+>>> [ax.plot([0, 1])[0].get_linestyle() for _ in range(3)]
+['-', '--', '-.']
+"""
+
 WIDTH, HEIGHT, LINE_OF_TEXT = 8.0, 4.0, 0.22  # in inches
 
 

@@ -5,6 +5,7 @@ from typing import Any
 
 import numpy as np
 from matplotlib.axes import Axes
+from matplotlib.ticker import MaxNLocator
 
 from gradtx.core import check
 from gradtx.core.printing import excerpt
@@ -37,6 +38,7 @@ def schedule(*schedules: Any, steps: int, ax: Axes | None = None) -> Axes:
         values = np.asarray(x(at)) if isinstance(x, Schedule) else np.full(steps, x)
         line(ax, at, values, label(x))
     ax.set(xlabel="step", ylabel="value")
+    ax.xaxis.set_major_locator(MaxNLocator("auto", integer=True, steps=[1, 2, 5, 10]))
     ax.set_ylim(bottom=min(ax.get_ylim()[0], 0.0))
     return finished(ax, own)
 
@@ -84,6 +86,8 @@ def curves(
         if window > 1:
             ax.plot(at, x, color=drawn.get_color(), linestyle="-", alpha=0.25, linewidth=0.7, zorder=1)
     ax.set(xscale=xscale, yscale=yscale, xlabel="step")
+    if xscale == "linear":
+        ax.xaxis.set_major_locator(MaxNLocator("auto", integer=True, steps=[1, 2, 5, 10]))
     ax.set_ylabel(f"mean over {window} steps" if window > 1 else "value")
     largest = 100.0 * max((abs(x[0]) for x in numbers.values() if np.isfinite(x[0])), default=0.0)
     if 0.0 < largest < ax.get_ylim()[1]:

@@ -21,6 +21,13 @@ class Schedule(Value):
     `a * 0.1`, `a * b`, `a + b` are schedules; `a.then(b, at=n)` is `a` for the steps before `n`, then `b` from its own
     step 0. The count may be an array: the schedule is then evaluated at each of its elements. Numbers of steps are
     integer leaves: `jax.grad` over a value that holds a schedule wants `allow_int=True`, or steps written as 10.0.
+
+    >>> import gradtx, jax.numpy as jnp
+    >>> rate = gradtx.warmup(1.0, 4).then(gradtx.step(1.0, 0.5, 2), at=4) * 0.1
+    >>> rate
+    (warmup(value=1.0, steps=4).then(step(start=1.0, factor=0.5, every=2), at=4) * 0.1)
+    >>> rate(jnp.arange(8)).round(3)
+    Array([0.025, 0.05 , 0.075, 0.1  , 0.1  , 0.1  , 0.05 , 0.05 ], dtype=float32)
     """
 
     def __call__(self, count: Any) -> jax.Array:
@@ -44,7 +51,15 @@ class Schedule(Value):
 
 
 class schedule(Recipe[P, Schedule]):
-    """Makes a factory of functions of the count a factory of `Schedule`."""
+    """Makes a factory of functions of the count a factory of `Schedule`.
+
+    >>> import gradtx, jax.numpy as jnp
+    >>> @gradtx.schedule
+    ... def sine(peak: gradtx.Positive, period: gradtx.Steps):
+    ...     return lambda count: peak * jnp.sin(jnp.pi * count / period) ** 2
+    >>> float(sine(0.5, 100)(50))
+    0.5
+    """
 
     kind = Schedule
 

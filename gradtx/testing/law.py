@@ -15,7 +15,17 @@ from gradtx.testing.subject import Subject
 
 
 class Broken(AssertionError):
-    """A law does not hold: what was expected, what came, and on which example."""
+    """A law does not hold: what was expected, what came, and on which example.
+
+    >>> import optax
+    >>> from gradtx.testing import Broken, Subject, init_aliases_nothing
+    >>> keep = optax.GradientTransformation(lambda params: params, lambda updates, state, params=None: (updates, state))
+    >>> try:
+    ...     init_aliases_nothing(Subject(keep))
+    ... except Broken as broken:
+    ...     print(broken.expected)
+    buffers of its own in a fresh state
+    """
 
     def __init__(self, expected: str, got: str, example: Example | None = None):
         super().__init__(expected, got, example)
@@ -31,6 +41,12 @@ class Broken(AssertionError):
 class Law:
     """A rule that transformations keep. Called with a `Subject` it returns, or raises `Broken` with the smallest
     example that it finds; `excuse` says why it does not apply to a subject, or nothing.
+
+    >>> import gradtx
+    >>> from gradtx.testing import Subject, zeros_stay_finite
+    >>> zeros_stay_finite(Subject(gradtx.adam(1e-3)))  # held
+    >>> zeros_stay_finite.statement
+    'Zero gradients of zero parameters give finite updates and states.'
     """
 
     body: Callable[[Subject, Example], None]

@@ -180,7 +180,8 @@ def scan_and_cond_equal_a_loop(subject: Subject, example: Example) -> None:
 
     _, scanned = jax.lax.scan(body, (params, subject.tx.init(params)), stacked(gradients))
     looped, _ = subject.run(params, gradients)
-    same(stacked(looped), scanned, "updates", "in a loop", "in scan", rtol=1e-6, atol=1e-7)
+    # Outside of `jit` the numbers are float32 arguments, where a formula's 1 - 0.999 is off by 1e-5.
+    same(stacked(looped), scanned, "updates", "in a loop", "in scan", rtol=2e-5, atol=1e-7)
 
 
 @law(on=few)

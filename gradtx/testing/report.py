@@ -19,11 +19,26 @@ LAWS = tuple(
     for x in vars(module).values()
     if isinstance(x, Law)
 )
+"""All laws, in the order in which they are run.
+
+>>> from gradtx.testing import LAWS
+>>> for law in LAWS[:2]:
+...     print(f"{law.name}: {law.statement}")
+state_keeps_its_form: The state after an update has the structure, shapes, dtypes and weak types that `init` gave.
+state_is_at_least_float32: A state is held in at least float32, whatever the dtype of the parameters.
+"""
 
 
 @dataclass(frozen=True)
 class Finding:
-    """What one law found: held, unless it is broken or there is an excuse why it does not apply."""
+    """What one law found: held, unless it is broken or there is an excuse why it does not apply.
+
+    >>> import gradtx
+    >>> from gradtx.testing import check_transformation, zeros_stay_finite
+    >>> finding = check_transformation(gradtx.adam(1e-3), laws=[zeros_stay_finite]).findings[0]
+    >>> finding.law, finding.verdict
+    (zeros_stay_finite, 'held')
+    """
 
     law: Law
     broken: Broken | None = None
@@ -36,7 +51,17 @@ class Finding:
 
 @dataclass(frozen=True)
 class Report:
-    """What the laws found about a transformation. It prints as a table; notebooks show it as one."""
+    """What the laws found about a transformation. It prints as a table; notebooks show it as one.
+
+    >>> import gradtx
+    >>> from gradtx.testing import check_transformation, zeros_stay_finite
+    >>> report = check_transformation(gradtx.adam(1e-3), laws=[zeros_stay_finite])
+    >>> report
+    adam(learning_rate=0.001): 1 held
+      held            zeros_stay_finite
+    >>> report.held
+    True
+    """
 
     name: str
     findings: tuple[Finding, ...]

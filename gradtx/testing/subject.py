@@ -20,7 +20,13 @@ def nothing(updates: Any, params: Any) -> dict[str, Any]:
 
 @dataclass(frozen=True, eq=False)
 class Subject:
-    """A transformation under test; the arguments are those of `check_transformation`."""
+    """A transformation under test; the arguments are those of `check_transformation`.
+
+    >>> import gradtx
+    >>> from gradtx.testing import Subject
+    >>> Subject(gradtx.sgd(0.1, momentum=0.9), unused=("dampening",)).used
+    {'learning_rate': 0.1, 'momentum': 0.9}
+    """
 
     tx: optax.GradientTransformation
     extra: Callable[[Any, Any], dict[str, Any]] = nothing
@@ -138,13 +144,25 @@ def refuse(tx: Any, extra: Any, unused: Any) -> None:
 
 
 def measured(updates: Any, params: Any) -> dict[str, Any]:
-    """A loss that is measured: the norm of the updates. For `extra`, where an update takes `value`."""
+    """A loss that is measured: the norm of the updates. For `extra`, where an update takes `value`.
+
+    >>> import gradtx
+    >>> from gradtx.testing import check_transformation, measured, scan_and_cond_equal_a_loop
+    >>> check_transformation(gradtx.reduce_on_plateau(), extra=measured, laws=[scan_and_cond_equal_a_loop]).held
+    True
+    """
     return dict(value=gx.global_norm(updates))
 
 
 def problem(updates: Any, params: Any, sign: float = 1.0) -> dict[str, Any]:
     """A loss that has the updates for its gradient, and curvature that differs by element. For `extra`, where an
     update takes `value`, `grad`, `value_fn` or `loss_fn`; with `sign=-1.0` the updates point downhill.
+
+    >>> import jax, jax.numpy as jnp
+    >>> from gradtx.testing import problem
+    >>> extra = problem(jnp.array([3.0]), jnp.array([1.0]))
+    >>> sorted(extra), jax.grad(extra["loss_fn"])(jnp.array([1.0]))
+    (['grad', 'loss_fn', 'value', 'value_fn'], Array([3.], dtype=float32))
     """
     leaves, structure = jax.tree.flatten(updates, is_leaf=lambda x: x is None)
 

@@ -14,6 +14,15 @@ from gradtx.core.tree import only
 
 
 class AverageParametersState(NamedTuple):
+    """The state of `average_parameters`.
+
+    >>> import gradtx, jax.numpy as jnp
+    >>> tx, w = gradtx.average_parameters(0.5), jnp.array([4.0])
+    >>> _, state = tx.update(jnp.array([-2.0]), tx.init(w), w)
+    >>> state.average
+    Array([3.], dtype=float32)
+    """
+
     count: Count
     average: Updates  # of the parameters
 

@@ -15,7 +15,14 @@ from gradtx.core.tree import global_norm, norm
 
 
 class ClipState(NamedTuple):
-    """What clipping did in the last update; zeros before the first."""
+    """What clipping did in the last update; zeros before the first.
+
+    >>> import gradtx, jax.numpy as jnp
+    >>> tx = gradtx.clip_by_norm(1.0)
+    >>> _, state = tx.update(jnp.array([3.0, 4.0]), tx.init(None))
+    >>> float(state.norm), bool(state.clipped)
+    (5.0, True)
+    """
 
     norm: jax.Array  # of what came in, in the norm that is bounded; where each array is, the largest
     clipped_norm: jax.Array  # of what went out; NaN where no finite norm came in, unless elements are clipped

@@ -13,6 +13,15 @@ from gradtx.core.transformation import Updates, transformation
 
 
 class ScaleByMomentumState(NamedTuple):
+    """The state of `scale_by_momentum`.
+
+    >>> import gradtx, jax.numpy as jnp
+    >>> tx = gradtx.sgd(0.1, momentum=0.9)
+    >>> _, state = tx.update(jnp.array([2.0]), tx.init(jnp.zeros(1)))
+    >>> gradtx.find(state, "trace")
+    Array([2.], dtype=float32)
+    """
+
     trace: Updates  # the velocity
 
 
@@ -50,6 +59,14 @@ def scale_by_momentum(decay: Fraction = 0.9, *, nesterov: bool = False, dampenin
 
 
 class EmaState(NamedTuple):
+    """The state of `ema`.
+
+    >>> import gradtx, jax.numpy as jnp
+    >>> tx = gradtx.ema(0.5)
+    >>> tx.update(jnp.array([2.0]), tx.init(jnp.zeros(1)))[1].ema
+    Array([1.], dtype=float32)
+    """
+
     ema: Updates  # the moving average
 
 
@@ -82,6 +99,14 @@ def ema(decay: Decay):
 
 
 class BiasCorrectionState(NamedTuple):
+    """The state of `bias_correction`.
+
+    >>> import gradtx, jax.numpy as jnp
+    >>> tx = gradtx.bias_correction(0.9)
+    >>> int(tx.update(jnp.array([2.0]), tx.init(jnp.zeros(1)))[1].count)
+    1
+    """
+
     count: Count
 
 

@@ -49,6 +49,16 @@ def block(tx: Any, others: str, remedy: str) -> None:
 
 
 class ScaleByLearningRateState(NamedTuple):
+    """The state of `scale_by_learning_rate`, last in the chain of nearly every optimizer.
+
+    >>> import gradtx, jax.numpy as jnp
+    >>> tx = gradtx.adam(gradtx.linear(1.0, 0.0, 4))
+    >>> _, state = tx.update(jnp.array([2.0]), tx.init(jnp.zeros(1)))
+    >>> _, state = tx.update(jnp.array([2.0]), state)
+    >>> float(gradtx.find(state, "learning_rate"))
+    0.75
+    """
+
     count: Count
     learning_rate: jax.Array  # the rate that the last update used; before the first, the one that it will use
 

@@ -13,6 +13,15 @@ from gradtx.transforms import momentum
 
 
 class ScaleByRmsState(NamedTuple):
+    """The state of `scale_by_rms`.
+
+    >>> import gradtx, jax.numpy as jnp
+    >>> tx = gradtx.rmsprop(1e-3, decay=0.5)
+    >>> _, state = tx.update(jnp.array([2.0]), tx.init(jnp.zeros(1)))
+    >>> gradtx.find(state, "nu")
+    Array([2.], dtype=float32)
+    """
+
     count: Count
     nu: Updates  # the average of squares
     mu: Updates  # the average; None unless centered

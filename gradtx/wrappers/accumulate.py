@@ -30,6 +30,15 @@ FUNCTIONS = {"value_fn", "loss_fn"}
 
 
 class AccumulateState(NamedTuple):
+    """The state of `accumulate`.
+
+    >>> import gradtx, jax.numpy as jnp
+    >>> tx = gradtx.accumulate(gradtx.sgd(0.1), 4)
+    >>> _, state = tx.update(jnp.array([2.0]), tx.init(jnp.zeros(1)))
+    >>> int(state.mini_step), int(state.count), state.acc_grads
+    (1, 0, Array([2.], dtype=float32))
+    """
+
     mini_step: Count  # micro-batches in the window so far
     count: Count  # windows completed: the updates that the inner transformation has done
     steps: jax.Array  # the length of the window that the last update was in; before the first, of the first

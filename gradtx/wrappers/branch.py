@@ -9,8 +9,8 @@ import jax
 import jax.numpy as jnp
 
 from gradtx.core import check
-from gradtx.core.flow import Flow, Rule
-from gradtx.core.transformation import Transformation, advance, extra_for, taking
+from gradtx.core.flow import Flow, Rule, taking
+from gradtx.core.transformation import Transformation, advance, extra_for
 
 
 class Branching(Rule):

@@ -18,6 +18,15 @@ from gradtx.wrappers.branch import advance_where
 
 
 class SkipNonfiniteState(NamedTuple):
+    """The state of `skip_nonfinite`.
+
+    >>> import gradtx, jax.numpy as jnp
+    >>> tx = gradtx.skip_nonfinite(gradtx.sgd(0.1))
+    >>> _, state = tx.update(jnp.array([jnp.nan]), tx.init(jnp.zeros(1)))
+    >>> bool(state.skipped), int(state.total)
+    (True, 1)
+    """
+
     skipped: jax.Array  # bool, (): whether the last step was
     total: Count  # steps skipped so far
     in_a_row: Count  # without one in between that was not
@@ -72,7 +81,18 @@ def skip_nonfinite(tx: optax.GradientTransformation, limit: Natural = 10):
 
 
 class SkipSpikesState(NamedTuple):
-    skipped: jax.Array  # these four as above
+    """The state of `skip_spikes`.
+
+    >>> import gradtx, jax.numpy as jnp
+    >>> tx = gradtx.skip_spikes(gradtx.sgd(0.1))
+    >>> state = tx.init(jnp.zeros(1))
+    >>> for g in (1.0, 3.0):
+    ...     _, state = tx.update(jnp.array([g]), state)
+    >>> int(state.accepted), round(float(state.mean), 2)
+    (2, 2.01)
+    """
+
+    skipped: jax.Array  # these four as in SkipNonfiniteState
     total: Count
     in_a_row: Count
     exceeded: jax.Array

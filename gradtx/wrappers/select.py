@@ -16,6 +16,14 @@ from gradtx.transforms.rate import block
 
 
 class MaskedState(NamedTuple):
+    """The state of `masked` and `only`, and no state for the arrays that are not meant.
+
+    >>> import gradtx, jax.numpy as jnp
+    >>> tx = gradtx.only(gradtx.sgd(0.1, momentum=0.9), gradtx.by_path("head"))
+    >>> gradtx.find(tx.init({"body": jnp.zeros(2), "head": jnp.zeros(2)}), "trace")
+    {'body': None, 'head': Array([0., 0.], dtype=float32)}
+    """
+
     inner_state: Any  # with None in the places of the other arrays
 
 

@@ -17,6 +17,15 @@ from gradtx.wrappers.branch import through
 
 
 class EveryState(NamedTuple):
+    """The state of `every`.
+
+    >>> import gradtx, jax.numpy as jnp
+    >>> tx = gradtx.every(gradtx.clip_by_norm(1.0), 10)
+    >>> _, state = tx.update(jnp.array([2.0]), tx.init(jnp.zeros(1)))
+    >>> int(state.waited)
+    1
+    """
+
     waited: Count  # updates since the inner transformation acted
     inner_state: Any
 
@@ -67,6 +76,15 @@ def every(tx: optax.GradientTransformation, k: Steps):
 
 
 class SwitchState(NamedTuple):
+    """The state of `switch`.
+
+    >>> import gradtx, jax.numpy as jnp
+    >>> tx = gradtx.switch(gradtx.adam(1e-3), gradtx.sgd(0.1, momentum=0.9), choice=1)
+    >>> _, state = tx.update(jnp.array([2.0]), tx.init(jnp.zeros(1)))
+    >>> int(state.choice), gradtx.find(state, "trace")
+    (1, Array([2.], dtype=float32))
+    """
+
     choice: jax.Array  # int32, (): the part that the last update went through; before the first, 0
     inner_state: tuple[Any, ...]  # of all parts
 

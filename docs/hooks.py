@@ -1,0 +1,45 @@
+"""What the site has beside docs/: the README, which is its first page, and the notebooks."""
+
+import logging
+import re
+from pathlib import Path
+
+from mkdocs.plugins import event_priority
+from mkdocs.structure.files import File
+
+log = logging.getLogger("mkdocs.hooks")
+ROOT = Path(__file__).parent.parent
+NOTEBOOKS = sorted((ROOT / "notebooks").glob("*.ipynb"))
+
+
+def on_config(config):
+    config.nav = [entry for entry in config.nav if entry != {"Notebooks": []} or NOTEBOOKS]
+    for entry in config.nav:
+        if "Notebooks" in entry:
+            entry["Notebooks"] = [f"notebooks/{path.name}" for path in NOTEBOOKS]
+    config.watch += [str(path) for path in (ROOT / "README.md", ROOT / "gradtx", *NOTEBOOKS)]
+
+
+@event_priority(100)  # before mkdocs-jupyter, which looks for notebooks among the files
+def on_files(files, config):
+    readme = re.sub(r'(\]\(|src=")docs/', r"\1", (ROOT / "README.md").read_text())
+    files.append(File.generated(config, "index.md", content=readme))
+    for path in NOTEBOOKS:
+        files.append(File(f"notebooks/{path.name}", str(ROOT), config.site_dir, config.use_directory_urls))
+
+
+def on_page_content(html, page, **kwargs):
+    """A notebook's links to files as links to pages, which mkdocs does not do, and without MathJax: there is KaTeX."""
+    if not page.file.src_uri.endswith(".ipynb"):
+        return html
+    html = re.sub(r"<!-- Load mathjax -->.*?<!-- End of mathjax configuration -->", "", html, flags=re.DOTALL)
+    return re.sub(r'href="(?!https?:|#)([^"#]+)', linked, html)
+
+
+def linked(match):
+    path = (ROOT / "notebooks" / match[1]).resolve()
+    if not path.exists():
+        log.warning(f"a notebook has a link to {match[1]}, which is not there")
+    if path == ROOT / "README.md":
+        return 'href="../..'
+    return f'href="../{"" if path.suffix == ".ipynb" else "../"}{path.stem}/'
