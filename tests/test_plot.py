@@ -156,6 +156,15 @@ def test_nothing_is_cut_off_and_no_legend_hides_a_line(name):
         assert ax.bbox.height > 0.5 * 4 * figure.dpi
 
 
+def test_a_legend_stands_clear_of_the_label_under_low_axes():
+    fig, axs = plt.subplots(2, 1, figsize=(8, 4.5), layout="constrained")
+    for ax in axs:
+        plot.schedule(gx.warmup_stable_decay(0.1, 200, warmup_steps=30, decay_steps=40), 0.1, steps=200, ax=ax)
+    fig.canvas.draw()
+    for ax in axs:
+        assert ax.get_legend().get_window_extent().y1 < ax.xaxis.label.get_window_extent().y0
+
+
 def test_lines_are_told_apart_in_greyscale_and_continue_in_the_same_axes():
     red, green, blue = np.array([to_rgb(color) for color in COLORS]).T
     linear = [np.where(x <= 0.04045, x / 12.92, ((x + 0.055) / 1.055) ** 2.4) for x in (red, green, blue)]

@@ -10,6 +10,7 @@ import numpy as np
 from cycler import cycler
 from matplotlib.axes import Axes
 from matplotlib.lines import Line2D
+from matplotlib.transforms import offset_copy
 
 from gradtx.core import check
 from gradtx.core.printing import excerpt
@@ -60,7 +61,9 @@ def finished(ax: Axes, own: bool) -> Axes:
     longest = max(map(len, names), default=0)
     if longest > 30 or len(names) > 6:
         columns = 1 if longest > 45 else 2
-        ax.legend(handles, names, loc="upper center", bbox_to_anchor=(0.5, -0.15), ncols=columns, frameon=False)
+        below = offset_copy(ax.transAxes, ax.get_figure(root=True), y=-0.5)  # in inches: low axes have labels as high
+        style: Any = dict(loc="upper center", bbox_to_anchor=(0.5, 0.0), bbox_transform=below, frameon=False)
+        ax.legend(handles, names, ncols=columns, **style)
         if own:
             height = sum(1 + name.count("\n") for name in names) / columns
             ax.get_figure(root=True).set_figheight(HEIGHT + LINE_OF_TEXT * height)  # pyright: ignore
