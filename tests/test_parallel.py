@@ -114,6 +114,14 @@ def test_numbers_in_the_formula_may_be_schedules_and_controlled():
         np.testing.assert_allclose(tx.update(g, tx.init(g))[0], 0.75, rtol=1e-6)
 
 
+def test_a_function_of_no_module_meets_an_empty_tree():
+    """Its update is compiled for the value alone; without an array no tracer tells that call from one outside of it."""
+    tx = gx.parallel(gx.identity(), gx.ema(0.9), join=lambda g, m: g + m)
+    updates, state = tx.update({}, tx.init({}), {})
+    assert updates == {}
+    assert jax.tree.leaves(state) == []
+
+
 def test_half_precision_is_rounded_once():
     """What a branch makes is joined as it was computed: a second moment below the least half would be zero else."""
     g = jnp.array([1e-4, -3e-4], jnp.float16)
