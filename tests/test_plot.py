@@ -5,11 +5,13 @@ import subprocess
 import sys
 from typing import Any
 
+import jax
 import jax.numpy as jnp
 import matplotlib.pyplot as plt
 import numpy as np
 import optax
 import pytest
+from matplotlib import cbook
 from matplotlib.colors import to_rgb
 from PIL import Image
 
@@ -67,6 +69,20 @@ def test_a_path_that_diverges_does_not_widen_the_view():
     assert (given.get_xlim(), given.get_ylim()) == ((-9, 1), (-3, 2))
 
 
+@pytest.mark.parametrize("rate", [1.05, 50.0])
+def test_where_all_paths_rise_their_first_steps_are_seen(rate):
+    ax = plot.paths(ravine, [gx.sgd(rate)], (-8.0, 1.0))
+    (left, right), (bottom, top) = ax.get_xlim(), ax.get_ylim()
+    for x, y in ax.lines[0].get_xydata()[:2]:
+        assert left < x < right
+        assert bottom < y < top
+
+
+def test_two_that_print_the_same_are_both_drawn():
+    assert len(labels(plot.paths(ravine, [gx.sgd(0.1), gx.sgd(0.1)], (-8.0, 1.0)))) == 2
+    assert len(labels(plot.curves({gx.sgd(0.1): [2.0], "sgd(learning_rate=0.1)": [1.0]}))) == 2
+
+
 def test_paths_of_one_structure_compile_once():
     compiled: Any = surface.points_and_losses
     compiled.clear_cache()
@@ -90,6 +106,36 @@ def test_a_curve_that_diverges_is_cut_off():
     ax = plot.curves({"good": [1.0, 0.5, 0.1], "bad": [2.0, 1e9, np.inf]})
     assert ax.get_ylim()[1] == 200.0
     assert plot.curves({"good": [1.0, 0.5, 0.1]}).get_ylim()[1] < 2.0
+    assert plot.curves({"accuracy": [0.001, 0.5, 0.9]}, yscale="linear").get_ylim()[1] > 0.9  # it hides no other
+
+
+@pytest.mark.parametrize("x", [np.float32(0.5), jnp.float32(0.5), np.array(0.5), gx.controlled(0.5)])
+def test_a_number_of_any_kind_is_drawn_as_a_line(x):
+    values = plot.schedule(x, steps=3).lines[0].get_ydata()
+    np.testing.assert_array_equal(values, np.full(3, 0.5))
+
+
+def test_a_schedule_of_one_count_alone_is_drawn():
+    @gx.schedule
+    def jump(high: gx.NonNegative):
+        return lambda t: jax.lax.cond(t < 2, lambda: 0.0 * high, lambda: 1.0 * high)
+
+    np.testing.assert_array_equal(plot.schedule(jump(3.0), steps=4).lines[0].get_ydata(), [0, 0, 3, 3])
+
+
+@pytest.mark.parametrize(
+    "draw",
+    [
+        lambda top, ax: plot.schedule(top, steps=3, ax=ax),
+        lambda top, ax: plot.curves({"a": [top, top / 2]}, ax=ax),
+        lambda top, ax: plot.curves({"a": [top, 9e9], "b": [top, top]}, ax=ax),
+    ],
+)
+@pytest.mark.parametrize("tops", [(1.0, 1000.0), (1000.0, 1.0)])
+def test_further_lines_in_the_same_axes_are_in_view(draw, tops):
+    ax = draw(tops[0], None)
+    draw(tops[1], ax)
+    assert ax.get_ylim()[1] > 1000.0
 
 
 def test_spectrum_sorts_by_size_and_counts_zeros():
@@ -100,16 +146,22 @@ def test_spectrum_sorts_by_size_and_counts_zeros():
     np.testing.assert_allclose(negative.get_xydata(), [[3, 0.5]])
     assert labels(ax) == ["2 positive", "1 negative", "2 within rounding of zero"]
     assert labels(plot.spectrum(np.array([1e-9, 2.0]))) == ["2 positive"]
+    nothing = plot.spectrum([0.0, 0.0])
+    assert labels(nothing) == ["2 within rounding of zero"]
+    nothing.figure.canvas.draw()
 
 
 def test_lines_grow_from_the_first_point_to_the_last(tmp_path):
     ax = plot.paths(ravine, [gx.sgd(0.9)], (-8.0, 1.0), steps=9)
     whole, view = ax.lines[0].get_xydata().copy(), ax.get_xlim()
+    across = ax.axhline(0.5)
     growing = plot.animation(ax, frames=4)
     seen = []
     growing.save(tmp_path / "paths.gif", writer="pillow", progress_callback=lambda *_: seen.append(ax.lines[0]._x.size))
     assert seen == [1, 4, 7, 10]
     np.testing.assert_array_equal(ax.lines[0].get_xydata(), whole)
+    growing._draw_frame(0)
+    assert len(across.get_xdata()) == 2
     assert ax.get_xlim() == view
     with Image.open(tmp_path / "paths.gif") as image:
         assert getattr(image, "n_frames", 1) == 4
@@ -165,6 +217,20 @@ def test_a_legend_stands_clear_of_the_label_under_low_axes():
         assert ax.get_legend().get_window_extent().y1 < ax.xaxis.label.get_window_extent().y0
 
 
+@pytest.mark.parametrize("name", DRAWINGS)
+@pytest.mark.filterwarnings("error")
+def test_two_beside_each_other_at_notebook_width_keep_to_their_half(name):
+    figure, axs = plt.subplots(1, 2, figsize=(8, 5), layout="constrained")
+    for ax in axs:
+        DRAWINGS[name](ax)
+    figure.canvas.draw()
+    left, right = (ax.get_tightbbox() for ax in axs)
+    assert left.x0 >= 0
+    assert left.x1 <= right.x0
+    assert right.x1 <= figure.bbox.width
+    assert all(ax.bbox.width > 0.25 * figure.bbox.width for ax in axs)
+
+
 def test_lines_are_told_apart_in_greyscale_and_continue_in_the_same_axes():
     red, green, blue = np.array([to_rgb(color) for color in COLORS]).T
     linear = [np.where(x <= 0.04045, x / 12.92, ((x + 0.055) / 1.055) ** 2.4) for x in (red, green, blue)]
@@ -186,6 +252,13 @@ def test_a_label_is_what_is_printed_in_one_line():
         " + linear(start=1.0, end=0.0, steps=30)), weight_decay=0.1))"
     )
     assert eval(label(ADAMW), dict(vars(gx))) == ADAMW
+
+
+def test_a_pattern_in_a_label_is_not_set_as_mathematics():
+    biases = gx.partition((gx.by_path("bias$"), gx.sgd(0.1)), (gx.by_path("scale$"), gx.sgd(0.2)), default=gx.adam(0.1))
+    assert cbook.is_math_text(repr(biases))
+    text = plot.curves({biases: [1.0, 0.5], "$\\eta$": [1.0]}).get_legend().get_texts()
+    assert [bool(cbook.is_math_text(x.get_text())) for x in text] == [False, True]
 
 
 # ---- what they refuse ----
@@ -226,6 +299,20 @@ SGD = gx.sgd(0.1)
             lambda: plot.paths(lambda w: w, [SGD], (0.0, 1.0)),
             TypeError,
             r"plot.paths: the loss must return a real scalar, got float64\[2\]",
+        ),
+        (lambda: plot.paths(ravine, [SGD], (np.nan, 1.0)), ValueError, "the loss at the start must be finite, got nan"),
+        (
+            lambda: plot.paths(lambda w: jnp.log(w[0]), [SGD], (-1.0, 0.0)),
+            ValueError,
+            "plot.paths: the loss at the start must be finite, got nan",
+        ),
+        *(
+            (
+                lambda view=view: plot.paths(ravine, [SGD], (-8.0, 1.0), view=view),
+                ValueError,
+                r"plot.paths: view must be \(\(left, right\), \(bottom, top\)\), got ",
+            )
+            for view in [(1, 2), ((2, 1), (0, 1)), ((0, 1), (1, 1)), "ab", ((1, 2), (3,)), 0]
         ),
         (lambda: plot.paths(1.0, [SGD], (0.0, 1.0)), TypeError, "plot.paths: loss must be a function of an array"),
         (
@@ -275,6 +362,10 @@ def test_what_is_wrong_is_said(call, kind, message):
 def test_nothing_is_left_open_by_a_refusal():
     with pytest.raises(TypeError):
         plot.curves({"a": "x"})
+    with pytest.raises(ValueError, match="learning_rate must be a number"):
+        plot.paths(ravine, [jax.vmap(gx.sgd)(jnp.array([0.1, 0.2]))], (-8.0, 1.0))
+    with pytest.raises(jax.errors.TracerArrayConversionError):
+        jax.jit(lambda x: plot.curves({"a": x}))(jnp.ones(3))
     assert plt.get_fignums() == []
 
 
