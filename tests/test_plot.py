@@ -78,6 +78,7 @@ def test_where_all_paths_rise_their_first_steps_are_seen(rate):
 def test_contours_are_those_of_the_loss_with_like_areas_between_them():
     ax = plot.paths(ravine, [gx.sgd(0.9)], (-8.0, 1.0), view=((-9.0, 3.0), (-2.0, 1.0)))
     (contours,) = ax.collections
+    assert len(contours.levels) == 13
     for level, path in zip(contours.levels, contours.get_paths(), strict=True):
         assert path.vertices.size
         np.testing.assert_allclose(ravine(path.vertices.T), level, rtol=0.02)
