@@ -4,6 +4,7 @@ import re
 import textwrap
 from typing import Any
 
+import jax
 import jax.numpy as jnp
 import matplotlib.pyplot as plt
 import numpy as np
@@ -48,8 +49,8 @@ def line(ax: Axes, x: np.ndarray, y: np.ndarray, name: str, **style: Any) -> Lin
 
 
 def label(x: Any) -> str:
-    """What a value prints, in one line."""
-    text = x if isinstance(x, str) else repr(x)
+    """What a value prints, in one line; a `$` in it, as in a pattern, is none of Matplotlib's mathematics."""
+    text = x if isinstance(x, str) else repr(x).replace("$", r"\$")
     return re.sub(r",?\s*\n\s*(\))", r"\1", re.sub(r"\(\n\s*", "(", text)).replace("\n", " ").replace("  ", "")
 
 
@@ -57,28 +58,37 @@ def finished(ax: Axes, own: bool) -> Axes:
     """With a grid and a legend: inside where it is small, below where it is not, for which a figure of ours grows."""
     ax.grid(alpha=0.3)
     handles, labels = ax.get_legend_handles_labels()
-    names = [textwrap.fill(str(name), 95, subsequent_indent="    ") for name in labels]
+    figure: Any = ax.get_figure(root=True)
+    room = 95 if own else int(15 * ax.bbox.width / figure.dpi)  # characters, in one of several axes fewer
+    names = [textwrap.fill(str(name), room, subsequent_indent="    ") for name in labels]
     longest = max(map(len, names), default=0)
     if longest > 30 or len(names) > 6:
-        columns = 1 if longest > 45 else 2
-        below = offset_copy(ax.transAxes, ax.get_figure(root=True), y=-0.5)  # in inches: low axes have labels as high
+        columns = 1 if longest > room // 2 - 2 else 2
+        below = offset_copy(ax.transAxes, figure, y=-0.5)  # in inches: low axes have labels as high
         style: Any = dict(loc="upper center", bbox_to_anchor=(0.5, 0.0), bbox_transform=below, frameon=False)
         ax.legend(handles, names, ncols=columns, **style)
         if own:
             height = sum(1 + name.count("\n") for name in names) / columns
-            ax.get_figure(root=True).set_figheight(HEIGHT + LINE_OF_TEXT * height)  # pyright: ignore
+            figure.set_figheight(HEIGHT + LINE_OF_TEXT * height)
     elif names:
         ax.legend(handles, names, framealpha=0.9)
     return ax
 
 
-def real(name: str, x: Any, remedy: str = "") -> np.ndarray:
-    """Real numbers in one dimension, one at least, as float64."""
+def real_array(x: Any) -> np.ndarray | None:
+    """An array of real numbers, None for anything else."""
     try:
         numbers = np.asarray(x)
+    except jax.errors.TracerArrayConversionError:  # which says what to do
+        raise
     except (TypeError, ValueError):  # rows of different lengths
-        numbers = np.asarray(None)
-    if numbers.dtype.kind not in "fiu" and not jnp.issubdtype(numbers.dtype, jnp.floating):
+        return None
+    return numbers if numbers.dtype.kind in "fiu" or jnp.issubdtype(numbers.dtype, jnp.floating) else None
+
+
+def real(name: str, x: Any, remedy: str = "") -> np.ndarray:
+    """Real numbers in one dimension, one at least, as float64."""
+    if (numbers := real_array(x)) is None:
         raise check.Refusal(TypeError, f"{name} must be real numbers, got {excerpt(x)}{remedy}")
     if numbers.ndim != 1 or not numbers.size:
         raise check.Refusal(ValueError, f"{name} must be one number after another, got shape {numbers.shape}{remedy}")

@@ -33,7 +33,8 @@ def animation(ax: Axes, *, frames: int = 60, interval: int = 80) -> FuncAnimatio
             raise check.Refusal(ValueError, f"frames must be at least 2, got {frames}")
         if ax is None:
             raise check.Refusal(TypeError, "ax must be what plot.paths or another of them returned, got None")
-        lines = [(drawn, np.asarray(drawn.get_data())) for drawn in axes(ax).lines]
+        ours = [drawn for drawn in axes(ax).lines if drawn.get_transform() is ax.transData]  # not those across the Axes
+        lines = [(drawn, np.asarray(drawn.get_data())) for drawn in ours]
         lines = [(drawn, points) for drawn, points in lines if points.shape[1] > 1]
         if not lines:
             raise check.Refusal(ValueError, "ax has no line of two points or more: there is nothing to grow")

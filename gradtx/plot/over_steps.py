@@ -3,20 +3,22 @@
 from collections.abc import Mapping
 from typing import Any
 
+import jax
 import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.ticker import MaxNLocator
 
 from gradtx.core import check
 from gradtx.core.printing import excerpt
-from gradtx.plot.drawing import axes, finished, label, line, real
+from gradtx.core.recipe import Controlled
+from gradtx.plot.drawing import axes, finished, label, line, real, real_array
 from gradtx.schedules.value import Schedule
 
 
 def schedule(*schedules: Any, steps: int, ax: Axes | None = None) -> Axes:
     r"""The values $\eta(\tau)$ of schedules at the steps $\tau = 0, \dots, n - 1$.
 
-    **Arguments:** schedules and numbers; `steps` $n \ge 1$; `ax`, by default a new one.
+    **Arguments:** schedules and numbers, `controlled` ones too; `steps` $n \ge 1$; `ax`, by default a new one.
 
     **Raises:** `TypeError` for what is neither a schedule nor a number, `ValueError` for `steps` below 1.
 
@@ -29,17 +31,18 @@ def schedule(*schedules: Any, steps: int, ax: Axes | None = None) -> Axes:
     with check.named("plot.schedule"):
         check.whole("steps", steps)
         for x in schedules:
-            if not isinstance(x, Schedule | int | float) or isinstance(x, bool):
+            if not isinstance(x, Schedule | Controlled) and ((number := real_array(x)) is None or number.ndim):
                 remedy = "make a schedule of a function of the step with @gradtx.schedule"
                 raise check.Refusal(TypeError, f"draws schedules and numbers, got {excerpt(x)}; {remedy}")
+        at = np.arange(steps)
+        values = [jax.vmap(x)(at) if isinstance(x, Schedule | Controlled) else np.full(steps, x) for x in schedules]
+        drawn = [np.asarray(x, np.float64) for x in values]
         own, ax = ax is None, axes(ax)
-    at = np.arange(steps)
-    for x in schedules:
-        values = np.asarray(x(at)) if isinstance(x, Schedule) else np.full(steps, x)
-        line(ax, at, values, label(x))
+    for x, y in zip(schedules, drawn, strict=True):
+        line(ax, at, y, label(x))
     ax.set(xlabel="step", ylabel="value")
     ax.xaxis.set_major_locator(MaxNLocator("auto", integer=True, steps=[1, 2, 5, 10]))
-    ax.set_ylim(bottom=min(ax.get_ylim()[0], 0.0))
+    ax.set_ylim(bottom=min(ax.get_ylim()[0], 0.0), auto=None)  # which leaves room for further lines
     return finished(ax, own)
 
 
@@ -55,7 +58,7 @@ def curves(
 
     With a `window` $n > 1$ the mean of the last $n$ numbers is drawn, $\frac{1}{n} \sum_{i=t-n+1}^{t} x_i$ (at the
     start of as many as there are), and the numbers themselves pale behind it. What is not finite leaves a gap; what
-    grows beyond a hundred times the largest start is cut off, for one that diverges would hide the others.
+    grows beyond a hundred times the largest start is cut off where another line does not, which it would hide.
 
     **Arguments:** `histories`, a dictionary from optimizers or names to one real number per step; `window` $\ge 1$;
     `xscale`, `yscale` as for `Axes.set`, `"linear"` or `"log"`; `ax`, by default a new one.
@@ -74,13 +77,13 @@ def curves(
         if not isinstance(histories, Mapping):
             remedy = "give a dictionary from optimizers or names to one number per step"
             raise check.Refusal(TypeError, f"draws named histories, got {excerpt(histories)}; {remedy}")
-        numbers = {label(key): real(f"histories[{label(key)!r}]", x) for key, x in histories.items()}
-        for name, x in numbers.items():
+        numbers = [(label(key), real(f"histories[{label(key)!r}]", x)) for key, x in histories.items()]
+        for name, x in numbers:
             if yscale == "log" and (x <= 0.0).any():
                 what = "has numbers that are not positive, which a logarithmic scale can't show"
                 raise check.Refusal(ValueError, f"histories[{name!r}] {what}; give yscale='linear'")
         own, ax = ax is None, axes(ax)
-    for name, x in numbers.items():
+    for name, x in numbers:
         at = np.arange(1, len(x) + 1)
         drawn = line(ax, at, smoothed(x, window), name)
         if window > 1:
@@ -89,9 +92,10 @@ def curves(
     if xscale == "linear":
         ax.xaxis.set_major_locator(MaxNLocator("auto", integer=True, steps=[1, 2, 5, 10]))
     ax.set_ylabel(f"mean over {window} steps" if window > 1 else "value")
-    largest = 100.0 * max((abs(x[0]) for x in numbers.values() if np.isfinite(x[0])), default=0.0)
-    if 0.0 < largest < ax.get_ylim()[1]:
-        ax.set_ylim(top=largest)
+    there = [abs(y[np.isfinite(y)]) for y in (np.asarray(drawn.get_ydata(), float) for drawn in ax.lines)]
+    largest = 100.0 * max((y[0] for y in there if y.size), default=0.0)
+    if 0.0 < largest < ax.get_ylim()[1] and any(y.size and y.max() <= largest for y in there):
+        ax.set_ylim(top=largest, auto=None)
     return finished(ax, own)
 
 

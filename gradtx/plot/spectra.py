@@ -42,5 +42,7 @@ def spectrum(eigenvalues: Any, *, ax: Axes | None = None) -> Axes:
             ax.plot(at[shown], sizes[shown], label=f"{shown.sum()} {name}", **style)
     if zero.any():
         ax.plot([], [], " ", label=f"{zero.sum()} within rounding of zero")
+    if zero.all():  # logarithmic scales of nothing
+        ax.set(xlim=(0.9, 1.1 * len(sizes)), ylim=(0.1, 10.0))
     ax.set(xscale="log", yscale="log", xlabel="$i$, by size", ylabel=r"eigenvalue $|\lambda_i|$")
     return finished(ax, own)

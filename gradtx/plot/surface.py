@@ -13,7 +13,7 @@ from gradtx.core import check
 from gradtx.core.apply import apply_updates
 from gradtx.core.printing import excerpt
 from gradtx.core.transformation import Transformation
-from gradtx.plot.drawing import axes, finished, label, line, real
+from gradtx.plot.drawing import axes, finished, label, line, real, real_array
 
 Loss = Callable[[jax.Array], Any]
 View = tuple[tuple[float, float], tuple[float, float]]  # the ends of w₁ and of w₂
@@ -33,11 +33,11 @@ def paths(
 
     **Arguments:** `loss` of an array of shape (2,); the optimizers, or a dictionary with a name for each; `start`, two
     numbers; `steps` $\ge 1$; `view`, the ends of $w_1$ and of $w_2$ that are shown, by default around all points that
-    are not higher than the start; `ax`, by default a new one. Between any two neighbouring contours lies the
-    same area.
+    are not higher than the start, and where all paths only rise around the start of each; `ax`, by default a new one.
+    Between any two neighbouring contours lies the same area.
 
     **Raises:** `TypeError` for what is no transformation and for a loss of anything but a real scalar; `ValueError` for
-    other than two numbers.
+    other than two numbers, for a start where the loss is not finite and for a view that is no box.
 
     >>> import gradtx as gx
     >>> from gradtx import plot
@@ -56,11 +56,16 @@ def paths(
         value = jax.eval_shape(loss, begin)
         if getattr(value, "shape", None) != () or not jnp.issubdtype(value.dtype, jnp.floating):
             raise check.Refusal(TypeError, f"the loss must return a real scalar, got {excerpt(value)}")
+        box = None if view is None else real_array(view)
+        if view is not None and (box is None or box.shape != (2, 2) or not (box[:, 0] < box[:, 1]).all()):
+            raise check.Refusal(ValueError, f"view must be ((left, right), (bottom, top)), got {excerpt(view)}")
+        walks = [(name, *descent(tx, loss, begin, steps)) for name, tx in named]
+        if not np.isfinite(first := walks[0][2][0]):
+            raise check.Refusal(ValueError, f"the loss at the start must be finite, got {first}")
         own, ax = ax is None, axes(ax)
-    walks = {name: descent(tx, loss, begin, steps) for name, tx in named.items()}
-    span = view or around([points[losses <= losses[0]] for points, losses in walks.values()])
+    span = around([(points, losses) for _, points, losses in walks]) if view is None else view
     contours(ax, heights_over(loss, span))
-    for i, (name, (points, _)) in enumerate(walks.items()):
+    for i, (name, points, _) in enumerate(walks):
         shown = np.clip(points, -1e6, 1e6)  # beyond, a figure's own coordinates overflow
         line(ax, shown[:, 0], shown[:, 1], name, linewidth=1.0, marker=MARKERS[i % len(MARKERS)], markersize=3)
     ax.plot(*at, "o", color="white", markeredgecolor="black", zorder=4)
@@ -68,18 +73,19 @@ def paths(
     return finished(ax, own)
 
 
-def by_name(optimizers: Any) -> dict[str, Transformation]:
+def by_name(optimizers: Any) -> list[tuple[str, Transformation]]:
     if isinstance(optimizers, Transformation) or not isinstance(optimizers, Mapping | Sequence):
         remedy = "give a list of optimizers, or a dictionary with a name for each"
         raise check.Refusal(TypeError, f"draws several optimizers, got {excerpt(optimizers)}; {remedy}")
-    pairs = optimizers.items() if isinstance(optimizers, Mapping) else [(label(tx), tx) for tx in optimizers]
+    named = optimizers.items() if isinstance(optimizers, Mapping) else zip(optimizers, optimizers, strict=True)
+    pairs = [(label(name), tx) for name, tx in named]
     for _, tx in pairs:
         if not isinstance(tx, Transformation):
             remedy = "put Optax's into gradtx.chain(…)"
             raise check.Refusal(TypeError, f"draws gradtx's transformations, got {excerpt(tx)}; {remedy}")
     if not pairs:
         raise check.Refusal(ValueError, "draws one optimizer at least, got none")
-    return dict(pairs)
+    return pairs
 
 
 @partial(jax.jit, static_argnames=("loss", "steps"))
@@ -99,8 +105,12 @@ def descent(tx: Transformation, loss: Loss, start: jax.Array, steps: int) -> tup
     return np.asarray(points), np.asarray(losses)
 
 
-def around(shown: list[np.ndarray]) -> View:
-    """The box of all points, with a margin that a flat one has too."""
+def around(walks: list[tuple[np.ndarray, np.ndarray]]) -> View:
+    """The box of all points that are not higher than the start, with a margin that a flat one has too."""
+    shown = [points[losses <= losses[0]] for points, losses in walks]
+    if max(map(len, shown)) == 1:  # none but the start: the first steps, and those that are ten times as high
+        rising = [(losses <= 10 * losses[0]) | (np.arange(len(losses)) < 2) for _, losses in walks]
+        shown = [points[low & np.isfinite(points).all(axis=1)] for (points, _), low in zip(walks, rising, strict=True)]
     points = np.concatenate(shown)
     low, high = points.min(axis=0), points.max(axis=0)
     margin = 0.15 * np.maximum(high - low, 0.1 * (high - low).max() + 1e-3)
