@@ -38,6 +38,8 @@ SGD = gx.sgd(0.1)
             TypeError,
             r"plot.schedule: draws schedules and numbers, got <function .*; make a schedule .* with @gradtx.schedule",
         ),
+        (lambda: plot.schedule(steps=9), ValueError, "plot.schedule: draws one schedule at least, got none"),
+        (lambda: plot.curves({}), ValueError, "plot.curves: draws one history at least, got none"),
         (lambda: plot.schedule(True, steps=9), TypeError, "plot.schedule: draws schedules and numbers, got True"),
         (lambda: plot.schedule(gx.cosine(0.1, 9), steps=0), ValueError, "plot.schedule: steps must be a whole number"),
         (

@@ -24,6 +24,7 @@ VALUES = [
     gx.per_epoch(gx.cosine_restarts(1.0, 2, factor=2), 5, continuous=True),
     gx.warmup(0.3, 5).then(gx.cosine(0.3, 9), at=5).then(0.1, at=14),
     (2 * gx.warmup(0.3, 5) + gx.linear(1.0, 0.1, 10) * gx.constant(0.5) + 1).then(0.5, at=3),
+    1 - gx.warmup(0.3, 5) - gx.cosine(0.1, 9),
 ]
 
 
@@ -160,6 +161,14 @@ def test_bad_arguments_are_refused(make, kind, message):
 def test_is_printed_as_it_is_written():
     schedule = 2 * gx.warmup(0.3, 5) + gx.constant(0.1).then(halved, at=3)
     assert repr(schedule) == "((warmup(value=0.3, steps=5) * 2.0) + constant(value=0.1).then(<halved>, at=3))"
+
+
+def test_differences():
+    rising, falling, t = gx.warmup(0.3, 5), gx.cosine(0.1, 9), np.arange(12)
+    np.testing.assert_allclose((1 - rising)(t), 1 - rising(t))
+    np.testing.assert_allclose((rising - 0.1)(t), rising(t) - 0.1)
+    np.testing.assert_allclose((rising - falling)(t), rising(t) - falling(t))
+    np.testing.assert_allclose((-rising)(t), -rising(t))
 
 
 def test_the_numbers_of_a_tuple_are_leaves():

@@ -18,4 +18,11 @@ from gradtx.plot.over_steps import curves, schedule
 from gradtx.plot.spectra import spectrum
 from gradtx.plot.surface import paths
 
-__all__ = ["LINES", "animation", "curves", "paths", "schedule", "spectrum"]
+__all__ = [  # noqa: RUF022  # in reading order
+    "schedule",
+    "paths",
+    "curves",
+    "spectrum",
+    "animation",
+    "LINES",
+]

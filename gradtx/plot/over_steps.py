@@ -30,6 +30,8 @@ def schedule(*schedules: Any, steps: int, ax: Axes | None = None) -> Axes:
     """
     with check.named("plot.schedule"):
         check.whole("steps", steps)
+        if not schedules:
+            raise check.Refusal(ValueError, "draws one schedule at least, got none")
         for x in schedules:
             if not isinstance(x, Schedule | Controlled) and ((number := real_array(x)) is None or number.ndim):
                 remedy = "make a schedule of a function of the step with @gradtx.schedule"
@@ -77,6 +79,8 @@ def curves(
         if not isinstance(histories, Mapping):
             remedy = "give a dictionary from optimizers or names to one number per step"
             raise check.Refusal(TypeError, f"draws named histories, got {excerpt(histories)}; {remedy}")
+        if not histories:
+            raise check.Refusal(ValueError, "draws one history at least, got none")
         numbers = [(label(key), real(f"histories[{label(key)!r}]", x)) for key, x in histories.items()]
         for name, x in numbers:
             if yscale == "log" and (x <= 0.0).any():

@@ -65,8 +65,9 @@ def paths(
         own, ax = ax is None, axes(ax)
     span = around([(points, losses) for _, points, losses in walks]) if view is None else view
     contours(ax, heights_over(loss, span))
+    far = 1e3 * np.abs(span).max()  # beyond, a figure's own coordinates overflow
     for i, (name, points, _) in enumerate(walks):
-        shown = np.clip(points, -1e6, 1e6)  # beyond, a figure's own coordinates overflow
+        shown = np.clip(points, -far, far)
         line(ax, shown[:, 0], shown[:, 1], name, linewidth=1.0, marker=MARKERS[i % len(MARKERS)], markersize=3)
     ax.plot(*at, "o", color="white", markeredgecolor="black", zorder=4)
     ax.set(xlim=span[0], ylim=span[1], xlabel="$w_1$", ylabel="$w_2$")

@@ -18,9 +18,9 @@ P = ParamSpec("P")
 class Schedule(Value):
     """A pure function of the step count (the number of updates done so far, 0 first), and a value.
 
-    `a * 0.1`, `a * b`, `a + b` are schedules; `a.then(b, at=n)` is `a` for the steps before `n`, then `b` from its own
-    step 0. The count may be an array: the schedule is then evaluated at each of its elements. Numbers of steps are
-    integer leaves: `jax.grad` over a value that holds a schedule wants `allow_int=True`, or steps written as 10.0.
+    `a * 0.1`, `a * b`, `a + b`, `1 - a` are schedules; `a.then(b, at=n)` is `a` for the steps before `n`, then `b` from
+    its own step 0. The count may be an array: the schedule is then evaluated at each of its elements. Numbers of steps
+    are integer leaves: `jax.grad` over a value that holds a schedule wants `allow_int=True`, or steps written as 10.0.
 
     >>> import gradtx, jax.numpy as jnp
     >>> rate = gradtx.warmup(1.0, 4).then(gradtx.step(1.0, 0.5, 2), at=4) * 0.1
@@ -49,6 +49,15 @@ class Schedule(Value):
 
     __radd__, __rmul__ = __add__, __mul__
 
+    def __neg__(self) -> "Schedule":
+        return self * -1.0
+
+    def __sub__(self, other: Any) -> "Schedule":
+        return self + -1.0 * other
+
+    def __rsub__(self, other: Any) -> "Schedule":
+        return -self + other
+
 
 class schedule(Recipe[P, Schedule]):
     """Makes a factory of functions of the count a factory of `Schedule`.
@@ -66,7 +75,7 @@ class schedule(Recipe[P, Schedule]):
     def checked(self, name: str, value: Any) -> Any:
         uncontrolled(name, value)
         if name in self.ranges and callable(value):
-            remedy = "schedules are put together by a.then(b, at=n), a * b and a + b"
+            remedy = "schedules are put together by a.then(b, at=n), a * b, a + b and a - b"
             raise Refusal(TypeError, f"{name} must be a number or a scalar array, got a function; {remedy}")
         return super().checked(name, value)
 
