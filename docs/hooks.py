@@ -13,7 +13,6 @@ NOTEBOOKS = sorted((ROOT / "notebooks").glob("*.ipynb"))
 
 
 def on_config(config):
-    config.nav = [entry for entry in config.nav if entry != {"Notebooks": []} or NOTEBOOKS]
     for entry in config.nav:
         if "Notebooks" in entry:
             entry["Notebooks"] = [f"notebooks/{path.name}" for path in NOTEBOOKS]

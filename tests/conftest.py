@@ -13,6 +13,15 @@ def float32():
 
 
 @pytest.fixture
+def closed():
+    """Leaves no figure open."""
+    import matplotlib.pyplot as plt
+
+    yield
+    plt.close("all")
+
+
+@pytest.fixture
 def shown(tmp_path, capsys):
     """Runs the demo with its figure in a fresh directory; gives what it prints."""
     from gradtx.demo.__main__ import main

@@ -1,4 +1,4 @@
-"""The pictures of gradtx.plot: what they hold, that nothing is cut off, and what they refuse."""
+"""The pictures of gradtx.plot: what they hold, and that nothing is cut off."""
 
 import importlib
 from typing import Any
@@ -13,21 +13,14 @@ from matplotlib.colors import to_rgb
 from PIL import Image
 
 import gradtx as gx
+from gradtx.demo.surfaces import SURFACES
 from gradtx.plot import surface
 from gradtx.plot.drawing import COLORS, label
 
 plot: Any = importlib.import_module("gradtx.plot")  # whose lines are matplotlib's, with many types
 ADAMW = gx.chain(gx.clip_by_global_norm(1.0), gx.adamw(gx.cosine(0.1, 9) + gx.linear(1.0, 0.0, 30), weight_decay=0.1))
-
-
-@pytest.fixture(autouse=True)
-def _closed():
-    yield
-    plt.close("all")
-
-
-def ravine(w):
-    return w[0] ** 2 / 64 + w[1] ** 2
+ravine = SURFACES["ravine"].loss
+pytestmark = pytest.mark.usefixtures("closed")
 
 
 def labels(ax):

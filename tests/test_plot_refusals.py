@@ -13,18 +13,11 @@ import optax
 import pytest
 
 import gradtx as gx
+from gradtx.demo.surfaces import SURFACES
 
 plot: Any = importlib.import_module("gradtx.plot")  # whose lines are matplotlib's, with many types
-
-
-@pytest.fixture(autouse=True)
-def _closed():
-    yield
-    plt.close("all")
-
-
-def ravine(w):
-    return w[0] ** 2 / 64 + w[1] ** 2
+ravine = SURFACES["ravine"].loss
+pytestmark = pytest.mark.usefixtures("closed")
 
 
 SGD = gx.sgd(0.1)

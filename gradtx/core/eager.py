@@ -14,12 +14,13 @@ def compilable(tx: Any, updates: Any, state: Any, params: Any, extra: dict[str, 
     """Whether a compiled call can take all of it: some arrays, neither tracers nor functions nor what is wrong."""
     if jax.config.jax_disable_jit:  # pyright: ignore[reportAttributeAccessIssue]  # made at run time
         return False
-    if not jax.tree.leaves((updates, state, params, extra)):
+    given = jax.tree.leaves((updates, state, params, extra))
+    if not given:
         return False  # nothing to compute; and inside of a value's own compiled call no tracer would tell where it is
-    kinds = set(map(type, jax.tree.leaves((tx, updates, state, params, extra))))
     if any(isinstance(x, bool | int) for x in jax.tree.leaves(extra)):
         return False  # it may be meant for Python's if
-    return bool(kinds) and all(issubclass(kind, ARRAYS) and not issubclass(kind, Tracer) for kind in kinds)
+    kinds = set(map(type, given + jax.tree.leaves(tx)))
+    return all(issubclass(kind, ARRAYS) and not issubclass(kind, Tracer) for kind in kinds)
 
 
 def lasting(function: Any) -> bool:

@@ -8,7 +8,7 @@ with `plt.rcParams["axes.prop_cycle"] = plot.LINES`.
 """
 
 try:
-    import matplotlib as _  # noqa: F401
+    import matplotlib as _  # noqa: F401  # only to see whether it is there
 except ImportError as error:
     raise ImportError("gradtx.plot needs Matplotlib: pip install 'gradtx[plot]'") from error
 

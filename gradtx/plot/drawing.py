@@ -1,6 +1,5 @@
 """What all pictures share: the `Axes`, the lines, their labels, the legend, and the check of numbers."""
 
-import re
 import textwrap
 from typing import Any
 
@@ -11,10 +10,12 @@ import numpy as np
 from cycler import cycler
 from matplotlib.axes import Axes
 from matplotlib.lines import Line2D
+from matplotlib.ticker import MaxNLocator
 from matplotlib.transforms import offset_copy
 
 from gradtx.core import check
 from gradtx.core.printing import excerpt
+from gradtx.core.value import written
 
 COLORS = ("#140e36", "#8c2369", "#2f7fc1", "#e8853a", "#8fbf5a")  # each lighter than the one before
 DASHES = ("-", "--", "-.", ":", (0, (6, 1, 1, 1, 1, 1)))
@@ -50,8 +51,12 @@ def line(ax: Axes, x: np.ndarray, y: np.ndarray, name: str, **style: Any) -> Lin
 
 def label(x: Any) -> str:
     """What a value prints, in one line; a `$` in it, as in a pattern, is none of Matplotlib's mathematics."""
-    text = x if isinstance(x, str) else repr(x).replace("$", r"\$")
-    return re.sub(r",?\s*\n\s*(\))", r"\1", re.sub(r"\(\n\s*", "(", text)).replace("\n", " ").replace("  ", "")
+    return x if isinstance(x, str) else written(x).replace("$", r"\$")
+
+
+def count_steps(ax: Axes) -> None:
+    """Marks at whole numbers, for an axis of steps."""
+    ax.xaxis.set_major_locator(MaxNLocator("auto", integer=True, steps=[1, 2, 5, 10]))
 
 
 def finished(ax: Axes, own: bool) -> Axes:

@@ -40,9 +40,11 @@ def animation(ax: Axes, *, frames: int = 60, interval: int = 80) -> FuncAnimatio
             raise check.Refusal(ValueError, "ax has no line of two points or more: there is nothing to grow")
     ax.set(xlim=ax.get_xlim(), ylim=ax.get_ylim())  # which would grow with the lines
 
+    figure: Any = ax.get_figure(root=True)
+
     def grown(frame: int) -> list[Any]:
         for drawn, points in lines:
             drawn.set_data(*points[:, : 1 + (points.shape[1] - 1) * frame // (frames - 1)])
         return [drawn for drawn, _ in lines]
 
-    return FuncAnimation(ax.get_figure(root=True), grown, frames=frames, interval=interval)  # pyright: ignore
+    return FuncAnimation(figure, grown, frames=frames, interval=interval)

@@ -6,12 +6,11 @@ from typing import Any
 import jax
 import numpy as np
 from matplotlib.axes import Axes
-from matplotlib.ticker import MaxNLocator
 
 from gradtx.core import check
 from gradtx.core.printing import excerpt
 from gradtx.core.recipe import Controlled
-from gradtx.plot.drawing import axes, finished, label, line, real, real_array
+from gradtx.plot.drawing import axes, count_steps, finished, label, line, real, real_array
 from gradtx.schedules.value import Schedule
 
 
@@ -43,7 +42,7 @@ def schedule(*schedules: Any, steps: int, ax: Axes | None = None) -> Axes:
     for x, y in zip(schedules, drawn, strict=True):
         line(ax, at, y, label(x))
     ax.set(xlabel="step", ylabel="value")
-    ax.xaxis.set_major_locator(MaxNLocator("auto", integer=True, steps=[1, 2, 5, 10]))
+    count_steps(ax)
     ax.set_ylim(bottom=min(ax.get_ylim()[0], 0.0), auto=None)  # which leaves room for further lines
     return finished(ax, own)
 
@@ -94,7 +93,7 @@ def curves(
             ax.plot(at, x, color=drawn.get_color(), linestyle="-", alpha=0.25, linewidth=0.7, zorder=1)
     ax.set(xscale=xscale, yscale=yscale, xlabel="step")
     if xscale == "linear":
-        ax.xaxis.set_major_locator(MaxNLocator("auto", integer=True, steps=[1, 2, 5, 10]))
+        count_steps(ax)
     ax.set_ylabel(f"mean over {window} steps" if window > 1 else "value")
     there = [abs(y[np.isfinite(y)]) for y in (np.asarray(drawn.get_ydata(), float) for drawn in ax.lines)]
     largest = 100.0 * max((y[0] for y in there if y.size), default=0.0)

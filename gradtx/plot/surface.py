@@ -49,7 +49,7 @@ def paths(
         check.whole("steps", steps)
         check.function("loss", loss, "an array of shape (2,)", 1)
         named = by_name(optimizers)
-        at = np.asarray(real("start", start))
+        at = real("start", start)
         if at.shape != (2,):
             raise check.Refusal(ValueError, f"start must be two numbers, got {at.size}")
         begin = jnp.asarray(at, jnp.result_type(float))
