@@ -11,7 +11,7 @@ import numpy as np
 import optax
 
 import gradtx
-from gradtx.core.value import written
+from gradtx.values.value import written
 
 Shapes = dict[str, tuple[int, ...]]
 

@@ -5,10 +5,7 @@ from gradtx.config.write import to_config
 from gradtx.core.apply import apply_updates
 from gradtx.core.combine import chain, identity, parallel
 from gradtx.core.count import ScheduledState
-from gradtx.core.hyperparameters import controlled, hyperparameters, set_hyperparameters
 from gradtx.core.lift import per_array, scaling, stateless
-from gradtx.core.recipe import Decay, Fraction, Natural, NonNegative, Positive, Scalar, Steps
-from gradtx.core.selector import Selector, by, by_ndim, by_path, by_tree
 from gradtx.core.transformation import Transformation, composition, extra_for, transformation
 from gradtx.core.tree import global_norm
 from gradtx.curvature import (
@@ -19,11 +16,11 @@ from gradtx.curvature import (
     max_learning_rate,
     smallest_eigenvalue,
 )
-from gradtx.looking.describe import describe
-from gradtx.looking.explain import explain
-from gradtx.looking.summary import summary
-from gradtx.measured.plateau import ReduceOnPlateauState, reduce_on_plateau
-from gradtx.measured.stopping import EarlyStoppingState, best_parameters, early_stopping
+from gradtx.inspect.describe import describe
+from gradtx.inspect.explain import explain
+from gradtx.inspect.hyperparameters import controlled, hyperparameters, set_hyperparameters
+from gradtx.inspect.state import find, metrics
+from gradtx.inspect.summary import summary
 from gradtx.optimizers.adadelta import ScaleByAdadeltaState, adadelta, scale_by_adadelta
 from gradtx.optimizers.adagrad import ScaleByRssState, adagrad, scale_by_rss
 from gradtx.optimizers.adam import ScaleByAdamState, adam, adamw, scale_by_adam
@@ -42,7 +39,7 @@ from gradtx.schedules.pieces import piecewise_constant, step
 from gradtx.schedules.ramp import constant, cosine, linear, polynomial
 from gradtx.schedules.value import Schedule, schedule
 from gradtx.schedules.warmup import warmup, warmup_stable_decay
-from gradtx.states import find, metrics
+from gradtx.selectors import Selector, by, by_ndim, by_path, by_tree
 from gradtx.transforms.average import AverageParametersState, average_parameters, evaluation_parameters
 from gradtx.transforms.clip import ClipState, clip_by_global_norm, clip_by_group_norm, clip_by_norm, clip_by_value
 from gradtx.transforms.conjugate import conjugate
@@ -56,10 +53,13 @@ from gradtx.transforms.momentum import (
     ema,
     scale_by_momentum,
 )
+from gradtx.transforms.plateau import ReduceOnPlateauState, reduce_on_plateau
 from gradtx.transforms.project import constrain_norm, soft_threshold, sparsity
 from gradtx.transforms.rate import ScaleByLearningRateState, scale, scale_by_learning_rate, square
 from gradtx.transforms.record import RecordState, record
 from gradtx.transforms.rms import ScaleByRmsState, scale_by_rms
+from gradtx.transforms.stopping import EarlyStoppingState, best_parameters, early_stopping
+from gradtx.values.recipe import Decay, Fraction, Natural, NonNegative, Positive, Scalar, Steps
 from gradtx.wrappers.accumulate import AccumulateState, accumulate
 from gradtx.wrappers.guard import SkipNonfiniteState, SkipSpikesState, skip_nonfinite, skip_spikes
 from gradtx.wrappers.select import MaskedState, freeze, masked, only, partition

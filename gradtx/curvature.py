@@ -11,6 +11,7 @@ from jax.tree_util import keystr, tree_leaves_with_path
 
 from gradtx.core import check
 from gradtx.core.reals import put, reals
+from gradtx.values.errors import Refusal, errors_of, require_whole
 
 Loss = Callable[[Any], Any]
 
@@ -30,7 +31,7 @@ def hvp(loss: Loss, params: Any, vector: Any) -> Any:
     >>> gradtx.hvp(lambda w: w[0] ** 2 * w[1], jnp.array([1.0, 3.0]), jnp.array([1.0, 0.0]))
     Array([6., 2.], dtype=float32)
     """
-    with check.named("hvp"):
+    with errors_of("hvp"):
         params = arrays(params, "params")
         vector = like(arrays(vector, "vector"), params)
         scalar(loss, params)
@@ -59,7 +60,7 @@ def largest_eigenvalue(
     >>> gradtx.largest_eigenvalue(lambda w: w["x"] ** 2 / 64 + w["y"] ** 2, {"x": 1.0, "y": 1.0}).round(4)
     Array(2., dtype=float32)
     """
-    with check.named("largest_eigenvalue"):
+    with errors_of("largest_eigenvalue"):
         return top(loss, params, rtol, max_steps, key)
 
 
@@ -76,7 +77,7 @@ def smallest_eigenvalue(
     >>> gradtx.smallest_eigenvalue(lambda w: w["x"] ** 2 / 64 + w["y"] ** 2, {"x": 1.0, "y": 1.0}).round(4)
     Array(0.0312, dtype=float32)
     """
-    with check.named("smallest_eigenvalue"):
+    with errors_of("smallest_eigenvalue"):
         params = arrays(params, "params")
         scalar(loss, params)
         return -top(lambda p: -loss(p), params, rtol, max_steps, key)
@@ -96,7 +97,7 @@ def condition_number(loss: Loss, params: Any) -> jax.Array:
     >>> gradtx.condition_number(lambda w: w["x"] ** 2 / 64 + w["y"] ** 2, {"x": 1.0, "y": 1.0})
     Array(64., dtype=float32)
     """
-    with check.named("condition_number"):
+    with errors_of("condition_number"):
         flat_loss, x = flattened(loss, params)
         sizes = jnp.abs(jnp.linalg.eigvalsh(jax.hessian(flat_loss)(x)))
         least = jnp.min(sizes)
@@ -118,11 +119,11 @@ def max_learning_rate(
     >>> gradtx.max_learning_rate(lambda w: w["x"] ** 2 / 64 + w["y"] ** 2, {"x": 1.0, "y": 1.0}).round(4)
     Array(1., dtype=float32)
     """
-    with check.named("max_learning_rate"):
+    with errors_of("max_learning_rate"):
         largest = top(loss, params, rtol, max_steps, key)
         if not isinstance(largest, Tracer) and largest <= 0.0:
             remedy = "take the Hessian at a minimum, or at parameters where the loss curves upward"
-            raise check.Refusal(ValueError, f"the largest eigenvalue is {largest:g}, so no rate is too large; {remedy}")
+            raise Refusal(ValueError, f"the largest eigenvalue is {largest:g}, so no rate is too large; {remedy}")
         return 2.0 / largest
 
 
@@ -143,7 +144,7 @@ def convergence_factor(learning_rate: Any, eigenvalue: Any) -> jax.Array:
 
 
 def top(loss: Loss, params: Any, rtol: float, max_steps: int, key: jax.Array | None) -> jax.Array:
-    check.whole("max_steps", max_steps)
+    require_whole("max_steps", max_steps)
     flat_loss, x = flattened(loss, params)
 
     def product(v: jax.Array) -> jax.Array:
@@ -202,14 +203,14 @@ def flattened(loss: Loss, params: Any) -> tuple[Callable[[jax.Array], jax.Array]
     scalar(loss, params)
     parts = reals(params, params, "params")
     if not sum(part.size for part in parts):
-        raise check.Refusal(ValueError, "params hold no array with elements, so there is no Hessian")
+        raise Refusal(ValueError, "params hold no array with elements, so there is no Hessian")
     x, restored = ravel_pytree(parts)
     return lambda x: loss(put(restored(x), params, params)), x
 
 
 def arrays(tree: Any, name: str) -> Any:
     leaves, structure = jax.tree.flatten(tree)
-    return structure.unflatten([check.array(leaf, name, tree, i) for i, leaf in enumerate(leaves)])
+    return structure.unflatten([check.as_array(leaf, name, tree, i) for i, leaf in enumerate(leaves)])
 
 
 def scalar(loss: Loss, params: Any) -> None:
@@ -217,22 +218,22 @@ def scalar(loss: Loss, params: Any) -> None:
     kind = f"{value.dtype}{list(value.shape)}" if isinstance(value, jax.ShapeDtypeStruct) else type(value).__name__
     if not isinstance(value, jax.ShapeDtypeStruct) or value.shape or not jnp.issubdtype(value.dtype, jnp.floating):
         remedy = "take the mean or the sum, and drop what is beside it"
-        raise check.Refusal(TypeError, f"the loss must return a real scalar, got {kind}; {remedy}")
+        raise Refusal(TypeError, f"the loss must return a real scalar, got {kind}; {remedy}")
 
 
 def like(vector: Any, params: Any) -> Any:
     """The vector in the parameters' dtypes, or an error where it is no such tree."""
     mine, theirs = ({keystr(path): x for path, x in tree_leaves_with_path(tree)} for tree in (vector, params))
     for path in sorted(theirs.keys() - mine.keys()):
-        raise check.Refusal(ValueError, f"vector lacks {path or 'the array'}, which is in params")
+        raise Refusal(ValueError, f"vector lacks {path or 'the array'}, which is in params")
     for path in sorted(mine.keys() - theirs.keys()):
-        raise check.Refusal(ValueError, f"vector{path} has no counterpart in params")
+        raise Refusal(ValueError, f"vector{path} has no counterpart in params")
     for path, x in mine.items():
         if x.shape != theirs[path].shape:
             shape = theirs[path].shape
-            raise check.Refusal(ValueError, f"vector{path} has shape {x.shape}, its parameter has {shape}")
+            raise Refusal(ValueError, f"vector{path} has shape {x.shape}, its parameter has {shape}")
         if jnp.iscomplexobj(x) and not jnp.iscomplexobj(theirs[path]):
-            raise check.Refusal(TypeError, f"vector{path} is {x.dtype}, its parameter is {theirs[path].dtype}")
+            raise Refusal(TypeError, f"vector{path} is {x.dtype}, its parameter is {theirs[path].dtype}")
     if jax.tree.structure(vector) != jax.tree.structure(params):
-        raise check.Refusal(ValueError, "vector is not of the same tree type as params")
+        raise Refusal(ValueError, "vector is not of the same tree type as params")
     return jax.tree.map(lambda x, p: x.astype(p.dtype), vector, params)

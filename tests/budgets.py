@@ -7,7 +7,7 @@ import jax
 import jax.numpy as jnp
 
 import gradtx as gx
-from gradtx.core.value import written
+from gradtx.values.value import written
 from tests.catalogue import TRANSFORMATIONS
 
 TABLE = Path(__file__).parent.parent / "docs" / "budgets.md"

@@ -6,7 +6,7 @@ In a section of the page everything behind the mark is made here, the prose ahea
 import inspect
 from pathlib import Path
 
-from gradtx.core.value import written
+from gradtx.values.value import written
 from tests import test_parity_golden, test_parity_optax, test_parity_schedules
 from tests.golden.keras_rows import folded
 from tests.problems import STEPS

@@ -10,7 +10,7 @@ import optax
 import pytest
 
 import gradtx as gx
-from gradtx.core.value import written
+from gradtx.values.value import written
 
 W = jnp.zeros(2)
 G = jnp.array([[1.0, -2.0], [4.0, 2.0]])

@@ -9,7 +9,7 @@ import pytest
 
 import gradtx as gx
 from gradtx.core import transformation
-from gradtx.core.value import written
+from gradtx.values.value import written
 from tests.budgets import HEAD, TABLE, N, analysed, committed, cost, measured, train
 from tests.catalogue import TRANSFORMATIONS
 

@@ -12,8 +12,8 @@ import pytest
 import gradtx as gx
 from gradtx import from_config, to_config
 from gradtx.config.read import from_file
-from gradtx.core.recipe import Recipe
-from gradtx.core.value import arguments, written
+from gradtx.values.recipe import Recipe
+from gradtx.values.value import arguments, written
 from tests.catalogue import SCHEDULES, TRANSFORMATIONS
 
 RATE = gx.warmup(4e-3, 30).then(gx.cosine(4e-3, 570, floor=1e-5), at=30)

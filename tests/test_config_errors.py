@@ -12,7 +12,7 @@ import pytest
 import gradtx as gx
 from gradtx import from_config, to_config
 from gradtx.config.read import DEEPEST, from_file
-from gradtx.core.value import written
+from gradtx.values.value import written
 
 
 def half(count):

@@ -9,11 +9,11 @@ import numpy as np
 import pytest
 
 import gradtx as gx
-from gradtx.core.value import written
 from gradtx.demo import digits
 from gradtx.demo.__main__ import main
 from gradtx.demo.compared import COMPARED, optimizers
 from gradtx.plot.over_steps import smoothed
+from gradtx.values.value import written
 
 pytestmark = pytest.mark.slow
 

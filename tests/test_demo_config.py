@@ -5,7 +5,7 @@ import json
 import pytest
 
 import gradtx as gx
-from gradtx.core.value import written
+from gradtx.values.value import written
 
 pytestmark = pytest.mark.slow
 

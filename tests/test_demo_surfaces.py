@@ -9,10 +9,10 @@ import numpy as np
 import pytest
 
 import gradtx as gx
-from gradtx.core.value import written
 from gradtx.demo.compared import COMPARED, optimizers
 from gradtx.demo.surfaces import SURFACES, walk
 from gradtx.plot.surface import points_and_losses
+from gradtx.values.value import written
 
 pytestmark = pytest.mark.slow
 

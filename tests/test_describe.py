@@ -10,10 +10,10 @@ import optax
 import pytest
 
 import gradtx as gx
-from gradtx.core.printing import WIDTH
-from gradtx.core.value import Value, written
-from gradtx.looking.mathematics import readable
-from gradtx.looking.report import table
+from gradtx.inspect.report import table
+from gradtx.values.mathematics import readable
+from gradtx.values.printing import WIDTH
+from gradtx.values.value import Value, written
 from tests.catalogue import SCHEDULES, TRANSFORMATIONS
 from tests.trees import tree
 

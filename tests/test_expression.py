@@ -3,8 +3,8 @@
 import pytest
 
 import gradtx as gx
-from gradtx.core.value import written
-from gradtx.expression import DEEPEST, FACTORIES, LONGEST, ExpressionError, parse, parse_schedule
+from gradtx.config.expression import DEEPEST, FACTORIES, LONGEST, ExpressionError, parse, parse_schedule
+from gradtx.values.value import written
 
 RATE = gx.warmup(4e-3, 30).then(gx.cosine(4e-3, 570, floor=1e-5), at=30)
 

@@ -5,10 +5,10 @@ from typing import Any
 import pytest
 
 import gradtx as gx
-from gradtx.core.value import Value
-from gradtx.expression import parse
+from gradtx.config.expression import parse
 from gradtx.testing import LAWS
 from gradtx.testing.laws_of_values import differ_by_numbers, round_trips
+from gradtx.values.value import Value
 from tests.catalogue import SCHEDULES, TRANSFORMATIONS
 
 VALUES: list[Any] = [member.tx for member in TRANSFORMATIONS]

@@ -10,34 +10,18 @@ from tests.docstrings import MODULES, PACKAGE, of_public_names
 
 ROOT = Path(__file__).parent.parent
 FILES = sorted(PACKAGE.rglob("*.py"))
-CORE = [
-    "printing",
-    "check",
-    "ranges",
-    "tree",
-    "reals",
-    "value",
-    "recipe",
-    "selector",
-    "flow",
-    "count",
-    "eager",
-    "transformation",
-    "hyperparameters",
-    "lift",
-    "combine",
-    "apply",
-]
-LAYERS = [f"gradtx.core.{name}" for name in CORE] + [
-    "gradtx.looking.report",
-    "gradtx.states",
+CORE = ["check", "tree", "reals", "flow", "count", "eager", "transformation", "lift", "combine", "apply"]
+VALUES = ["printing", "mathematics", "errors", "ranges", "value", "recipe"]
+LAYERS = [
+    *[f"gradtx.values.{name}" for name in VALUES],
+    "gradtx.selectors",
+    *[f"gradtx.core.{name}" for name in CORE],
     "gradtx.schedules",
     "gradtx.curvature",
     "gradtx.transforms",
-    "gradtx.measured",
     "gradtx.optimizers",
     "gradtx.wrappers",
-    "gradtx.looking",
+    "gradtx.inspect",
     "gradtx.plot",
     "gradtx",  # the public list, and the programs above it
     "gradtx.testing",

@@ -4,9 +4,9 @@ import optax
 import pytest
 
 import gradtx as gx
-from gradtx.core.printing import WIDTH, excerpt, indented
-from gradtx.core.value import written
-from gradtx.expression import parse, parse_schedule
+from gradtx.config.expression import parse, parse_schedule
+from gradtx.values.printing import WIDTH, excerpt, indented
+from gradtx.values.value import written
 from tests.catalogue import SCHEDULES, TRANSFORMATIONS
 
 RATE = gx.warmup(4e-3, 30).then(gx.cosine(4e-3, 570, floor=1e-5), at=30)

@@ -5,7 +5,7 @@ import numpy as np
 import pytest
 
 import gradtx as gx
-from gradtx.core.value import written
+from gradtx.values.value import written
 from tests.reference import blocks, schedules
 
 pytestmark = pytest.mark.slow  # formulas do not turn on versions

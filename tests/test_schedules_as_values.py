@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 
 import gradtx as gx
-from gradtx.core.value import written
+from gradtx.values.value import written
 from tests.schedules import halved
 
 VALUES = [

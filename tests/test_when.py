@@ -12,7 +12,7 @@ import pytest
 
 import gradtx as gx
 from gradtx.core import transformation
-from gradtx.core.value import written
+from gradtx.values.value import written
 from tests.counted import counted
 
 compiled_update: Any = transformation.compiled_update

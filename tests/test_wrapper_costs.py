@@ -8,7 +8,7 @@ import optax
 import pytest
 
 import gradtx as gx
-from gradtx.core.value import written
+from gradtx.values.value import written
 from tests.budgets import N, cost
 from tests.counted import counted
 

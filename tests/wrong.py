@@ -10,8 +10,8 @@ import optax
 from jax.core import Tracer
 
 import gradtx as gx
-from gradtx.core.value import register, restore
 from gradtx.testing import Subject
+from gradtx.values.value import register, restore
 
 RIGHT = gx.scale_by_momentum(0.9)
 

@@ -6,11 +6,11 @@ from typing import Any, NamedTuple
 import optax
 
 import gradtx
-from gradtx.core.check import Refusal
-from gradtx.core.printing import excerpt
-from gradtx.core.recipe import Recipe
-from gradtx.core.selector import Selector, both, either, others
 from gradtx.schedules.value import Schedule, joined, product, total
+from gradtx.selectors import Selector, both, either, others
+from gradtx.values.errors import Refusal
+from gradtx.values.printing import excerpt
+from gradtx.values.recipe import Recipe
 
 VERSION = 1
 KINDS = {"optimizer": optax.GradientTransformation, "schedule": Schedule, "selector": Selector}

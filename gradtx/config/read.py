@@ -23,10 +23,10 @@ from gradtx.config.names import (
     place,
     vocabulary,
 )
-from gradtx.core.check import Refusal, named
-from gradtx.core.printing import excerpt
-from gradtx.core.selector import Selector
 from gradtx.core.transformation import Transformation
+from gradtx.selectors import Selector
+from gradtx.values.errors import Refusal, errors_of
+from gradtx.values.printing import excerpt
 
 DEEPEST = 50  # factories inside of each other: all that runs over a value is recursive
 EXAMPLES = {
@@ -54,7 +54,7 @@ def from_config(config: Any, names: Names | None = None) -> Any:
     >>> gradtx.from_config({"gradtx": 1, "optimizer": {"sgd": {"learning_rate": rate, "momentum": 0.9}}})
     sgd(learning_rate=cosine(start=0.1, steps=200), momentum=0.9)
     """
-    with named("from_config"):
+    with errors_of("from_config"):
         known = vocabulary(names)
         kind, data = opened(config)
         value = decoded(data, "", known)

@@ -8,9 +8,9 @@ import numpy as np
 from jax.core import Tracer
 
 from gradtx.config.names import DTYPES, KINDS, NAME, SIGNS, VERSION, Names, Vocabulary, below, place, vocabulary
-from gradtx.core.check import Refusal, named
-from gradtx.core.printing import excerpt
-from gradtx.core.value import Value, comparable, written
+from gradtx.values.errors import Refusal, errors_of
+from gradtx.values.printing import excerpt
+from gradtx.values.value import Value, comparable, written
 
 
 def to_config(value: Any, names: Names | None = None) -> dict[str, Any]:
@@ -40,7 +40,7 @@ def to_config(value: Any, names: Names | None = None) -> dict[str, Any]:
     >>> gradtx.to_config(tx)["optimizer"]
     {'adamw': {'learning_rate': {'*': [{'warmup': {'value': 0.001, 'steps': 10}}, 0.5]}, 'weight_decay': 0.1}}
     """
-    with named("to_config"):
+    with errors_of("to_config"):
         kind = next((kind for kind, type_ in KINDS.items() if isinstance(value, type_)), None)
         if kind is None:
             got = f"{type(value).__name__} {excerpt(value)}"

@@ -5,6 +5,7 @@ from typing import Any
 import jax
 
 from gradtx.core import check
+from gradtx.values.errors import errors_of
 
 
 def apply_updates(params: Any, updates: Any) -> Any:
@@ -18,9 +19,9 @@ def apply_updates(params: Any, updates: Any) -> Any:
     >>> gradtx.apply_updates({"w": 1.0, "frozen": 7}, {"w": 0.5, "frozen": None})
     {'frozen': 7, 'w': Array(1.5, dtype=float32)}
     """
-    with check.named("apply_updates"):
-        changes, structure, leaves = check.aligned(updates, params)
-        check.fit(changes)
+    with errors_of("apply_updates"):
+        changes, structure, leaves = check.align(updates, params)
+        check.require_arrays(changes)
     moving = [i for i, u in enumerate(changes) if u is not None]
     for i, p in zip(moving, added([leaves[i] for i in moving], [changes[i] for i in moving]), strict=True):
         leaves[i] = p

@@ -1,9 +1,7 @@
 """The checks of arguments, of trees and of states, and the wording of their errors. None costs anything at run time."""
 
 import functools
-import inspect
-from collections.abc import Callable, Generator
-from contextlib import contextmanager
+from collections.abc import Callable
 from typing import Any
 
 import jax
@@ -11,56 +9,19 @@ import jax.numpy as jnp
 import numpy as np
 from jax.tree_util import keystr, tree_flatten_with_path
 
-from gradtx.core.printing import excerpt
-
-
-class Refusal(Exception):
-    """An error that does not know yet which transformation it is about; `named` turns it into the one users see."""
-
-    def __init__(self, kind: type[Exception], message: str):
-        super().__init__(message)
-        self.kind = kind
-
-
-@contextmanager
-def named(name: str) -> Generator[None]:
-    try:
-        yield
-    except Refusal as refusal:
-        raise refusal.kind(f"{name}: {refusal}") from None
-
+from gradtx.values.errors import Refusal
 
 # ---- arguments ----
 
 
-def whole(name: str, value: Any) -> None:
-    """Refuse what is no number of things, of which there is at least one."""
-    if type(value) is not int or value < 1:
-        kind = ValueError if type(value) is int else TypeError
-        raise Refusal(kind, f"{name} must be a whole number, at least 1, got {excerpt(value)}")
-
-
-def function(name: str, value: Any, of: str, arguments: int) -> None:
-    """Refuse what can't be called with so many arguments."""
-    if not callable(value):
-        raise Refusal(TypeError, f"{name} must be a function of {of}, got {type(value).__name__} {excerpt(value)}")
-    try:
-        inspect.signature(value).bind(*range(arguments))
-    except TypeError:
-        wrong = f"{getattr(value, '__name__', type(value).__name__)}{inspect.signature(value)}"
-        raise Refusal(TypeError, f"{name} must be a function of {of}, got {wrong:.80}") from None
-    except ValueError:  # a function of C, which does not say what it takes
-        pass
-
-
-def given(missing: list[str]) -> None:
+def require_extra(missing: list[str]) -> None:
     """Refuse an update without the extra arguments that it can't do without."""
     if missing:
         call = ", ".join(f"{name}=…" for name in missing)
         raise Refusal(TypeError, f"update needs {', '.join(missing)}: call update(updates, state, params, {call})")
 
 
-def measurement(name: str, value: Any) -> jax.Array:
+def as_measurement(name: str, value: Any) -> jax.Array:
     """A measured number in JAX's default float; an error for what is no real scalar."""
     got = type(value).__name__
     if isinstance(value, np.generic | np.ndarray | jax.Array):
@@ -81,17 +42,17 @@ def is_none(x: Any) -> bool:
     return x is None
 
 
-def place(tree: Any, index: int) -> str:
+def path_to(tree: Any, index: int) -> str:
     """The path of a tree's leaf (`None` counts as one), written as Python would index it."""
     return keystr(tree_flatten_with_path(tree, is_leaf=is_none)[0][index][0])
 
 
-def array(leaf: Any, name: str, tree: Any, index: int) -> jax.Array:
+def as_array(leaf: Any, name: str, tree: Any, index: int) -> jax.Array:
     """A leaf as a floating-point or complex array, or an error that says how to leave it out."""
     if isinstance(leaf, jax.Array) and is_inexact(leaf.dtype):
         return leaf
     remedy = "to freeze it, put None in its place or use only(tx, where)"
-    where = f"{name}{place(tree, index)}"
+    where = f"{name}{path_to(tree, index)}"
     try:
         dtype = jnp.result_type(leaf)
     except TypeError:
@@ -106,21 +67,21 @@ def is_inexact(dtype: Any) -> bool:
     return jnp.issubdtype(dtype, jnp.inexact)
 
 
-def matching(updates: Any, other: Any, name: str, what: str = "updates") -> list[Any]:
+def match(updates: Any, other: Any, name: str, what: str = "updates") -> list[Any]:
     """The other tree's part at each leaf of the updates; where they hold None, the other may hold anything."""
     structure = jax.tree.structure(updates, is_leaf=is_none)
     try:
         return structure.flatten_up_to(other)
     except ValueError:
         default = f"{what} and {name} differ in the static fields of their nodes"
-        raise Refusal(ValueError, difference(updates, other, name, what) or default) from None
+        raise Refusal(ValueError, first_difference(updates, other, name, what) or default) from None
 
 
-def difference(updates: Any, other: Any, name: str, what: str, path: str = "") -> str | None:
+def first_difference(updates: Any, other: Any, name: str, what: str, path: str = "") -> str | None:
     """The first place where the updates, or what else it is, part from another tree, in words."""
     if updates is None:
         return None
-    mine, theirs = branches(updates), branches(other)
+    mine, theirs = children(updates), children(other)
     if type(updates) is not type(other) and not (mine.keys() == theirs.keys() == {""}):
         here = f"{what}{path}" if path else f"the tree of {what}"
         return f"{here} is of type {type(updates).__name__}, in {name} it is {type(other).__name__}"
@@ -130,21 +91,21 @@ def difference(updates: Any, other: Any, name: str, what: str, path: str = "") -
         return f"{what} lack {path}{key}, which is in {name}"
     if mine.keys() == {""}:
         return None
-    parts = (difference(part, theirs[key], name, what, path + key) for key, part in mine.items())
+    parts = (first_difference(part, theirs[key], name, what, path + key) for key, part in mine.items())
     return next((part for part in parts if part), None)
 
 
-def branches(tree: Any) -> dict[str, Any]:
+def children(tree: Any) -> dict[str, Any]:
     """A tree's parts one level down by their keys; a leaf has itself under the empty key, None has none."""
     rows, _ = tree_flatten_with_path(tree, is_leaf=lambda x: x is not tree)
     return {keystr(path): part for path, part in rows}
 
 
-def parameters(params: Any) -> None:
+def require_params_of_arrays(params: Any) -> None:
     """Refuse parameters that no update can be added to."""
     for i, p in enumerate(jax.tree.leaves(params, is_leaf=is_none)):
         if p is not None:
-            array(p, "params", params, i)
+            as_array(p, "params", params, i)
 
 
 class Unfit:
@@ -154,17 +115,17 @@ class Unfit:
         self.leaf, self.refusal = leaf, refusal
 
 
-def aligned(updates: Any, params: Any) -> tuple[list[Any], Any, list[Any]]:
+def align(updates: Any, params: Any) -> tuple[list[Any], Any, list[Any]]:
     """The updates as arrays like their parameters, each in the wider of the two dtypes, their structure, and the
     parameters beside them. None counts as a leaf.
     """
     leaves, structure = jax.tree.flatten(updates, is_leaf=is_none)
-    weights = [None] * len(leaves) if params is None else matching(updates, params, "params")
+    weights = [None] * len(leaves) if params is None else match(updates, params, "params")
     for i, u in enumerate(leaves):
         if u is not None:
             try:
-                x = array(u, "updates", updates, i)
-                leaves[i] = x if params is None else alike(x, weights[i], updates, i)
+                x = as_array(u, "updates", updates, i)
+                leaves[i] = x if params is None else fit_to_param(x, weights[i], updates, i)
             except Refusal as refusal:
                 if refusal.kind is not TypeError:
                     raise
@@ -172,58 +133,58 @@ def aligned(updates: Any, params: Any) -> tuple[list[Any], Any, list[Any]]:
     return leaves, structure, weights
 
 
-def fit(leaves: list[Any]) -> None:
+def require_arrays(leaves: list[Any]) -> None:
     """Refuse what is no array of numbers."""
     for u in leaves:
         if isinstance(u, Unfit):
             raise u.refusal
 
 
-def alike(u: jax.Array, p: Any, updates: Any, index: int) -> jax.Array:
+def fit_to_param(u: jax.Array, p: Any, updates: Any, index: int) -> jax.Array:
     """An update that fits its parameter, in the wider of the two dtypes."""
     if p is None:
-        where = f"updates{place(updates, index)}"
+        where = f"updates{path_to(updates, index)}"
         raise Refusal(ValueError, f"{where} has no counterpart in params, which hold None there")
-    if not isinstance(p, jax.Array) and branches(p).keys() != {""}:
-        where, kind = f"updates{place(updates, index)}", type(p).__name__
+    if not isinstance(p, jax.Array) and children(p).keys() != {""}:
+        where, kind = f"updates{path_to(updates, index)}", type(p).__name__
         raise Refusal(ValueError, f"{where} is an array, in params it is of type {kind}")
-    p = array(p, "params", updates, index)
+    p = as_array(p, "params", updates, index)
     if u.shape != p.shape:
-        where = f"updates{place(updates, index)}"
+        where = f"updates{path_to(updates, index)}"
         raise Refusal(ValueError, f"{where} has shape {u.shape}, its parameter has {p.shape}")
     if u.dtype == p.dtype:
         return u
     if jnp.iscomplexobj(u) != jnp.iscomplexobj(p):
-        where = f"updates{place(updates, index)}"
+        where = f"updates{path_to(updates, index)}"
         raise Refusal(TypeError, f"{where} is {u.dtype}, its parameter is {p.dtype}: both must be real or both complex")
     return u.astype(jnp.promote_types(u.dtype, p.dtype))
 
 
-def needed(params: Any) -> None:
+def require_params(params: Any) -> None:
     if params is None:
         raise Refusal(ValueError, "update needs the parameters: call update(updates, state, params)")
 
 
-def fitting(made: Any, params: Any, what: str) -> list[Any]:
+def match_params(made: Any, params: Any, what: str) -> list[Any]:
     """The parameters beside a tree that was made of such parameters; where it holds None, they may hold anything."""
-    weights = matching(made, params, "params", what)
+    weights = match(made, params, "params", what)
     for i, x in enumerate(jax.tree.leaves(made, is_leaf=is_none)):
         if x is not None:
-            weights[i] = p = array(weights[i], "params", made, i)
+            weights[i] = p = as_array(weights[i], "params", made, i)
             if p.shape != x.shape or jnp.iscomplexobj(p) != jnp.iscomplexobj(x):
                 got, want = f"{p.dtype}{list(p.shape)}", f"{x.dtype}{list(x.shape)}"
                 remedy = "call init with the parameters that are updated"
-                raise Refusal(ValueError, f"params{place(made, i)} is {got}, in {what} it is {want}; {remedy}")
+                raise Refusal(ValueError, f"params{path_to(made, i)} is {got}, in {what} it is {want}; {remedy}")
     return weights
 
 
-def state_of(state: Any, expected: type) -> None:
+def require_state(state: Any, expected: type) -> None:
     if not isinstance(state, expected):
         got, want = type(state).__name__, expected.__name__
         raise Refusal(TypeError, f"the state is a {got}, expected {want}: it was made by another optimizer's init")
 
 
-def formula(before: jax.Array, returned: Any, state: Any, names: list[str]) -> None:
+def require_result(before: jax.Array, returned: Any, state: Any, names: list[str]) -> None:
     """Refuse what is not `(update, fields)` with an update and fields like those that went in."""
     if not (isinstance(returned, tuple) and len(returned) == 2 and isinstance(returned[1], dict)):
         raise Refusal(TypeError, f"the formula must return (update, dict of fields), got {type(returned).__name__}")
@@ -239,13 +200,13 @@ def formula(before: jax.Array, returned: Any, state: Any, names: list[str]) -> N
             raise Refusal(ValueError, f"the formula returned {name} in shape {shapes}")
 
 
-def pair(built: Any) -> Any:
+def require_pair(built: Any) -> Any:
     if not (isinstance(built, tuple) and len(built) == 2 and all(map(callable, built))):
         raise Refusal(TypeError, f"the factory must return a pair (init, update), got {type(built).__name__}")
     return built
 
 
-def states_of(state: Any, parts: dict[Any, Any], form: type) -> None:
+def require_states(state: Any, parts: dict[Any, Any], form: type) -> None:
     """Refuse what does not hold one state per part."""
     if form is dict:
         if isinstance(state, dict) and state.keys() == parts.keys():
@@ -259,13 +220,15 @@ def states_of(state: Any, parts: dict[Any, Any], form: type) -> None:
     raise Refusal(ValueError, f"the state must be {want}, got {got}: it was made by another optimizer")
 
 
-def fields(row: dict[str, Any], shape: tuple[int, ...], expected: Callable[[], Any], updates: Any, index: int) -> None:
+def require_fields(
+    row: dict[str, Any], shape: tuple[int, ...], expected: Callable[[], Any], updates: Any, index: int
+) -> None:
     """Refuse a state whose arrays for one of the updates were made for another shape."""
     if all(field is not None and field.shape == shape for field in row.values()):
         return  # the usual case, without asking what shapes the rule expects
     for name, field in row.items():
         if field is None or field.shape != expected()[name].shape:
-            where = f"updates{place(updates, index)}"
+            where = f"updates{path_to(updates, index)}"
             made = "None" if field is None else f"shape {field.shape}, expected {expected()[name].shape}"
             remedy = "call init with the parameters that are updated"
             raise Refusal(ValueError, f"{where} does not fit the state, whose {name} has {made} there; {remedy}")

@@ -11,7 +11,8 @@ from gradtx.core import check
 from gradtx.core.flow import Flow, Rule
 from gradtx.core.lift import stateless
 from gradtx.core.transformation import P, advance, extra_for, transformation
-from gradtx.core.value import written
+from gradtx.values.errors import Refusal, require_function
+from gradtx.values.value import written
 
 
 class associative(transformation[P]):
@@ -49,7 +50,7 @@ def chain(*parts: optax.GradientTransformation, **named: optax.GradientTransform
     """
     if parts and named:
         got = f"{len(parts)} without beside {next(iter(named))!r}"
-        raise check.Refusal(TypeError, f"either every part has a name or none, got {got}")
+        raise Refusal(TypeError, f"either every part has a name or none, got {got}")
     several = dict(enumerate(parts)) or named
     form = dict if named else lambda rows: tuple(state for _, state in rows)
 
@@ -61,7 +62,7 @@ def chain(*parts: optax.GradientTransformation, **named: optax.GradientTransform
         return form(states)
 
     def through(flow: Flow, state: Any, **extra: Any) -> Callable[[], Any]:
-        check.states_of(state, several, dict if named else tuple)
+        check.require_states(state, several, dict if named else tuple)
         finish: list[tuple[Any, Callable[[], Any]]] = []
         for key, part in several.items():
             with flow.within(functools.partial(noted, f"part {key!r} of a chain", part)):
@@ -105,8 +106,8 @@ def parallel(*branches: optax.GradientTransformation, join: Callable[..., Any]) 
     Array([ 5., -5.], dtype=float32)
     """
     if not branches:
-        raise check.Refusal(ValueError, "it needs at least one branch")
-    check.function("join", join, "an array" if len(branches) == 1 else f"{len(branches)} arrays", len(branches))
+        raise Refusal(ValueError, "it needs at least one branch")
+    require_function("join", join, "an array" if len(branches) == 1 else f"{len(branches)} arrays", len(branches))
     several = dict(enumerate(branches))
 
     def init(params: Any) -> tuple[Any, ...]:
@@ -120,7 +121,7 @@ def parallel(*branches: optax.GradientTransformation, join: Callable[..., Any]) 
         return join(*outputs), {}
 
     def side_by_side(flow: Flow, state: Any, **extra: Any) -> Callable[[], tuple[Any, ...]]:
-        check.states_of(state, several, tuple)
+        check.require_states(state, several, tuple)
         finish: list[Callable[[], Any]] = []
         outputs: list[list[Any]] = []
         for i, branch in several.items():

@@ -5,7 +5,7 @@ from typing import Any, NamedTuple
 import jax
 import jax.numpy as jnp
 
-from gradtx.core.recipe import Controlled
+from gradtx.values.recipe import Controlled
 
 Count = jax.Array  # int32, (): the number of updates done so far
 

@@ -16,6 +16,7 @@ from jax.core import Tracer
 
 from gradtx.core import check
 from gradtx.core.tree import narrowed, widened
+from gradtx.values.errors import errors_of
 
 Fields = dict[str, jax.Array]
 Context = Callable[[], AbstractContextManager[None]]
@@ -47,7 +48,7 @@ class Flow:
 
     def put(self, updates: Any) -> None:
         """Go on with these updates."""
-        self.leaves, self.structure, self.weights = check.aligned(updates, self.params)
+        self.leaves, self.structure, self.weights = check.align(updates, self.params)
         self.set({i: jnp.zeros_like(u) for i, u in enumerate(self.leaves) if i in self.frozen and u is not None})
         self.pending: list[Stage] = []
 
@@ -135,14 +136,14 @@ class Flow:
 
     def updates(self) -> Any:
         """The updates behind all stages so far."""
-        check.fit(self.run())
+        check.require_arrays(self.run())
         return self.tree
 
     def outputs(self, like: Any) -> list[Any]:
         """The arrays behind all stages so far, as wide as they were computed, for each leaf of another tree."""
         leaves = self.run(wide=True)
-        check.fit(leaves)
-        return check.matching(like, self.structure.unflatten(leaves), "what a branch returned")
+        check.require_arrays(leaves)
+        return check.match(like, self.structure.unflatten(leaves), "what a branch returned")
 
     def run(self, wide: bool = False) -> list[Any]:
         """The arrays behind all stages so far; if `wide`, as they were computed."""
@@ -181,9 +182,9 @@ class Part(Flow):
 
     def put(self, updates: Any) -> None:
         self.run()
-        rows = check.matching(self.tree, updates, "what a part returned")
+        rows = check.match(self.tree, updates, "what a part returned")
         own = self.structure.unflatten([u if chosen else None for u, chosen in zip(rows, self.chosen, strict=True)])
-        leaves, _, _ = check.aligned(own, self.params)
+        leaves, _, _ = check.align(own, self.params)
         self.set({i: u for i, u in enumerate(leaves) if self.chosen[i] and i not in self.frozen})
 
     def set(self, leaves: dict[int, Any]) -> None:
@@ -220,7 +221,7 @@ def applied(stage: Stage, u: jax.Array, *arguments: Any) -> tuple[jax.Array, Fie
             for context in stage.contexts:
                 stack.enter_context(context())
             returned = stage.formula(u, *arguments)
-            check.formula(u, returned, arguments[0], stage.names)
+            check.require_result(u, returned, arguments[0], stage.names)
             return returned
     except Exception as error:
         error.placed = True  # pyright: ignore[reportAttributeAccessIssue]  # it is on its way through other parts
@@ -250,9 +251,9 @@ class Rule(optax.GradientTransformationExtraArgs):
 
     def __new__(cls, init: Any, advance: Callable[..., Callable[[], Any]]) -> "Rule":
         def update(updates: Any, state: Any, params: Any = None, **extra: Any) -> tuple[Any, Any]:
-            with check.named("update"):
+            with errors_of("update"):
                 flow = Flow(updates, params)
-                check.fit(flow.leaves)
+                check.require_arrays(flow.leaves)
                 finish = advance(flow, state, **extra)
                 return flow.updates(), finish()
 

@@ -13,6 +13,7 @@ from gradtx.core import check
 from gradtx.core.count import increment
 from gradtx.core.flow import Fields, Flow, Rule, taking
 from gradtx.core.tree import narrowed, widened
+from gradtx.values.errors import Refusal
 
 
 def per_array(
@@ -62,18 +63,18 @@ def per_array(
         names = rows[0] if rows else fresh(init, jnp.zeros([]))  # an empty tree has the fields too
         if not names.keys() <= set(state_type._fields):
             has = f"{state_type.__name__} has {list(state_type._fields)}"
-            raise check.Refusal(ValueError, f"init returned the fields {sorted(names)}, but {has}")
+            raise Refusal(ValueError, f"init returned the fields {sorted(names)}, but {has}")
         fields: dict[str, Any] = {name: structure.unflatten([row[name] for row in rows]) for name in names}
         for name, (start, _) in scalars.items():
             fields[name] = jnp.array(start, jnp.int32 if name == "count" else jnp.result_type(float))
         return state_type(**dict.fromkeys(state_type._fields) | fields)
 
     def advance(flow: Flow, state: Any) -> Callable[[], Any]:
-        check.state_of(state, state_type)
+        check.require_state(state, state_type)
         if needs_params:
-            check.needed(flow.params)
+            check.require_params(flow.params)
         columns = {
-            name: check.matching(flow.tree, field, f"the state's {name}")
+            name: check.match(flow.tree, field, f"the state's {name}")
             for name, field in state._asdict().items()
             if name not in scalars and field is not None
         }
@@ -82,7 +83,7 @@ def per_array(
         for i, g in enumerate(flow.leaves):
             if g is not None:
                 row = {name: column[i] for name, column in columns.items()}
-                check.fields(row, g.shape, functools.partial(expected, g), flow.tree, i)
+                check.require_fields(row, g.shape, functools.partial(expected, g), flow.tree, i)
                 states[i] = state_type(**common | row)
         after = flow.then(update, states, list(columns), needs_params)
         structure = flow.structure
@@ -137,7 +138,7 @@ def scaling(init: Callable[[Any], Any], factor: Callable[..., tuple[Any, Any]], 
 
     def advance(flow: Flow, state: Any, **extra: Any) -> Callable[[], Any]:
         if whole and flow.partial:
-            raise check.Refusal(ValueError, f"only some arrays of the tree are in sight here; {whole}")
+            raise Refusal(ValueError, f"only some arrays of the tree are in sight here; {whole}")
         scalar, after = factor(state, flow.updates(), **extra) if needs_updates else factor(state, **extra)
         flow.then(multiply, [scalar] * len(flow.leaves), names=[], needs_params=False)
         return lambda: after

@@ -7,19 +7,20 @@ import jax.numpy as jnp
 
 from gradtx.core import check
 from gradtx.core.tree import narrowed, widened
+from gradtx.values.errors import Refusal
 
 
 def reals(tree: Any, updates: Any, name: str) -> list[jax.Array]:
     """The tree's arrays where `updates` hold no None, in at least float32, a complex one as its real and its imaginary
     part: a function of these has the gradient and the Hessian of mathematics.
     """
-    leaves = check.matching(updates, tree, name)
+    leaves = check.match(updates, tree, name)
     places = moving(updates)
     for i, u in zip(places, jax.tree.leaves(updates), strict=True):
         if leaves[i] is None or jnp.shape(leaves[i]) != jnp.shape(u):
             got = "None" if leaves[i] is None else f"shape {jnp.shape(leaves[i])}"
-            where = f"updates{check.place(updates, i)} has shape {jnp.shape(u)}"
-            raise check.Refusal(ValueError, f"{where}, {name} has {got} there")
+            where = f"updates{check.path_to(updates, i)} has shape {jnp.shape(u)}"
+            raise Refusal(ValueError, f"{where}, {name} has {got} there")
     return [widened(jnp.asarray(leaves[i])) for i in places]
 
 

@@ -13,10 +13,11 @@ from gradtx.core import check
 from gradtx.core.count import ScheduledState, in_force, increment, value_at
 from gradtx.core.eager import compilable, compiled_update, lasting
 from gradtx.core.flow import Flow, Init, Rule, Update, taking
-from gradtx.core.printing import excerpt
-from gradtx.core.recipe import Recipe
-from gradtx.core.selector import Selector, Where, as_selector
-from gradtx.core.value import Value, arguments, register
+from gradtx.selectors import Selector, Where, as_selector
+from gradtx.values.errors import Refusal, errors_of
+from gradtx.values.printing import excerpt
+from gradtx.values.recipe import Recipe
+from gradtx.values.value import Value, arguments, register
 
 P = ParamSpec("P")
 Updates = Any  # a tree of arrays like the parameters
@@ -50,9 +51,9 @@ class Transformation(Value, optax.GradientTransformationExtraArgs):
 
     def __new__(cls) -> "Transformation":
         def init(params: Any) -> Any:
-            with check.named(self.recipe.__name__):
+            with errors_of(self.recipe.__name__):
                 if self.takes_all:
-                    check.parameters(params)
+                    check.require_params_of_arrays(params)
                 return self.built[0](params)
 
         def update(updates: Updates, state: Any, params: Any = None, **extra: Any) -> tuple[Updates, Any]:
@@ -65,7 +66,7 @@ class Transformation(Value, optax.GradientTransformationExtraArgs):
                     raise
                 except (TypeError, ValueError):
                     pass  # run as written, it is raised again without JAX's frames and with the numbers in its notes
-            with check.named(self.recipe.__name__):
+            with errors_of(self.recipe.__name__):
                 flow = Flow(updates, params)
                 finish = advance(self, flow, state, extra)
                 return flow.updates(), finish()
@@ -188,10 +189,10 @@ def extra_for(part: Any, extra: dict[str, Any]) -> dict[str, Any]:
 def advance(pair: Any, flow: Flow, state: Any, extra: dict[str, Any]) -> Callable[[], Any]:
     """Take a flow through a transformation or a plain pair; what is returned gives the new state when it has run."""
     if isinstance(pair, Transformation):
-        with flow.within(functools.partial(check.named, pair.recipe.__name__)):
-            check.given([name for name in pair.required if name not in extra])
+        with flow.within(functools.partial(errors_of, pair.recipe.__name__)):
+            check.require_extra([name for name in pair.required if name not in extra])
             if pair.takes_all:
-                check.fit(flow.leaves)
+                check.require_arrays(flow.leaves)
             return advance(pair.built, flow, state, extra)
     if isinstance(pair, Rule):
         return pair.advance(flow, state, **extra)
@@ -245,7 +246,7 @@ class transformation(Recipe[P, Transformation]):
         got = f"{type(value).__name__} {excerpt(value)}"
         if callable(value):
             got = f"a function; call it: {getattr(value, '__name__', '')}(…)"
-        raise check.Refusal(TypeError, f"{name} must be a transformation, got {got}")
+        raise Refusal(TypeError, f"{name} must be a transformation, got {got}")
 
     def build(self, arguments: dict[str, Any]) -> Any:
         def with_extra(x: Any) -> Any:
@@ -258,7 +259,7 @@ class transformation(Recipe[P, Transformation]):
 
     def pair(self, arguments: dict[str, Any]) -> Any:
         schedules = {k: v for k, v in arguments.items() if k in self.ranges and callable(v)}
-        return self.scheduled(arguments, schedules) if schedules else check.pair(self.build(arguments))
+        return self.scheduled(arguments, schedules) if schedules else check.require_pair(self.build(arguments))
 
     def scheduled(self, arguments: dict[str, Any], schedules: dict[str, Callable[..., Any]]) -> Any:
         """The pair with its schedules evaluated at a count of its own."""
@@ -269,7 +270,7 @@ class transformation(Recipe[P, Transformation]):
             return ScheduledState(count, now, self.build(arguments | now)[0](params))
 
         def advance_scheduled(flow: Flow, state: Any, **extra: Any) -> Callable[[], ScheduledState]:
-            check.state_of(state, ScheduledState)
+            check.require_state(state, ScheduledState)
             now = {name: in_force(schedules[name], state.count, held) for name, held in state.hyperparams.items()}
             finish = advance(self.build(arguments | now), flow, state.inner_state, extra)
             return lambda: ScheduledState(increment(state.count), now, finish())
@@ -278,7 +279,7 @@ class transformation(Recipe[P, Transformation]):
         built: list[Any] = []
         number = jax.ShapeDtypeStruct((), jnp.result_type(float))
         jax.eval_shape(
-            lambda now: built.append(check.pair(self.build(arguments | now))), dict.fromkeys(schedules, number)
+            lambda now: built.append(check.require_pair(self.build(arguments | now))), dict.fromkeys(schedules, number)
         )
         rule = Rule(init, taking(extra_parameters(built[0]), advance_scheduled))
         rule.takes_all = not selects(built[0])
@@ -297,4 +298,4 @@ class composition(transformation[P]):
     """
 
     def pair(self, arguments: dict[str, Any]) -> Any:
-        return check.pair(self.build(arguments))
+        return check.require_pair(self.build(arguments))

@@ -6,7 +6,7 @@ from typing import Any, TypeVar
 import jax
 import jax.numpy as jnp
 
-from gradtx.core.check import Refusal
+from gradtx.values.errors import Refusal
 
 T = TypeVar("T")
 

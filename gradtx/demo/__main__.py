@@ -18,12 +18,12 @@ import jax
 import jax.numpy as jnp
 
 import gradtx
+from gradtx.config.expression import ExpressionError, parse, parse_schedule
 from gradtx.config.read import from_file
 from gradtx.demo import reports
 from gradtx.demo.compared import COMPARED, optimizers, scheduled
 from gradtx.demo.digits import initial, load
 from gradtx.demo.surfaces import SURFACES
-from gradtx.expression import ExpressionError, parse, parse_schedule
 
 EXTRAS = {"matplotlib": "matplotlib", "rich": "rich", "sklearn": "scikit-learn"}  # the packages by their modules
 STEPS = {"digits": 600} | {name: surface.steps for name, surface in SURFACES.items()}

@@ -5,7 +5,7 @@ from functools import partial
 from typing import NamedTuple
 
 import gradtx
-from gradtx.core.printing import excerpt
+from gradtx.values.printing import excerpt
 
 
 class Row(NamedTuple):

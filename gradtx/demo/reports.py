@@ -10,10 +10,10 @@ from typing import NamedTuple
 import jax
 
 import gradtx
-from gradtx.core.value import written
 from gradtx.demo.digits import Digits, train_all
 from gradtx.demo.figures import draw_losses, draw_walks
 from gradtx.demo.surfaces import IN_A_ROW, SURFACES, walk
+from gradtx.values.value import written
 
 Compared = dict[str, gradtx.Transformation]
 

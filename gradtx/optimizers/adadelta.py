@@ -6,9 +6,9 @@ import jax.numpy as jnp
 
 from gradtx.core.combine import chain
 from gradtx.core.lift import per_array
-from gradtx.core.recipe import Decay, NonNegative, Positive
 from gradtx.core.transformation import Updates, composition, transformation
 from gradtx.transforms.rate import scale_by_learning_rate
+from gradtx.values.recipe import Decay, NonNegative, Positive
 
 
 class ScaleByAdadeltaState(NamedTuple):

@@ -6,10 +6,10 @@ import jax.numpy as jnp
 
 from gradtx.core.combine import chain
 from gradtx.core.lift import per_array
-from gradtx.core.recipe import NonNegative
 from gradtx.core.transformation import Updates, composition, transformation
 from gradtx.core.tree import root
 from gradtx.transforms.rate import scale_by_learning_rate
+from gradtx.values.recipe import NonNegative
 
 
 class ScaleByRssState(NamedTuple):

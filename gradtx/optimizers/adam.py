@@ -7,12 +7,12 @@ import jax.numpy as jnp
 from gradtx.core.combine import chain
 from gradtx.core.count import Count
 from gradtx.core.lift import per_array
-from gradtx.core.recipe import Decay, NonNegative
 from gradtx.core.transformation import Updates, composition, transformation
 from gradtx.core.tree import root
 from gradtx.transforms.decay import add_decayed_weights
 from gradtx.transforms.momentum import debias
 from gradtx.transforms.rate import scale_by_learning_rate
+from gradtx.values.recipe import Decay, NonNegative
 
 
 class ScaleByAdamState(NamedTuple):

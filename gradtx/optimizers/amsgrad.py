@@ -4,15 +4,15 @@ from typing import Any, NamedTuple
 
 import jax.numpy as jnp
 
-from gradtx.core.check import Refusal
 from gradtx.core.combine import chain
 from gradtx.core.count import Count
 from gradtx.core.lift import per_array
-from gradtx.core.recipe import Decay, NonNegative
 from gradtx.core.transformation import Updates, composition, transformation
 from gradtx.core.tree import root
 from gradtx.transforms import momentum
 from gradtx.transforms.rate import scale_by_learning_rate
+from gradtx.values.errors import Refusal
+from gradtx.values.recipe import Decay, NonNegative
 
 
 class ScaleByAmsgradState(NamedTuple):

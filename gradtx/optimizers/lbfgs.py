@@ -9,12 +9,13 @@ from gradtx.core import check
 from gradtx.core.combine import chain
 from gradtx.core.count import Count, increment
 from gradtx.core.reals import dot, moving
-from gradtx.core.recipe import Fraction, Positive
 from gradtx.core.transformation import Updates, composition, transformation
 from gradtx.core.tree import root
 from gradtx.transforms.clip import shrinkage
 from gradtx.transforms.linesearch import scale_by_zoom_linesearch
 from gradtx.transforms.rate import scale
+from gradtx.values.errors import require_whole
+from gradtx.values.recipe import Fraction, Positive
 
 
 class ScaleByLbfgsState(NamedTuple):
@@ -60,7 +61,7 @@ def scale_by_lbfgs(memory_size: int = 10):
     >>> first, tx.update(g - 2 * first, state, w - first)[0]
     (Array([0.6, 0.8], dtype=float32), Array([2.4, 3.2], dtype=float32))
     """
-    check.whole("memory_size", memory_size)
+    require_whole("memory_size", memory_size)
 
     def init(params: Any) -> ScaleByLbfgsState:
         def zeros(*front: int) -> Any:
@@ -71,14 +72,14 @@ def scale_by_lbfgs(memory_size: int = 10):
         return ScaleByLbfgsState(count, zeros(), zeros(), zeros(memory_size), zeros(memory_size), weights, next_pair)
 
     def update(updates: Any, state: Any, params: Any = None):
-        check.needed(params)
-        check.state_of(state, ScaleByLbfgsState)
+        check.require_params(params)
+        check.require_state(state, ScaleByLbfgsState)
         leaves, structure = jax.tree.flatten(updates, is_leaf=check.is_none)
         places = moving(updates)
-        columns = {name: check.matching(updates, getattr(state, name), f"the state's {name}") for name in TREES}
+        columns = {name: check.match(updates, getattr(state, name), f"the state's {name}") for name in TREES}
         for i in places:
             row = {name: column[i] for name, column in columns.items()}
-            check.fields(row, leaves[i].shape, lambda i=i: expected(leaves[i].shape), updates, i)
+            check.require_fields(row, leaves[i].shape, lambda i=i: expected(leaves[i].shape), updates, i)
 
         def of(column: list[Any]) -> list[jax.Array]:
             return [wide(column[i]) for i in places]
@@ -91,7 +92,7 @@ def scale_by_lbfgs(memory_size: int = 10):
                 columns[name][i] = jnp.array(x, columns[name][i].dtype)  # a copy: a state may be donated
             return structure.unflatten(columns[name])
 
-        w, g = of(check.matching(updates, params, "params")), of(leaves)
+        w, g = of(check.match(updates, params, "params")), of(leaves)
         s = [x - before for x, before in zip(w, of(columns["params"]), strict=True)]
         y = [x - before for x, before in zip(g, of(columns["updates"]), strict=True)]
         curvature, squares = dot(s, y), dot(y, y)

@@ -10,12 +10,13 @@ from gradtx.core import check
 from gradtx.core.combine import chain
 from gradtx.core.lift import init_empty
 from gradtx.core.reals import dot, put, reals
-from gradtx.core.recipe import Fraction, NonNegative, Positive
 from gradtx.core.transformation import transformation
 from gradtx.core.tree import root
 from gradtx.curvature import scalar, smallest_eigenvalue
 from gradtx.transforms.linesearch import scale_by_zoom_linesearch
 from gradtx.transforms.rate import scale
+from gradtx.values.errors import require_whole
+from gradtx.values.recipe import Fraction, NonNegative, Positive
 
 Arrays = list[jax.Array]
 LEAST_COSINE = 1e-4  # between a direction and the gradient: with less, hardly anything leads downward
@@ -46,10 +47,10 @@ def scale_by_newton(damping: NonNegative = 0.0, *, tol: Fraction = 1e-3, max_ste
     Array([0.3333, 0.6667], dtype=float32)
     """
     if max_steps is not None:
-        check.whole("max_steps", max_steps)
+        require_whole("max_steps", max_steps)
 
     def update(updates: Any, state: Any, params: Any = None, *, loss_fn: Any):
-        check.needed(params)
+        check.require_params(params)
         scalar(loss_fn, params)
         g, w = reals(updates, updates, "updates"), reals(params, updates, "params")
         size = sum(x.size for x in g)

@@ -1,12 +1,12 @@
 """RMSProp."""
 
-from gradtx.core.check import Refusal
 from gradtx.core.combine import chain
-from gradtx.core.recipe import Decay, Fraction, NonNegative
 from gradtx.core.transformation import composition
 from gradtx.transforms.momentum import scale_by_momentum
 from gradtx.transforms.rate import scale_by_learning_rate
 from gradtx.transforms.rms import scale_by_rms
+from gradtx.values.errors import Refusal
+from gradtx.values.recipe import Decay, Fraction, NonNegative
 
 
 @composition

@@ -3,12 +3,12 @@
 import numpy as np
 from jax.core import Tracer
 
-from gradtx.core.check import Refusal
 from gradtx.core.combine import chain
-from gradtx.core.recipe import Fraction, NonNegative
 from gradtx.core.transformation import composition
 from gradtx.transforms.momentum import scale_by_momentum
 from gradtx.transforms.rate import scale_by_learning_rate
+from gradtx.values.errors import Refusal
+from gradtx.values.recipe import Fraction, NonNegative
 
 
 @composition

@@ -6,10 +6,10 @@ import jax.numpy as jnp
 
 from gradtx.core.combine import chain
 from gradtx.core.lift import per_array, stateless
-from gradtx.core.recipe import Decay, NonNegative
 from gradtx.core.transformation import Updates, composition, transformation
 from gradtx.transforms.decay import add_decayed_weights
 from gradtx.transforms.rate import scale_by_learning_rate
+from gradtx.values.recipe import Decay, NonNegative
 
 
 @transformation

@@ -13,9 +13,9 @@ from matplotlib.lines import Line2D
 from matplotlib.ticker import MaxNLocator
 from matplotlib.transforms import offset_copy
 
-from gradtx.core import check
-from gradtx.core.printing import excerpt
-from gradtx.core.value import written
+from gradtx.values.errors import Refusal
+from gradtx.values.printing import excerpt
+from gradtx.values.value import written
 
 COLORS = ("#140e36", "#8c2369", "#2f7fc1", "#e8853a", "#8fbf5a")  # each lighter than the one before
 DASHES = ("-", "--", "-.", ":", (0, (6, 1, 1, 1, 1, 1)))
@@ -38,7 +38,7 @@ def axes(ax: Any) -> Axes:
     if ax is None:
         return plt.subplots(figsize=(WIDTH, HEIGHT), layout="constrained")[1]
     if not isinstance(ax, Axes):
-        raise check.Refusal(TypeError, f"ax must be one Matplotlib Axes, got {excerpt(ax)}; take one of figure.axes")
+        raise Refusal(TypeError, f"ax must be one Matplotlib Axes, got {excerpt(ax)}; take one of figure.axes")
     return ax
 
 
@@ -94,7 +94,7 @@ def real_array(x: Any) -> np.ndarray | None:
 def real(name: str, x: Any, remedy: str = "") -> np.ndarray:
     """Real numbers in one dimension, one at least, as float64."""
     if (numbers := real_array(x)) is None:
-        raise check.Refusal(TypeError, f"{name} must be real numbers, got {excerpt(x)}{remedy}")
+        raise Refusal(TypeError, f"{name} must be real numbers, got {excerpt(x)}{remedy}")
     if numbers.ndim != 1 or not numbers.size:
-        raise check.Refusal(ValueError, f"{name} must be one number after another, got shape {numbers.shape}{remedy}")
+        raise Refusal(ValueError, f"{name} must be one number after another, got shape {numbers.shape}{remedy}")
     return numbers.astype(np.float64)

@@ -6,8 +6,8 @@ import numpy as np
 from matplotlib.animation import FuncAnimation
 from matplotlib.axes import Axes
 
-from gradtx.core import check
 from gradtx.plot.drawing import axes
+from gradtx.values.errors import Refusal, errors_of, require_whole
 
 
 def animation(ax: Axes, *, frames: int = 60, interval: int = 80) -> FuncAnimation:
@@ -26,18 +26,18 @@ def animation(ax: Axes, *, frames: int = 60, interval: int = 80) -> FuncAnimatio
     >>> growing.to_jshtml().count("data:image/png")
     2
     """
-    with check.named("plot.animation"):
-        check.whole("frames", frames)
-        check.whole("interval", interval)
+    with errors_of("plot.animation"):
+        require_whole("frames", frames)
+        require_whole("interval", interval)
         if frames < 2:
-            raise check.Refusal(ValueError, f"frames must be at least 2, got {frames}")
+            raise Refusal(ValueError, f"frames must be at least 2, got {frames}")
         if ax is None:
-            raise check.Refusal(TypeError, "ax must be what plot.paths or another of them returned, got None")
+            raise Refusal(TypeError, "ax must be what plot.paths or another of them returned, got None")
         ours = [drawn for drawn in axes(ax).lines if drawn.get_transform() is ax.transData]  # not those across the Axes
         lines = [(drawn, np.asarray(drawn.get_data())) for drawn in ours]
         lines = [(drawn, points) for drawn, points in lines if points.shape[1] > 1]
         if not lines:
-            raise check.Refusal(ValueError, "ax has no line of two points or more: there is nothing to grow")
+            raise Refusal(ValueError, "ax has no line of two points or more: there is nothing to grow")
     ax.set(xlim=ax.get_xlim(), ylim=ax.get_ylim())  # which would grow with the lines
 
     figure: Any = ax.get_figure(root=True)

@@ -7,11 +7,11 @@ import jax
 import numpy as np
 from matplotlib.axes import Axes
 
-from gradtx.core import check
-from gradtx.core.printing import excerpt
-from gradtx.core.recipe import Controlled
 from gradtx.plot.drawing import axes, count_steps, finished, label, line, real, real_array
 from gradtx.schedules.value import Schedule
+from gradtx.values.errors import Refusal, errors_of, require_whole
+from gradtx.values.printing import excerpt
+from gradtx.values.recipe import Controlled
 
 
 def schedule(*schedules: Any, steps: int, ax: Axes | None = None) -> Axes:
@@ -27,14 +27,14 @@ def schedule(*schedules: Any, steps: int, ax: Axes | None = None) -> Axes:
     >>> [line.get_label() for line in ax.lines]
     ['cosine(start=0.1, steps=100)', 'warmup(value=0.1, steps=20)']
     """
-    with check.named("plot.schedule"):
-        check.whole("steps", steps)
+    with errors_of("plot.schedule"):
+        require_whole("steps", steps)
         if not schedules:
-            raise check.Refusal(ValueError, "draws one schedule at least, got none")
+            raise Refusal(ValueError, "draws one schedule at least, got none")
         for x in schedules:
             if not isinstance(x, Schedule | Controlled) and ((number := real_array(x)) is None or number.ndim):
                 remedy = "make a schedule of a function of the step with @gradtx.schedule"
-                raise check.Refusal(TypeError, f"draws schedules and numbers, got {excerpt(x)}; {remedy}")
+                raise Refusal(TypeError, f"draws schedules and numbers, got {excerpt(x)}; {remedy}")
         at = np.arange(steps)
         values = [jax.vmap(x)(at) if isinstance(x, Schedule | Controlled) else np.full(steps, x) for x in schedules]
         drawn = [np.asarray(x, np.float64) for x in values]
@@ -73,18 +73,18 @@ def curves(
     >>> [line.get_label() for line in ax.lines]
     ['sgd(learning_rate=0.1)', 'other']
     """
-    with check.named("plot.curves"):
-        check.whole("window", window)
+    with errors_of("plot.curves"):
+        require_whole("window", window)
         if not isinstance(histories, Mapping):
             remedy = "give a dictionary from optimizers or names to one number per step"
-            raise check.Refusal(TypeError, f"draws named histories, got {excerpt(histories)}; {remedy}")
+            raise Refusal(TypeError, f"draws named histories, got {excerpt(histories)}; {remedy}")
         if not histories:
-            raise check.Refusal(ValueError, "draws one history at least, got none")
+            raise Refusal(ValueError, "draws one history at least, got none")
         numbers = [(label(key), real(f"histories[{label(key)!r}]", x)) for key, x in histories.items()]
         for name, x in numbers:
             if yscale == "log" and (x <= 0.0).any():
                 what = "has numbers that are not positive, which a logarithmic scale can't show"
-                raise check.Refusal(ValueError, f"histories[{name!r}] {what}; give yscale='linear'")
+                raise Refusal(ValueError, f"histories[{name!r}] {what}; give yscale='linear'")
         own, ax = ax is None, axes(ax)
     for name, x in numbers:
         at = np.arange(1, len(x) + 1)

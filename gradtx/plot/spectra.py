@@ -6,8 +6,8 @@ import jax.numpy as jnp
 import numpy as np
 from matplotlib.axes import Axes
 
-from gradtx.core import check
 from gradtx.plot.drawing import COLORS, axes, finished, real
+from gradtx.values.errors import Refusal, errors_of
 
 
 def spectrum(eigenvalues: Any, *, ax: Axes | None = None) -> Axes:
@@ -25,10 +25,10 @@ def spectrum(eigenvalues: Any, *, ax: Axes | None = None) -> Axes:
     >>> [line.get_label() for line in ax.lines]
     ['2 positive', '1 negative', '1 within rounding of zero']
     """
-    with check.named("plot.spectrum"):
+    with errors_of("plot.spectrum"):
         values = real("eigenvalues", eigenvalues, "; take jnp.linalg.eigvalsh of the Hessian")
         if not np.isfinite(values).all():
-            raise check.Refusal(ValueError, "eigenvalues must be finite; the Hessian they are of has NaN or infinity")
+            raise Refusal(ValueError, "eigenvalues must be finite; the Hessian they are of has NaN or infinity")
         own, ax = ax is None, axes(ax)
     values = values[np.argsort(-np.abs(values))]
     sizes = np.abs(values)

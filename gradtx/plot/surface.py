@@ -9,11 +9,11 @@ import jax.numpy as jnp
 import numpy as np
 from matplotlib.axes import Axes
 
-from gradtx.core import check
 from gradtx.core.apply import apply_updates
-from gradtx.core.printing import excerpt
 from gradtx.core.transformation import Transformation
 from gradtx.plot.drawing import axes, finished, label, line, real, real_array
+from gradtx.values.errors import Refusal, errors_of, require_function, require_whole
+from gradtx.values.printing import excerpt
 
 Loss = Callable[[jax.Array], Any]
 View = tuple[tuple[float, float], tuple[float, float]]  # the ends of w₁ and of w₂
@@ -45,23 +45,23 @@ def paths(
     >>> [line.get_label() for line in ax.lines[:2]]
     ['sgd(learning_rate=0.9)', 'adam(learning_rate=0.5)']
     """
-    with check.named("plot.paths"):
-        check.whole("steps", steps)
-        check.function("loss", loss, "an array of shape (2,)", 1)
+    with errors_of("plot.paths"):
+        require_whole("steps", steps)
+        require_function("loss", loss, "an array of shape (2,)", 1)
         named = by_name(optimizers)
         at = real("start", start)
         if at.shape != (2,):
-            raise check.Refusal(ValueError, f"start must be two numbers, got {at.size}")
+            raise Refusal(ValueError, f"start must be two numbers, got {at.size}")
         begin = jnp.asarray(at, jnp.result_type(float))
         value = jax.eval_shape(loss, begin)
         if getattr(value, "shape", None) != () or not jnp.issubdtype(value.dtype, jnp.floating):
-            raise check.Refusal(TypeError, f"the loss must return a real scalar, got {excerpt(value)}")
+            raise Refusal(TypeError, f"the loss must return a real scalar, got {excerpt(value)}")
         box = None if view is None else real_array(view)
         if view is not None and (box is None or box.shape != (2, 2) or not (box[:, 0] < box[:, 1]).all()):
-            raise check.Refusal(ValueError, f"view must be ((left, right), (bottom, top)), got {excerpt(view)}")
+            raise Refusal(ValueError, f"view must be ((left, right), (bottom, top)), got {excerpt(view)}")
         walks = [(name, *descent(tx, loss, begin, steps)) for name, tx in named]
         if not np.isfinite(first := walks[0][2][0]):
-            raise check.Refusal(ValueError, f"the loss at the start must be finite, got {first}")
+            raise Refusal(ValueError, f"the loss at the start must be finite, got {first}")
         own, ax = ax is None, axes(ax)
     span = around([(points, losses) for _, points, losses in walks]) if view is None else view
     contours(ax, heights_over(loss, span))
@@ -77,15 +77,15 @@ def paths(
 def by_name(optimizers: Any) -> list[tuple[str, Transformation]]:
     if isinstance(optimizers, Transformation) or not isinstance(optimizers, Mapping | Sequence):
         remedy = "give a list of optimizers, or a dictionary with a name for each"
-        raise check.Refusal(TypeError, f"draws several optimizers, got {excerpt(optimizers)}; {remedy}")
+        raise Refusal(TypeError, f"draws several optimizers, got {excerpt(optimizers)}; {remedy}")
     named = optimizers.items() if isinstance(optimizers, Mapping) else zip(optimizers, optimizers, strict=True)
     pairs = [(label(name), tx) for name, tx in named]
     for _, tx in pairs:
         if not isinstance(tx, Transformation):
             remedy = "put Optax's into gradtx.chain(…)"
-            raise check.Refusal(TypeError, f"draws gradtx's transformations, got {excerpt(tx)}; {remedy}")
+            raise Refusal(TypeError, f"draws gradtx's transformations, got {excerpt(tx)}; {remedy}")
     if not pairs:
-        raise check.Refusal(ValueError, "draws one optimizer at least, got none")
+        raise Refusal(ValueError, "draws one optimizer at least, got none")
     return pairs
 
 

@@ -6,11 +6,11 @@ from typing import Any
 import jax.numpy as jnp
 from jax.core import Tracer
 
-from gradtx.core.check import Refusal
-from gradtx.core.recipe import Decay, Fraction, NonNegative, Positive, Scalar, Steps
 from gradtx.schedules.decay import compounded
 from gradtx.schedules.ramp import half_wave, left, mixed
 from gradtx.schedules.value import schedule
+from gradtx.values.errors import Refusal
+from gradtx.values.recipe import Decay, Fraction, NonNegative, Positive, Scalar, Steps
 
 
 @schedule

@@ -7,8 +7,8 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from gradtx.core.recipe import NonNegative, Positive, Scalar, Steps
 from gradtx.schedules.value import schedule
+from gradtx.values.recipe import NonNegative, Positive, Scalar, Steps
 
 
 @schedule

@@ -3,11 +3,11 @@
 from collections.abc import Callable
 from typing import Any
 
-from gradtx.core import ranges
-from gradtx.core.check import Refusal
-from gradtx.core.printing import excerpt
-from gradtx.core.recipe import Steps
 from gradtx.schedules.value import Schedule, schedule
+from gradtx.values import ranges
+from gradtx.values.errors import Refusal
+from gradtx.values.printing import excerpt
+from gradtx.values.recipe import Steps
 
 
 @schedule

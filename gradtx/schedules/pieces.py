@@ -5,10 +5,10 @@ import itertools
 import jax.numpy as jnp
 from jax.core import Tracer
 
-from gradtx.core.check import Refusal
-from gradtx.core.recipe import Positive, Scalar, Steps
 from gradtx.schedules.decay import compounded
 from gradtx.schedules.value import schedule
+from gradtx.values.errors import Refusal
+from gradtx.values.recipe import Positive, Scalar, Steps
 
 
 @schedule

@@ -5,8 +5,8 @@ from typing import Any
 import jax
 import jax.numpy as jnp
 
-from gradtx.core.recipe import Positive, Scalar, Steps
 from gradtx.schedules.value import schedule
+from gradtx.values.recipe import Positive, Scalar, Steps
 
 
 @schedule

@@ -7,9 +7,9 @@ import jax
 import jax.numpy as jnp
 from jax.core import Tracer
 
-from gradtx.core.check import Refusal
-from gradtx.core.recipe import Controlled, Operator, Recipe, Scalar, Steps
-from gradtx.core.value import Value, register
+from gradtx.values.errors import Refusal
+from gradtx.values.recipe import Controlled, Operator, Recipe, Scalar, Steps
+from gradtx.values.value import Value, register
 
 P = ParamSpec("P")
 

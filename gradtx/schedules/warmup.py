@@ -3,10 +3,10 @@
 import jax.numpy as jnp
 from jax.core import Tracer
 
-from gradtx.core.check import Refusal
-from gradtx.core.recipe import Scalar, Steps
 from gradtx.schedules.ramp import mixed
 from gradtx.schedules.value import schedule
+from gradtx.values.errors import Refusal
+from gradtx.values.recipe import Scalar, Steps
 
 
 @schedule

@@ -8,10 +8,10 @@ import numpy as np
 import optax
 
 import gradtx as gx
-from gradtx.core.value import Value, arguments
 from gradtx.testing.examples import MATRIX, Example, example, f32, few, few_wide
 from gradtx.testing.law import Broken, exact, law, same
 from gradtx.testing.subject import Subject, stacked
+from gradtx.values.value import Value, arguments
 
 
 def plain_pair(subject: Subject) -> str:

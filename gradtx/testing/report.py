@@ -6,12 +6,12 @@ from typing import Any
 
 import optax
 
-from gradtx.core import check
-from gradtx.core.printing import excerpt
-from gradtx.core.value import written
 from gradtx.testing import laws_of_leaves, laws_of_updates, laws_of_values
 from gradtx.testing.law import Broken, Law
 from gradtx.testing.subject import Subject, nothing, refuse
+from gradtx.values.errors import Refusal, errors_of
+from gradtx.values.printing import excerpt
+from gradtx.values.value import written
 
 LAWS = tuple(
     x
@@ -151,13 +151,13 @@ def check_transformation(
                       on params and updates float32[]: expected buffers of its own in a fresh state, got state is ...
       does not apply  value_round_trips: it is a plain pair
     """
-    with check.named("check_transformation"):
+    with errors_of("check_transformation"):
         refuse(tx, extra, unused)
         if not isinstance(laws, list | tuple):
-            raise check.Refusal(TypeError, f"laws must be a list of laws, got {type(laws).__name__} {excerpt(laws)}")
+            raise Refusal(TypeError, f"laws must be a list of laws, got {type(laws).__name__} {excerpt(laws)}")
         for i, law in enumerate(laws):
             if not isinstance(law, Law):
-                raise check.Refusal(TypeError, f"laws[{i}] must be a law, got {type(law).__name__} {excerpt(law)}")
+                raise Refusal(TypeError, f"laws[{i}] must be a law, got {type(law).__name__} {excerpt(law)}")
     subject = Subject(tx, extra, needs_params, elementwise, pairs, unused, copies_params, selects, own_count)
     return Report(written(tx), tuple(found(law, subject) for law in laws))
 

@@ -10,8 +10,8 @@ import jax.numpy as jnp
 import optax
 
 import gradtx as gx
-from gradtx.core import check
-from gradtx.core.printing import excerpt
+from gradtx.values.errors import Refusal, errors_of
+from gradtx.values.printing import excerpt
 
 
 def nothing(updates: Any, params: Any) -> dict[str, Any]:
@@ -39,7 +39,7 @@ class Subject:
     own_count: bool = False
 
     def __post_init__(self) -> None:
-        with check.named(type(self).__name__):
+        with errors_of(type(self).__name__):
             refuse(self.tx, self.extra, self.unused)
 
     @property
@@ -131,13 +131,13 @@ def refuse(tx: Any, extra: Any, unused: Any) -> None:
             got = f"a function; call it: {getattr(tx, '__name__', '')}(…)"
         elif isinstance(tx, tuple) and len(tx) == 2:
             got = "a plain tuple; make it one with optax.GradientTransformation(init, update)"
-        raise check.Refusal(TypeError, f"tx must be a transformation, got {got}")
+        raise Refusal(TypeError, f"tx must be a transformation, got {got}")
     if not callable(extra):
         remedy = "write lambda updates, params: dict(value=…)"
-        raise check.Refusal(TypeError, f"extra must be a function, got {type(extra).__name__}; {remedy}")
+        raise Refusal(TypeError, f"extra must be a function, got {type(extra).__name__}; {remedy}")
     has = list(gx.hyperparameters(tx)) if isinstance(tx, gx.Transformation) else []
     if not isinstance(unused, tuple) or not set(unused) <= set(has):
-        raise check.Refusal(ValueError, f"unused must be a tuple of paths among {has}, got {excerpt(unused)}")
+        raise Refusal(ValueError, f"unused must be a tuple of paths among {has}, got {excerpt(unused)}")
 
 
 # ---- extra arguments of well-known kinds ----

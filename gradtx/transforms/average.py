@@ -8,9 +8,10 @@ import jax.numpy as jnp
 from gradtx.core import check
 from gradtx.core.count import Count
 from gradtx.core.lift import per_array
-from gradtx.core.recipe import Decay
 from gradtx.core.transformation import Updates, transformation
 from gradtx.core.tree import only
+from gradtx.values.errors import errors_of
+from gradtx.values.recipe import Decay
 
 
 class AverageParametersState(NamedTuple):
@@ -81,9 +82,9 @@ def evaluation_parameters(state: Any, params: Any) -> Any:
     >>> gradtx.evaluation_parameters(gradtx.average_parameters(0.9).init(w), w)
     Array([1], dtype=bfloat16)
     """
-    with check.named("evaluation_parameters"):
+    with errors_of("evaluation_parameters"):
         average = only(AverageParametersState, state).average
-        weights = check.fitting(average, params, "the state's average")
+        weights = check.match_params(average, params, "the state's average")
     leaves, structure = jax.tree.flatten(average, is_leaf=check.is_none)
     pairs = zip(leaves, weights, strict=True)
     return structure.unflatten([p if a is None else jnp.array(a, p.dtype) for a, p in pairs])

@@ -9,9 +9,9 @@ import jax.numpy as jnp
 from gradtx.core import check
 from gradtx.core.flow import Flow, Rule
 from gradtx.core.lift import scaling
-from gradtx.core.recipe import Positive
 from gradtx.core.transformation import transformation
 from gradtx.core.tree import global_norm, norm
+from gradtx.values.recipe import Positive
 
 
 class ClipState(NamedTuple):
@@ -143,7 +143,7 @@ def each(formula: Callable[[Any], tuple[Any, jax.Array]], bound: Any, after: Cal
         return u, dict(size=size)
 
     def advance(flow: Flow, state: Any) -> Callable[[], ClipState]:
-        check.state_of(state, ClipState)
+        check.require_state(state, ClipState)
         rows = flow.then(stage, [Size(init(None).norm)] * len(flow.leaves), ["size"], needs_params=False)
 
         def finish() -> ClipState:
@@ -168,7 +168,7 @@ def bounded(size: jax.Array, bound: Any) -> jax.Array:
 
 def told(before: Any, size: jax.Array, clipped_size: jax.Array, bound: Any) -> ClipState:
     """The state after an update of these norms."""
-    check.state_of(before, ClipState)
+    check.require_state(before, ClipState)
     dtype = before.norm.dtype
     return ClipState(size.astype(dtype), clipped_size.astype(dtype), size > bound)
 

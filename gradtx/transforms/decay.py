@@ -3,8 +3,8 @@
 import jax.numpy as jnp
 
 from gradtx.core.lift import stateless
-from gradtx.core.recipe import NonNegative
 from gradtx.core.transformation import transformation
+from gradtx.values.recipe import NonNegative
 
 
 @transformation

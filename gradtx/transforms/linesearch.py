@@ -8,9 +8,10 @@ import optax
 
 from gradtx.core import check
 from gradtx.core.reals import put, reals
-from gradtx.core.recipe import Fraction, Positive
 from gradtx.core.transformation import transformation
 from gradtx.curvature import scalar
+from gradtx.values.errors import require_whole
+from gradtx.values.recipe import Fraction, Positive
 
 
 @transformation
@@ -46,7 +47,7 @@ def scale_by_zoom_linesearch(
     >>> tx.update(grad, tx.init(w), w, value=value, grad=grad, value_fn=loss)[0]
     Array([-1., -3.], dtype=float32)
     """
-    check.whole("max_linesearch_steps", max_linesearch_steps)
+    require_whole("max_linesearch_steps", max_linesearch_steps)
     search = optax.scale_by_zoom_linesearch(
         max_linesearch_steps,
         max_learning_rate=max_learning_rate,
@@ -62,10 +63,10 @@ def scale_by_zoom_linesearch(
         return jax.tree.map(strong, state._replace(grad=grad, info=info))
 
     def update(updates: Any, state: Any, params: Any = None, *, value: Any, grad: Any, value_fn: Any):
-        check.needed(params)
-        check.state_of(state, optax.ScaleByZoomLinesearchState)
+        check.require_params(params)
+        check.require_state(state, optax.ScaleByZoomLinesearchState)
         scalar(value_fn, params)
-        value = check.measurement("value", value)
+        value = check.as_measurement("value", value)
         u, w = reals(updates, updates, "updates"), reals(params, updates, "params")
         g = reals(jax.tree.map(jnp.conj, grad), updates, "grad")
         reals(state.grad, updates, "the state's grad")

@@ -8,8 +8,8 @@ import numpy as np
 
 from gradtx.core.count import Count
 from gradtx.core.lift import per_array
-from gradtx.core.recipe import Decay, Fraction
 from gradtx.core.transformation import Updates, transformation
+from gradtx.values.recipe import Decay, Fraction
 
 
 class ScaleByMomentumState(NamedTuple):

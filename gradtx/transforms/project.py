@@ -8,11 +8,12 @@ import numpy as np
 
 from gradtx.core import check
 from gradtx.core.lift import init_empty, stateless
-from gradtx.core.printing import excerpt
-from gradtx.core.recipe import NonNegative, Positive
 from gradtx.core.transformation import transformation
 from gradtx.core.tree import root
 from gradtx.transforms.clip import shrinkage
+from gradtx.values.errors import Refusal
+from gradtx.values.printing import excerpt
+from gradtx.values.recipe import NonNegative, Positive
 
 
 @transformation
@@ -80,7 +81,7 @@ def constrain_norm(max_norm: Positive, axis: int | tuple[int, ...] = 0):
     """
     axes = axis if isinstance(axis, tuple) else (axis,)
     if not axes or any(isinstance(a, bool) or not isinstance(a, int | np.integer) for a in axes):
-        raise check.Refusal(TypeError, f"axis must be an int or a tuple of ints, got {excerpt(axis)}")
+        raise Refusal(TypeError, f"axis must be an int or a tuple of ints, got {excerpt(axis)}")
 
     def constrained(u: Any, p: Any):
         wide = jnp.promote_types(u.dtype, jnp.float32)
@@ -90,8 +91,8 @@ def constrain_norm(max_norm: Positive, axis: int | tuple[int, ...] = 0):
 
     # On whole trees, not by a formula: that would see a complex array with one axis more in front.
     def update(updates: Any, state: Any, params: Any = None):
-        check.needed(params)
-        leaves, structure, weights = check.aligned(updates, params)
+        check.require_params(params)
+        leaves, structure, weights = check.align(updates, params)
         for i, u in enumerate(leaves):
             if u is not None and u.ndim > 1:
                 has_axes(u, axes, updates, i)
@@ -105,5 +106,5 @@ def has_axes(u: jax.Array, axes: tuple[int, ...], updates: Any, index: int) -> N
     missing = [axis for axis in axes if not -u.ndim <= axis < u.ndim]
     if missing or len({axis % u.ndim for axis in axes}) < len(axes):
         problem = f"has no axis {missing[0]}" if missing else f"has two of the axes {axes} in one"
-        where = f"updates{check.place(updates, index)} of shape {u.shape}"
-        raise check.Refusal(ValueError, f"{where} {problem}; give the axes of its inputs, each once")
+        where = f"updates{check.path_to(updates, index)} of shape {u.shape}"
+        raise Refusal(ValueError, f"{where} {problem}; give the axes of its inputs, each once")

@@ -8,9 +8,10 @@ import jax.numpy as jnp
 from gradtx.core import check
 from gradtx.core.count import Count, in_force, increment, value_at
 from gradtx.core.lift import scaling, stateless
-from gradtx.core.printing import excerpt
-from gradtx.core.recipe import NonNegative, Scalar
 from gradtx.core.transformation import composition, parts_inside, transformation
+from gradtx.values.errors import Refusal
+from gradtx.values.printing import excerpt
+from gradtx.values.recipe import NonNegative, Scalar
 
 
 @transformation
@@ -45,7 +46,7 @@ def block(tx: Any, others: str, remedy: str) -> None:
     """Refuse an optimizer where a block is meant: what it does not act on would be raw gradients."""
     if any(part.recipe is scale_by_learning_rate for part in parts_inside(tx)):
         problem = f"{excerpt(tx)} ends with the learning rate, and {others} would get raw gradients"
-        raise check.Refusal(ValueError, f"tx must be a block: {problem}; {remedy}")
+        raise Refusal(ValueError, f"tx must be a block: {problem}; {remedy}")
 
 
 class ScaleByLearningRateState(NamedTuple):
@@ -87,7 +88,7 @@ def scale_by_learning_rate(learning_rate: NonNegative):
         return ScaleByLearningRateState(count, value_at(learning_rate, count))
 
     def factor(state: Any) -> tuple[jax.Array, ScaleByLearningRateState]:
-        check.state_of(state, ScaleByLearningRateState)
+        check.require_state(state, ScaleByLearningRateState)
         rate = in_force(learning_rate, state.count, state.learning_rate)
         return -rate, ScaleByLearningRateState(increment(state.count), rate)
 

@@ -10,8 +10,9 @@ import jax.numpy as jnp
 from gradtx.core import check
 from gradtx.core.flow import Flow, Rule
 from gradtx.core.lift import arity
-from gradtx.core.printing import excerpt
 from gradtx.core.transformation import transformation
+from gradtx.values.errors import Refusal, require_function
+from gradtx.values.printing import excerpt
 
 
 class RecordState(NamedTuple):
@@ -53,25 +54,25 @@ def record(name: str, function: Callable[..., Any]):
     5.0
     """
     if not isinstance(name, str):  # pyright: ignore[reportUnnecessaryIsInstance]  # users may not check their types
-        raise check.Refusal(TypeError, f"name must be a string, got {type(name).__name__} {excerpt(name)}")
+        raise Refusal(TypeError, f"name must be a string, got {type(name).__name__} {excerpt(name)}")
     if not name.isidentifier():
-        raise check.Refusal(ValueError, f"name must be a word, of letters, digits and _, got {name!r:.60}")
+        raise Refusal(ValueError, f"name must be a word, of letters, digits and _, got {name!r:.60}")
     needs_params = inspect.isfunction(function) and arity(function) > 1
-    check.function("function", function, "the updates, or of the updates and the parameters", 1 + needs_params)
+    require_function("function", function, "the updates, or of the updates and the parameters", 1 + needs_params)
 
     def init(params: Any) -> RecordState:
         return RecordState({name: jnp.zeros([], jnp.result_type(float))})
 
     def advance(flow: Flow, state: Any) -> Callable[[], RecordState]:
-        check.state_of(state, RecordState)
+        check.require_state(state, RecordState)
         if state.recorded.keys() != {name}:
-            raise check.Refusal(ValueError, f"the state records {', '.join(state.recorded)}, expected {name}")
+            raise Refusal(ValueError, f"the state records {', '.join(state.recorded)}, expected {name}")
         if needs_params:
-            check.needed(flow.params)
+            check.require_params(flow.params)
         value = function(flow.updates(), *[flow.own_params] * needs_params)
         if getattr(value, "dtype", None) is jnp.dtype(bool):
             value = value.astype(int)
-        after = RecordState({name: check.measurement(f"what {name!r} records", value)})
+        after = RecordState({name: check.as_measurement(f"what {name!r} records", value)})
         return lambda: after
 
     return Rule(init, advance)

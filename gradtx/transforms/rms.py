@@ -6,10 +6,10 @@ import jax.numpy as jnp
 
 from gradtx.core.count import Count
 from gradtx.core.lift import per_array
-from gradtx.core.recipe import Decay, NonNegative
 from gradtx.core.transformation import Updates, transformation
 from gradtx.core.tree import root
 from gradtx.transforms import momentum
+from gradtx.values.recipe import Decay, NonNegative
 
 
 class ScaleByRmsState(NamedTuple):

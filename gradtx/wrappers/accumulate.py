@@ -12,7 +12,6 @@ from gradtx.core.count import Count, in_force, increment, value_at
 from gradtx.core.eager import ARRAYS
 from gradtx.core.flow import Flow
 from gradtx.core.reals import moving
-from gradtx.core.recipe import Recipe, Steps
 from gradtx.core.transformation import (
     P,
     Transformation,
@@ -24,6 +23,8 @@ from gradtx.core.transformation import (
     extra_parameters,
     inner,
 )
+from gradtx.values.errors import Refusal
+from gradtx.values.recipe import Recipe, Steps
 from gradtx.wrappers.branch import Branching, in_dtype, kept
 
 FUNCTIONS = {"value_fn", "loss_fn"}
@@ -105,7 +106,7 @@ def accumulate(tx: optax.GradientTransformation, steps: Steps):
         return AccumulateState(mini_step, count, value_at(steps, count), zeros(params), means, state)
 
     def advance_window(flow: Flow, state: Any, ok: Any, **extra: Any) -> Callable[[], AccumulateState]:
-        check.state_of(state, AccumulateState)
+        check.require_state(state, AccumulateState)
         size, now = state.mini_step + 1, in_force(steps, state.count, state.steps)
         last = ok & ~(size < now)
         updates = flow.updates()
@@ -166,7 +167,7 @@ class NoMean:
     def __getattr__(self, name: str) -> Any:
         problem = "grad is used by a part that does not say that it takes it, so no mean of it was kept"
         remedy = "join the parts with gradtx.chain, or write one around it that has grad in its signature"
-        raise check.Refusal(TypeError, f"{problem}; {remedy}")
+        raise Refusal(TypeError, f"{problem}; {remedy}")
 
 
 def zeros(params: Any) -> Any:
@@ -194,21 +195,21 @@ def averaged_extra(mean: Any, x: Any, size: jax.Array, ok: Any, name: str) -> An
     """The mean of an extra argument with another one in it."""
     if not is_measured(x):
         return mean
-    return averaged(mean, x if name == "grad" else check.measurement(name, x), size, ok, name)
+    return averaged(mean, x if name == "grad" else check.as_measurement(name, x), size, ok, name)
 
 
 def averaged(mean: Any, tree: Any, size: jax.Array, ok: Any, name: str) -> Any:
     """The mean of trees with another one in it where it is ok, then of so many. It may hold None."""
     leaves, structure = jax.tree.flatten(tree, is_leaf=check.is_none)
-    means = check.matching(tree, mean, "the state's mean", name)
+    means = check.match(tree, mean, "the state's mean", name)
     for i, x in enumerate(leaves):
         if x is not None:
-            x, m = check.array(x, name, tree, i), means[i]
+            x, m = check.as_array(x, name, tree, i), means[i]
             if m is None or m.shape != x.shape or jnp.iscomplexobj(m) != jnp.iscomplexobj(x):
                 got = "None" if m is None else f"{m.dtype}{list(m.shape)}"
-                where, remedy = f"{name}{check.place(tree, i)}", "call init with the parameters that are updated"
+                where, remedy = f"{name}{check.path_to(tree, i)}", "call init with the parameters that are updated"
                 problem = f"{where} is {x.dtype}{list(x.shape)}, the state's mean has {got} there"
-                raise check.Refusal(ValueError, f"{problem}; {remedy}")
+                raise Refusal(ValueError, f"{problem}; {remedy}")
             x = kept(ok, x.astype(m.dtype), m)  # what is not finite would be in a gradient even where it is left out
             means[i] = kept(ok, m + (x - m) / size, m)
     return structure.unflatten(means)

@@ -8,9 +8,9 @@ from typing import Any
 import jax
 import jax.numpy as jnp
 
-from gradtx.core import check
 from gradtx.core.flow import Flow, Rule, taking
 from gradtx.core.transformation import Transformation, advance, extra_for
+from gradtx.values.errors import errors_of
 
 
 class Branching(Rule):
@@ -36,7 +36,7 @@ def advance_where(ok: jax.Array, tx: Any, flow: Flow, state: Any, extra: dict[st
     while isinstance(pair, Transformation):
         pair = pair.built
     if isinstance(pair, Branching):
-        with flow.within(functools.partial(check.named, tx.recipe.__name__)):
+        with flow.within(functools.partial(errors_of, tx.recipe.__name__)):
             return pair.advance_if(flow, state, ok, **extra_for(tx, extra))
     updates = flow.updates()
     left_out = jax.tree.map(jnp.zeros_like, updates), state

@@ -11,9 +11,9 @@ import optax
 from gradtx.core import check
 from gradtx.core.count import Count, increment
 from gradtx.core.flow import Flow, Rule
-from gradtx.core.recipe import Decay, Natural, Positive, Steps
 from gradtx.core.transformation import transformation
 from gradtx.core.tree import global_norm
+from gradtx.values.recipe import Decay, Natural, Positive, Steps
 from gradtx.wrappers.branch import advance_where
 
 
@@ -73,7 +73,7 @@ def skip_nonfinite(tx: optax.GradientTransformation, limit: Natural = 10):
         return SkipNonfiniteState(**none_skipped(), inner_state=tx.init(params))
 
     def advance_guarded(flow: Flow, state: Any, **extra: Any) -> Callable[[], SkipNonfiniteState]:
-        check.state_of(state, SkipNonfiniteState)
+        check.require_state(state, SkipNonfiniteState)
         after = SkipNonfiniteState(**guarded(tx, all_finite(flow.updates()), limit, flow, state, extra))
         return lambda: after
 
@@ -190,13 +190,13 @@ def skip_spikes(
         return lambda: after
 
     def advance_norm(flow: Flow, state: Any, **extra: Any) -> Callable[[], SkipSpikesState]:
-        check.state_of(state, SkipSpikesState)
+        check.require_state(state, SkipSpikesState)
         return advance_guarded(flow, state, global_norm(flow.updates()), True, extra)
 
     def advance_loss(flow: Flow, state: Any, *, value: Any, **extra: Any) -> Callable[[], SkipSpikesState]:
-        check.state_of(state, SkipSpikesState)
+        check.require_state(state, SkipSpikesState)
         finite = all_finite(flow.updates())
-        return advance_guarded(flow, state, check.measurement("value", value), finite, extra | {"value": value})
+        return advance_guarded(flow, state, check.as_measurement("value", value), finite, extra | {"value": value})
 
     return Rule(init, advance_loss if loss else advance_norm)
 

@@ -9,10 +9,11 @@ import optax
 from gradtx.core import check
 from gradtx.core.combine import noted
 from gradtx.core.flow import Flow, Rule
-from gradtx.core.printing import excerpt
-from gradtx.core.selector import Selector, Where, as_selector, kept, listed, rows
 from gradtx.core.transformation import P, advance, extra_for, transformation
+from gradtx.selectors import Selector, Where, as_selector, kept, listed, rows
 from gradtx.transforms.rate import block
+from gradtx.values.errors import Refusal
+from gradtx.values.printing import excerpt
 
 
 class MaskedState(NamedTuple):
@@ -109,7 +110,7 @@ def freeze(where: Where):
         return optax.EmptyState()
 
     def advance_freeze(flow: Flow, state: Any) -> Callable[[], Any]:
-        check.state_of(state, optax.EmptyState)
+        check.require_state(state, optax.EmptyState)
         flow.part(where.chosen(flow.asked)).freeze()
         return lambda: state
 
@@ -127,7 +128,7 @@ class grouping(transformation[P]):
     def rule(self, name: str, rule: Any) -> tuple[Selector, Any]:
         if type(rule) is not tuple or len(rule) != 2:
             got = f"{type(rule).__name__} {excerpt(rule)}"
-            raise check.Refusal(TypeError, f"{name} must be a pair (selector, transformation), got {got}")
+            raise Refusal(TypeError, f"{name} must be a pair (selector, transformation), got {got}")
         return as_selector(f"{name}[0]", rule[0]), self.part(f"{name}[1]", rule[1])
 
 
@@ -157,7 +158,7 @@ def partition(*rules: tuple[Where, optax.GradientTransformation], default: optax
             if any(wanted) and not any(taken[i]):
                 leaves = listed(path for (path, _), one in zip(rows(params), wanted, strict=True) if one)
                 problem = f"rules[{i}], {excerpt(where)}, takes nothing: rules before it take {leaves}"
-                raise check.Refusal(ValueError, problem)
+                raise Refusal(ValueError, problem)
         states: list[Any] = []
         for i, (part, own) in enumerate(zip(parts, taken, strict=True)):
             with noted(f"group {i} of a partition", part):
@@ -165,7 +166,7 @@ def partition(*rules: tuple[Where, optax.GradientTransformation], default: optax
         return tuple(states)
 
     def advance_groups(flow: Flow, state: Any, **extra: Any) -> Callable[[], tuple[Any, ...]]:
-        check.states_of(state, dict(enumerate(parts)), tuple)
+        check.require_states(state, dict(enumerate(parts)), tuple)
         finish: list[Callable[[], Any]] = []
         for i, (part, own) in enumerate(zip(parts, groups(rules, default, flow.asked), strict=True)):
             with flow.within(functools.partial(noted, f"group {i} of a partition", part)):
@@ -186,7 +187,7 @@ def groups(rules: Any, default: Any, tree: Any) -> list[list[bool]]:
         found.append(left)
     elif any(left):
         leaves = listed(path for (path, _), free in zip(rows(tree), left, strict=True) if free)
-        raise check.Refusal(ValueError, f"no rule takes {leaves}; add one, or default=…")
+        raise Refusal(ValueError, f"no rule takes {leaves}; add one, or default=…")
     return found
 
 
@@ -195,7 +196,7 @@ def fresh(tx: Any, where: Selector) -> Callable[[Any], MaskedState]:
 
 
 def inside(tx: Any, part: Flow, state: Any, extra: dict[str, Any]) -> Callable[[], MaskedState]:
-    check.state_of(state, MaskedState)
+    check.require_state(state, MaskedState)
     finish = advance(tx, part, state.inner_state, extra_for(tx, extra))
     return lambda: MaskedState(finish())
 
@@ -205,5 +206,5 @@ def meant(where: Selector, params: Any, name: str = "where") -> list[bool]:
     chosen, all_rows = where.chosen(params), rows(params)
     paths = [path or "a single array without a path" for path, x in all_rows if x is not None]
     if paths and not any(chosen):
-        raise check.Refusal(ValueError, f"{name}, {excerpt(where)}, matches no array of {listed(paths)}")
+        raise Refusal(ValueError, f"{name}, {excerpt(where)}, matches no array of {listed(paths)}")
     return chosen

@@ -10,9 +10,10 @@ import optax
 from gradtx.core import check
 from gradtx.core.count import Count, increment
 from gradtx.core.flow import Flow, Rule
-from gradtx.core.recipe import Natural, Steps
 from gradtx.core.transformation import transformation
 from gradtx.transforms.rate import block
+from gradtx.values.errors import Refusal
+from gradtx.values.recipe import Natural, Steps
 from gradtx.wrappers.branch import through
 
 
@@ -62,7 +63,7 @@ def every(tx: optax.GradientTransformation, k: Steps):
         return EveryState(jnp.zeros([], jnp.int32), tx.init(params))
 
     def advance_every(flow: Flow, state: Any, **extra: Any) -> Callable[[], EveryState]:
-        check.state_of(state, EveryState)
+        check.require_state(state, EveryState)
         updates, waited = flow.updates(), increment(state.waited)
         due = ~(waited < k)
         out, inner_state = jax.lax.cond(
@@ -118,16 +119,16 @@ def switch(*parts: optax.GradientTransformation, choice: Natural):
     [10.]
     """
     if not parts:
-        raise check.Refusal(ValueError, "it needs at least one part")
+        raise Refusal(ValueError, "it needs at least one part")
     if not isinstance(choice, jax.Array) and choice >= len(parts):  # a schedule's is an array
-        raise check.Refusal(ValueError, f"choice must be below {len(parts)}, the number of parts, got {choice:g}")
+        raise Refusal(ValueError, f"choice must be below {len(parts)}, the number of parts, got {choice:g}")
 
     def init(params: Any) -> SwitchState:
         return SwitchState(jnp.zeros([], jnp.int32), tuple(part.init(params) for part in parts))
 
     def advance_chosen(flow: Flow, state: Any, **extra: Any) -> Callable[[], SwitchState]:
-        check.state_of(state, SwitchState)
-        check.states_of(state.inner_state, dict(enumerate(parts)), tuple)
+        check.require_state(state, SwitchState)
+        check.require_states(state.inner_state, dict(enumerate(parts)), tuple)
         updates, states = flow.updates(), state.inner_state
         index = jnp.clip(jnp.round(jnp.asarray(choice)), 0, len(parts) - 1).astype(jnp.int32)
 

@@ -8,9 +8,9 @@ import jax.numpy as jnp
 from gradtx.core import check
 from gradtx.core.count import Count
 from gradtx.core.lift import scaling
-from gradtx.core.recipe import Decay, Fraction, Natural, NonNegative, Steps
 from gradtx.core.transformation import transformation
-from gradtx.measured.best import follow, start
+from gradtx.transforms.best import follow, start
+from gradtx.values.recipe import Decay, Fraction, Natural, NonNegative, Steps
 
 
 class ReduceOnPlateauState(NamedTuple):
@@ -87,7 +87,7 @@ def reduce_on_plateau(
         return ReduceOnPlateauState(scale=one, cooldown_count=zero, **start(maximize))
 
     def scale(state: Any, *, value: Any) -> tuple[jax.Array, ReduceOnPlateauState]:
-        check.state_of(state, ReduceOnPlateauState)
+        check.require_state(state, ReduceOnPlateauState)
         fields, complete, _ = follow(state, value, rtol=rtol, atol=atol, maximize=maximize, every=every)
         cooling = state.cooldown_count > 0
         reduce = complete & ~cooling & (fields["plateau_count"] >= patience)

@@ -28,7 +28,7 @@ def follow(
     A mean with NaN or an infinity in it is never better, for it says nothing about the parameters that one would keep.
     """
     count = state.count + 1
-    mean = state.avg_value + (check.measurement("value", value) - state.avg_value) / count  # no sum that outgrows it
+    mean = state.avg_value + (check.as_measurement("value", value) - state.avg_value) / count  # no sum that outgrows it
     complete = count >= every
     best = state.best_value
     margin = atol + rtol * jnp.abs(jnp.where(jnp.isfinite(best), best, 0.0))

@@ -9,8 +9,8 @@ from collections.abc import Callable
 from typing import Any
 
 import gradtx
-from gradtx.core.recipe import Recipe
-from gradtx.core.value import written
+from gradtx.values.recipe import Recipe
+from gradtx.values.value import written
 
 LONGEST = 4_000  # characters: within them no number is too long for Python
 DEEPEST = 50  # calls and operators inside each other: all that runs over a value is recursive

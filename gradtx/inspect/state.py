@@ -7,8 +7,8 @@ from typing import Any
 import jax
 from jax.tree_util import GetAttrKey, keystr, tree_flatten_with_path
 
-from gradtx.core import check
-from gradtx.core.selector import listed
+from gradtx.selectors import listed
+from gradtx.values.errors import Refusal, errors_of
 
 Keys = tuple[Any, ...]
 
@@ -28,15 +28,15 @@ def find(state: Any, name: str) -> Any:
     >>> gradtx.find(state, "mu"), int(gradtx.find(state, "rate/count"))
     (Array([0., 0.], dtype=float32), 0)
     """
-    with check.named("find"):
+    with errors_of("find"):
         if not isinstance(name, str):  # pyright: ignore[reportUnnecessaryIsInstance]  # users may not check their types
-            raise check.Refusal(TypeError, f"name must be a string, got {type(name).__name__}")
+            raise Refusal(TypeError, f"name must be a string, got {type(name).__name__}")
         parts = {written(keys): part for keys, part in nodes(state)}
         found = [path for path in parts if path == name] or [path for path in parts if path.endswith("/" + name)]
         if len(found) != 1:
             candidates = listed(found or sorted(parts, key=lambda path: path.count("/")))
             problem = f"the state has several {name!r}" if found else f"the state has no {name!r}"
-            raise check.Refusal(ValueError, f"{problem}, candidates are: {candidates or 'none'}")
+            raise Refusal(ValueError, f"{problem}, candidates are: {candidates or 'none'}")
     return parts[found[0]]
 
 

@@ -10,10 +10,11 @@ import jax
 import numpy as np
 from jax.tree_util import GetAttrKey, keystr, tree_flatten_with_path
 
-from gradtx.core.check import Refusal, is_none, named, whole
-from gradtx.core.printing import excerpt
-from gradtx.core.recipe import Operator, Recipe
-from gradtx.core.value import Value, register, written
+from gradtx.core.check import is_none
+from gradtx.values.errors import Refusal, errors_of, require_whole
+from gradtx.values.printing import excerpt
+from gradtx.values.recipe import Operator, Recipe
+from gradtx.values.value import Value, register, written
 
 P = ParamSpec("P")
 Rows = list[tuple[str, Any]]  # the leaves of a tree with their paths; None is one
@@ -44,7 +45,7 @@ class Selector(Value):
     def chosen(self, tree: Any) -> list[bool]:
         """Whether each leaf is meant; None counts as one, which never is."""
         found = rows(tree)
-        with named(self.recipe.__name__):
+        with errors_of(self.recipe.__name__):
             return [x is not None and chosen for (_, x), chosen in zip(found, self.built(found), strict=True)]
 
     def __invert__(self) -> "Selector":
@@ -63,7 +64,7 @@ class Selector(Value):
         return either(self, self.beside(other, "|"))
 
     def beside(self, other: Any, operator: str, side: str = "right") -> "Selector":
-        with named(written(self)):
+        with errors_of(written(self)):
             return as_selector(f"the {side} side of {operator}", other)
 
 
@@ -109,7 +110,7 @@ def by_ndim(at_least: int) -> Answers:
     >>> gradtx.by_ndim(at_least=2).mask({"bias": jnp.zeros(3), "kernel": jnp.zeros((2, 3))})
     {'bias': False, 'kernel': True}
     """
-    whole("at_least", at_least)
+    require_whole("at_least", at_least)
     return lambda rows: [np.ndim(x) >= at_least for _, x in rows]
 
 

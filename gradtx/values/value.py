@@ -12,8 +12,8 @@ import optax
 from jax.core import Tracer
 from jax.tree_util import GetAttrKey
 
-from gradtx.core.check import named
-from gradtx.core.printing import indented
+from gradtx.values.errors import errors_of
+from gradtx.values.printing import indented
 
 V = TypeVar("V", bound="Value")
 
@@ -28,7 +28,7 @@ class Value:
     def built(self) -> Any:
         """What the recipe makes of the arguments."""
         # What a factory computes outlives the trace that first needs it.
-        with named(self.recipe.__name__), jax.ensure_compile_time_eval():
+        with errors_of(self.recipe.__name__), jax.ensure_compile_time_eval():
             return self.recipe.pair(self.arguments)
 
     def __getattr__(self, name: str) -> Any:

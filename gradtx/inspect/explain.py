@@ -5,13 +5,13 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from gradtx.core import check
-from gradtx.core.printing import excerpt
-from gradtx.core.selector import kept, rows
 from gradtx.core.transformation import Transformation, inner
-from gradtx.core.value import written
-from gradtx.looking.report import Report, table
-from gradtx.looking.summary import shapes
+from gradtx.inspect.report import Report, table
+from gradtx.inspect.summary import shapes
+from gradtx.selectors import kept, rows
+from gradtx.values.errors import Refusal, errors_of
+from gradtx.values.printing import excerpt
+from gradtx.values.value import written
 from gradtx.wrappers.select import freeze, groups, masked, only, partition
 
 
@@ -36,10 +36,10 @@ def explain(tx: Any, params: Any) -> Report:
     dense/bias    (2,)    rules[0]: sgd(learning_rate=0.1)
     dense/kernel  (3, 2)  default: adam(learning_rate=0.001)
     """
-    with check.named("explain"):
+    with errors_of("explain"):
         if not isinstance(tx, Transformation):
             got = f"{type(tx).__name__} {excerpt(tx)}"
-            raise check.Refusal(TypeError, f"tx must be a transformation of gradtx, got {got}")
+            raise Refusal(TypeError, f"tx must be a transformation of gradtx, got {got}")
     shapes("explain", tx, params)
     leaves = rows(params)
     columns = list(choices(tx, "", params)) or [(tx.recipe.__name__, [written(tx)] * len(leaves))]

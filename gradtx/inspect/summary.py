@@ -7,12 +7,12 @@ from typing import Any
 import jax
 import optax
 
-from gradtx.core import check
-from gradtx.core.hyperparameters import states_inside
-from gradtx.core.printing import excerpt
 from gradtx.core.transformation import Transformation, inner
-from gradtx.core.value import written
-from gradtx.looking.report import Report, table
+from gradtx.inspect.hyperparameters import states_inside
+from gradtx.inspect.report import Report, table
+from gradtx.values.errors import Refusal, errors_of
+from gradtx.values.printing import excerpt
+from gradtx.values.value import written
 
 NUMBERS = int | float | complex
 
@@ -45,9 +45,9 @@ def summary(tx: Any, params: Any) -> Report:
     ------------------------------------------------------------------------------------------
     total                                                   7           5,212             8.02
     """
-    with check.named("summary"):
+    with errors_of("summary"):
         if not isinstance(tx, optax.GradientTransformation):
-            raise check.Refusal(TypeError, f"tx must be a transformation, got {type(tx).__name__} {excerpt(tx)}")
+            raise Refusal(TypeError, f"tx must be a transformation, got {type(tx).__name__} {excerpt(tx)}")
     state = shapes("summary", tx, params)
     owners = {id(own): name for name, own in named_states(tx, state)}
     places = list(rows(state, "state", "", owners, jax.tree.structure(params)))

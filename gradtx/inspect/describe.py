@@ -8,14 +8,14 @@ from typing import Any, NamedTuple
 
 import optax
 
-from gradtx.core import check
 from gradtx.core.combine import chain
-from gradtx.core.printing import WIDTH, excerpt
 from gradtx.core.transformation import Transformation
-from gradtx.core.value import Value, written
-from gradtx.looking.mathematics import UNBROKEN, readable, unbroken
-from gradtx.looking.report import Report, code
+from gradtx.inspect.report import Report, code
 from gradtx.schedules.value import Schedule
+from gradtx.values.errors import Refusal, errors_of
+from gradtx.values.mathematics import UNBROKEN, readable, unbroken
+from gradtx.values.printing import WIDTH, excerpt
+from gradtx.values.value import Value, written
 
 # In a docstring's paragraph of arguments `name` $symbol$, or with its range `name` $symbol \ge 0$.
 SYMBOL = re.compile(r"`(\w+)` \$(?!\s*(?:\\in\b|\\[gl]e\b|[<>]))([^$]+?)(?:\s*(?:\\in\b|\\[gln]e\b|[<>=,])[^$]*)?\$")
@@ -43,12 +43,12 @@ def describe(tx: Any) -> Report:
          parameters.
          learning_rate (η) = 0.1
     """
-    with check.named("describe"):
+    with errors_of("describe"):
         if not isinstance(tx, optax.GradientTransformation | Schedule):
             got = f"{type(tx).__name__} {excerpt(tx)}"
             if callable(tx):
                 got = f"a function; call it: {getattr(tx, '__name__', '')}(…)"
-            raise check.Refusal(TypeError, f"tx must be a transformation or a schedule, got {got}")
+            raise Refusal(TypeError, f"tx must be a transformation or a schedule, got {got}")
     step = step_of(tx)
     return Report("\n".join(text(step)), "\n".join(markdown(step)))
 

@@ -10,10 +10,10 @@ import jax
 import numpy as np
 from jax.core import Tracer
 
-from gradtx.core.check import Refusal, named
-from gradtx.core.printing import excerpt
-from gradtx.core.ranges import Range, number, schedule
-from gradtx.core.value import Value, comparable, register, restore, written
+from gradtx.values.errors import Refusal, errors_of
+from gradtx.values.printing import excerpt
+from gradtx.values.ranges import Range, number, schedule
+from gradtx.values.value import Value, comparable, register, restore, written
 
 P = ParamSpec("P")
 V = TypeVar("V", bound=Value)
@@ -155,7 +155,7 @@ class Recipe(Generic[P, V]):
 
     def make(self, arguments: dict[str, Any]) -> V:
         """The value of these arguments, once they have been checked."""
-        with named(self.__name__):
+        with errors_of(self.__name__):
             arguments = {name: self.checked(name, value) for name, value in arguments.items()}
             value = restore(self.kind, self, arguments)
             value.built  # noqa: B018  # what the factory refuses is refused here, not at the first step

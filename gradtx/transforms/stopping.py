@@ -10,10 +10,11 @@ from jax.core import Tracer
 from gradtx.core import check
 from gradtx.core.count import Count
 from gradtx.core.flow import Flow, Rule
-from gradtx.core.recipe import NonNegative, Steps
 from gradtx.core.transformation import transformation
 from gradtx.core.tree import only
-from gradtx.measured.best import follow, start
+from gradtx.transforms.best import follow, start
+from gradtx.values.errors import Refusal, errors_of
+from gradtx.values.recipe import NonNegative, Steps
 
 
 class EarlyStoppingState(NamedTuple):
@@ -76,14 +77,14 @@ def early_stopping(patience: Steps = 10, min_delta: NonNegative = 0.0, *, maximi
         return EarlyStoppingState(best_params=own, stopped=jnp.zeros([], bool), **start(maximize))
 
     def advance(flow: Flow, state: Any, *, value: Any) -> Callable[[], EarlyStoppingState]:
-        check.state_of(state, EarlyStoppingState)
-        check.needed(flow.params)
+        check.require_state(state, EarlyStoppingState)
+        check.require_params(flow.params)
         fields, _, better = follow(state, value, rtol=0.0, atol=min_delta, maximize=maximize, every=every)
         fields = {name: jnp.where(state.stopped, getattr(state, name), x) for name, x in fields.items()}
         stopped = state.stopped | (fields["plateau_count"] >= patience)
 
         leaves, structure = jax.tree.flatten(state.best_params, is_leaf=check.is_none)
-        params = check.fitting(state.best_params, flow.params, "the state's best_params")
+        params = check.match_params(state.best_params, flow.params, "the state's best_params")
         keep = better & ~state.stopped
         best = [b if b is None else jnp.where(keep, p.astype(b.dtype), b) for b, p in zip(leaves, params, strict=True)]
         after = EarlyStoppingState(best_params=structure.unflatten(best), stopped=stopped, **fields)
@@ -112,9 +113,9 @@ def best_parameters(state: Any) -> Any:
     >>> gradtx.best_parameters(state)
     Array([1.], dtype=float32)
     """
-    with check.named("best_parameters"):
+    with errors_of("best_parameters"):
         stopping = only(EarlyStoppingState, state)
         if not isinstance(stopping.best_value, Tracer) and not jnp.isfinite(stopping.best_value).any():
             remedy = "there is no best before the first update with a finite value"
-            raise check.Refusal(ValueError, f"no measurement was good so far; {remedy}")
+            raise Refusal(ValueError, f"no measurement was good so far; {remedy}")
     return jax.tree.map(jnp.copy, stopping.best_params)

@@ -6,10 +6,10 @@ from typing import Any, NamedTuple
 import jax
 import jax.numpy as jnp
 
-from gradtx.core import check
 from gradtx.core.count import ScheduledState, value_at
-from gradtx.core.recipe import Controlled, Recipe, Scalar, checked_number
 from gradtx.core.transformation import Transformation, inner
+from gradtx.values.errors import Refusal, errors_of
+from gradtx.values.recipe import Controlled, Recipe, Scalar, checked_number
 
 
 class control(Recipe[..., Controlled]):
@@ -18,7 +18,7 @@ class control(Recipe[..., Controlled]):
     def checked(self, name: str, value: Any) -> Any:
         if callable(value):
             remedy = "multiply by it in a part of its own: chain(…, scale(controlled(1.0)))"
-            raise check.Refusal(TypeError, f"{name} must be a number or a scalar array, got a function; {remedy}")
+            raise Refusal(TypeError, f"{name} must be a number or a scalar array, got a function; {remedy}")
         return super().checked(name, value)
 
 
@@ -55,7 +55,7 @@ def hyperparameters(tx: Transformation, state: Any = None) -> dict[str, Any]:
     >>> float(gradtx.hyperparameters(tx, tx.init(jnp.zeros(1)))["parts[1].learning_rate"])
     0.10000000149011612
     """
-    with check.named("hyperparameters"):
+    with errors_of("hyperparameters"):
         found = list(places(own(tx), state))
         return {one.path: one.value if state is None else one.now() for one in found}
 
@@ -74,7 +74,7 @@ def set_hyperparameters(tx: Transformation, state: Any, **values: Any) -> Any:
     >>> float(gradtx.hyperparameters(tx, state)["learning_rate"])
     0.05000000074505806
     """
-    with check.named("set_hyperparameters"):
+    with errors_of("set_hyperparameters"):
         controlled = [place for place in places(own(tx), state) if isinstance(place.value, Controlled)]
         for key, new in values.items():
             named = [x for x in controlled if x.path == key] or [x for x in controlled if x.path.endswith("." + key)]
@@ -82,13 +82,13 @@ def set_hyperparameters(tx: Transformation, state: Any, **values: Any) -> Any:
                 known = ", ".join(x.path for x in named or controlled) or "none"
                 remedy = "" if named else "; tx.replace changes what is not in the state"
                 problem = f"has {'several' if named else 'no'} controlled {key!r}"
-                raise check.Refusal(TypeError, f"the transformation {problem}, controlled are: {known}{remedy}")
+                raise Refusal(TypeError, f"the transformation {problem}, controlled are: {known}{remedy}")
             if callable(new):
-                raise check.Refusal(TypeError, f"{key} must be a number or a scalar array, got a function")
+                raise Refusal(TypeError, f"{key} must be a number or a scalar array, got a function")
             checked_number(key, new, named[0].owner.recipe.annotation(named[0].name))
             if not (numbers := named[0].held()):
                 remedy = "its owner stands in the transformation several times, or has made another one of it"
-                raise check.Refusal(ValueError, f"the state of {named[0].path} can't be told; {remedy}")
+                raise Refusal(ValueError, f"the state of {named[0].path} can't be told; {remedy}")
             for number in numbers:
                 state = exchanged(state, number, new)
     return state
@@ -96,7 +96,7 @@ def set_hyperparameters(tx: Transformation, state: Any, **values: Any) -> Any:
 
 def own(tx: Any) -> Transformation:
     if not isinstance(tx, Transformation):
-        raise check.Refusal(TypeError, f"it must be a transformation of gradtx, got {type(tx).__name__}")
+        raise Refusal(TypeError, f"it must be a transformation of gradtx, got {type(tx).__name__}")
     return tx
 
 
@@ -132,7 +132,7 @@ class Place(NamedTuple):
         counts = [count_of(state) for tx, state in within(self.owner, self.state) if evaluates(tx)]
         if not counts or isinstance(self.value, Controlled):
             remedy = "give the state that this transformation made; a wrapper names its part's state inner_state"
-            raise check.Refusal(ValueError, f"the state holds no count of updates for {self.path}; {remedy}")
+            raise Refusal(ValueError, f"the state holds no count of updates for {self.path}; {remedy}")
         return value_at(self.value, plain(counts[0]))
 
 

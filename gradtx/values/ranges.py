@@ -10,8 +10,8 @@ import jax.numpy as jnp
 import numpy as np
 from jax.core import Tracer
 
-from gradtx.core.check import Refusal
-from gradtx.core.printing import excerpt
+from gradtx.values.errors import Refusal
+from gradtx.values.printing import excerpt
 
 
 @dataclass(frozen=True)

@@ -1,0 +1,47 @@
+"""Errors that name the call they come from, and the checks of plain arguments."""
+
+import inspect
+from collections.abc import Generator
+from contextlib import contextmanager
+from typing import Any
+
+from gradtx.values.printing import excerpt
+
+
+class Refusal(Exception):
+    """An error that does not know yet which transformation it is about; `errors_of` turns it into the one users see."""
+
+    def __init__(self, kind: type[Exception], message: str):
+        super().__init__(message)
+        self.kind = kind
+
+
+@contextmanager
+def errors_of(name: str) -> Generator[None]:
+    try:
+        yield
+    except Refusal as refusal:
+        raise refusal.kind(f"{name}: {refusal}") from None
+
+
+# ---- arguments ----
+
+
+def require_whole(name: str, value: Any) -> None:
+    """Refuse what is no number of things, of which there is at least one."""
+    if type(value) is not int or value < 1:
+        kind = ValueError if type(value) is int else TypeError
+        raise Refusal(kind, f"{name} must be a whole number, at least 1, got {excerpt(value)}")
+
+
+def require_function(name: str, value: Any, of: str, arguments: int) -> None:
+    """Refuse what can't be called with so many arguments."""
+    if not callable(value):
+        raise Refusal(TypeError, f"{name} must be a function of {of}, got {type(value).__name__} {excerpt(value)}")
+    try:
+        inspect.signature(value).bind(*range(arguments))
+    except TypeError:
+        wrong = f"{getattr(value, '__name__', type(value).__name__)}{inspect.signature(value)}"
+        raise Refusal(TypeError, f"{name} must be a function of {of}, got {wrong:.80}") from None
+    except ValueError:  # a function of C, which does not say what it takes
+        pass
