@@ -5,8 +5,9 @@ from gradtx.config.write import to_config
 from gradtx.core.apply import apply_updates
 from gradtx.core.combine import chain, identity, parallel
 from gradtx.core.count import ScheduledState
+from gradtx.core.factories import composition, transformation
 from gradtx.core.lift import per_array, scaling, stateless
-from gradtx.core.transformation import Transformation, composition, extra_for, transformation
+from gradtx.core.transformation import Transformation, extra_for
 from gradtx.core.tree import global_norm
 from gradtx.curvature import (
     condition_number,

@@ -4,7 +4,7 @@ import functools
 import re
 from collections import defaultdict
 from collections.abc import Callable
-from typing import Any, ParamSpec
+from typing import Annotated, Any, ParamSpec
 
 import jax
 import numpy as np
@@ -13,8 +13,8 @@ from jax.tree_util import GetAttrKey, keystr, tree_flatten_with_path
 from gradtx.core.check import is_none
 from gradtx.values.errors import Refusal, errors_of, require_whole
 from gradtx.values.printing import excerpt
-from gradtx.values.recipe import Operator, Recipe
-from gradtx.values.value import Value, register, written
+from gradtx.values.recipe import Check, Operator, Recipe
+from gradtx.values.value import Value, build, register, written
 
 P = ParamSpec("P")
 Rows = list[tuple[str, Any]]  # the leaves of a tree with their paths; None is one
@@ -46,7 +46,7 @@ class Selector(Value):
         """Whether each leaf is meant; None counts as one, which never is."""
         found = rows(tree)
         with errors_of(self.recipe.__name__):
-            return [x is not None and chosen for (_, x), chosen in zip(found, self.built(found), strict=True)]
+            return [x is not None and chosen for (_, x), chosen in zip(found, build(self)(found), strict=True)]
 
     def __invert__(self) -> "Selector":
         return others(self)
@@ -68,7 +68,11 @@ class Selector(Value):
             return as_selector(f"the {side} side of {operator}", other)
 
 
-Where = Selector | Any  # a selector or a tree of booleans
+def as_where(name: str, value: Any) -> Selector:
+    return as_selector(name, value)  # which stands below
+
+
+Where = Annotated[Selector | Any, Check(as_where, selects=True)]  # a selector or a tree of booleans
 
 
 class selector(Recipe[P, Selector]):
@@ -188,17 +192,17 @@ def inverted(answers: list[bool]) -> list[bool]:
 
 @functools.partial(operator, "~{}")
 def others(a: Selector) -> Answers:
-    return lambda rows: inverted(a.built(rows))
+    return lambda rows: inverted(build(a)(rows))
 
 
 @functools.partial(operator, "({} & {})")
 def both(a: Selector, b: Selector) -> Answers:
-    return lambda rows: [x and y for x, y in zip(a.built(rows), b.built(rows), strict=True)]
+    return lambda rows: [x and y for x, y in zip(build(a)(rows), build(b)(rows), strict=True)]
 
 
 @functools.partial(operator, "({} | {})")
 def either(a: Selector, b: Selector) -> Answers:
-    return lambda rows: [x or y for x, y in zip(a.built(rows), b.built(rows), strict=True)]
+    return lambda rows: [x or y for x, y in zip(build(a)(rows), build(b)(rows), strict=True)]
 
 
 # ---- trees ----
@@ -236,7 +240,7 @@ def path_of(keys: tuple[Any, ...], alone: bool) -> str:
     return keystr(keys, simple=True, separator="/")
 
 
-def kept(tree: Any, chosen: list[bool]) -> Any:
+def keep(tree: Any, chosen: list[bool]) -> Any:
     """The tree with None in the places that are not chosen."""
     leaves, structure = jax.tree.flatten(tree, is_leaf=is_none)
     return structure.unflatten([x if c else None for x, c in zip(leaves, chosen, strict=True)])

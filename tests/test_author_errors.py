@@ -1,11 +1,14 @@
 """What an author of a new rule gets for a rule that can't work."""
 
 import re
+from typing import Any
 
+import jax
 import jax.numpy as jnp
 import pytest
 
 import gradtx as gx
+from gradtx.values.value import restore
 
 
 def refused(error, message):
@@ -20,7 +23,7 @@ def test_a_formula_that_fails_names_its_part_too():
     tx = gx.chain(gx.scale(1.0), broken())
     with refused(ValueError, "broken: the formula made an update of shape () from one of shape (3,)") as caught:
         tx.update(jnp.ones(3), tx.init(jnp.ones(3)))
-    assert caught.value.__notes__ == ["in part 1 of a chain, broken()"]
+    assert caught.value.__notes__[-1:] == ["in part 1 of a chain, broken()"]
 
 
 @pytest.mark.parametrize(
@@ -46,8 +49,8 @@ def test_a_formula_that_returns_something_else(returned, message):
 def test_a_factory_that_can_not_work_is_refused():
     with refused(TypeError, "nothing: the factory must return a pair (init, update), got NoneType"):
         gx.transformation(nothing)()
-    with refused(TypeError, "named_count: count can't be an argument: values have one of that name"):
-        gx.transformation(named_count)
+    with refused(TypeError, "named_replace: replace can't be an argument: values have one of that name"):
+        gx.transformation(named_replace)
     with refused(ValueError, "other_field: init returned the fields ['mu'], but ScaleByMomentumState has ['trace']"):
         gx.transformation(other_field)().init(jnp.ones(3))
     with refused(TypeError, "masked: where must be hashable, got dict; give a tuple"):
@@ -58,8 +61,8 @@ def nothing():
     return None
 
 
-def named_count(count: gx.Scalar):
-    return gx.stateless(lambda g: count * g)
+def named_replace(replace: gx.Scalar):
+    return gx.stateless(lambda g: replace * g)
 
 
 def other_field():
@@ -68,3 +71,52 @@ def other_field():
 
 def masked(where):
     return gx.stateless(lambda g: g)
+
+
+def test_an_argument_may_have_a_name_that_tuples_have():
+    @gx.transformation
+    def named(count: gx.Scalar, index: gx.Scalar, extra: gx.Scalar, required: gx.Scalar, compiled: bool = False):
+        return gx.stateless(lambda g: (count + index + extra + required) * g)
+
+    tx = named(1.0, 2.0, extra=3.0, required=4.0)
+    assert (tx.count, tx.index, tx.extra, tx.required, tx.compiled) == (1.0, 2.0, 3.0, 4.0, False)
+    assert float(tx.replace(count=2.0).update(1.0, tx.init(1.0))[0]) == 11.0
+    assert dir(tx) == sorted(["count", "index", "extra", "required", "compiled", "init", "replace", "update"])
+
+
+@pytest.mark.parametrize("decorate", [gx.transformation, gx.composition], ids=["transformation", "composition"])
+def test_the_error_of_a_factorys_body_reaches_its_author_as_it_was_raised(decorate):
+    module: Any = gx
+
+    @decorate
+    def misspelled(b: gx.Scalar):
+        return module.scale_by_adm(b)
+
+    with pytest.raises(AttributeError, match="has no attribute 'scale_by_adm'"):
+        misspelled(1.0)
+
+    @decorate
+    def fails_for_some(b: gx.Scalar, fails: bool = False):
+        return module.scale_by_adm(b) if fails else gx.scale(b)
+
+    unbuilt = restore(gx.Transformation, fails_for_some, dict(b=1.0, fails=True))  # as JAX puts it together
+    for call in (unbuilt.init, jax.jit(unbuilt.init), lambda p: jax.jit(lambda tx: tx.init(p))(unbuilt)):
+        with pytest.raises(AttributeError, match="has no attribute 'scale_by_adm'"):
+            call(jnp.ones(2))
+
+
+def test_an_error_inside_of_an_update_is_raised_once():
+    calls = []
+
+    @gx.transformation
+    def fails():
+        def formula(g):
+            calls.append(g)
+            raise ValueError("as the author wrote it")
+
+        return gx.stateless(formula)
+
+    tx = fails()
+    with pytest.raises(ValueError, match="^as the author wrote it$"):
+        tx.update(jnp.ones(2), tx.init(jnp.ones(2)))
+    assert len(calls) == 1

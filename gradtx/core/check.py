@@ -123,9 +123,13 @@ def align(updates: Any, params: Any) -> tuple[list[Any], Any, list[Any]]:
     weights = [None] * len(leaves) if params is None else match(updates, params, "params")
     for i, u in enumerate(leaves):
         if u is not None:
+            p = weights[i]
+            arrays = isinstance(u, jax.Array) and isinstance(p, jax.Array)
+            if arrays and u.shape == p.shape and u.dtype == p.dtype and is_inexact(u.dtype):
+                continue  # the usual case
             try:
                 x = as_array(u, "updates", updates, i)
-                leaves[i] = x if params is None else fit_to_param(x, weights[i], updates, i)
+                leaves[i] = x if params is None else fit_to_param(x, p, updates, i)
             except Refusal as refusal:
                 if refusal.kind is not TypeError:
                     raise
@@ -206,9 +210,9 @@ def require_pair(built: Any) -> Any:
     return built
 
 
-def require_states(state: Any, parts: dict[Any, Any], form: type) -> None:
+def require_states(state: Any, parts: tuple[Any, ...] | dict[str, Any]) -> None:
     """Refuse what does not hold one state per part."""
-    if form is dict:
+    if isinstance(parts, dict):
         if isinstance(state, dict) and state.keys() == parts.keys():
             return
         want, got = f"a dict of {list(parts)}", list(state) if isinstance(state, dict) else type(state).__name__
@@ -221,14 +225,20 @@ def require_states(state: Any, parts: dict[Any, Any], form: type) -> None:
 
 
 def require_fields(
-    row: dict[str, Any], shape: tuple[int, ...], expected: Callable[[], Any], updates: Any, index: int
+    columns: dict[str, list[Any]],
+    leaves: list[Any],
+    expected: Callable[[Any], dict[str, Any]],
+    updates: Callable[[], Any],
 ) -> None:
-    """Refuse a state whose arrays for one of the updates were made for another shape."""
-    if all(field is not None and field.shape == shape for field in row.values()):
-        return  # the usual case, without asking what shapes the rule expects
-    for name, field in row.items():
-        if field is None or field.shape != expected()[name].shape:
-            where = f"updates{path_to(updates, index)}"
-            made = "None" if field is None else f"shape {field.shape}, expected {expected()[name].shape}"
-            remedy = "call init with the parameters that are updated"
-            raise Refusal(ValueError, f"{where} does not fit the state, whose {name} has {made} there; {remedy}")
+    """Refuse a state whose arrays were made for other shapes than those of the updates."""
+    for name, column in columns.items():
+        for i, (u, field) in enumerate(zip(leaves, column, strict=True)):
+            if u is None or (field is not None and field.shape == u.shape):
+                continue  # the usual case, without asking what shapes the rule expects
+            shape = expected(u)[name].shape
+            if field is None or field.shape != shape:
+                where = f"updates{path_to(updates(), i)}"
+                made = "None" if field is None else f"shape {field.shape}, expected {shape}"
+                remedy = "call init with the parameters that are updated"
+                problem = f"{where} does not fit the state, whose {name} has {made} there"
+                raise Refusal(ValueError, f"{problem}; {remedy}")

@@ -1,36 +1,34 @@
 """Transformations in series, side by side, and none at all."""
 
-import functools
-from collections.abc import Callable, Generator
-from contextlib import contextmanager
-from typing import Any
+from collections.abc import Callable
+from typing import Annotated, Any
 
 import optax
 
 from gradtx.core import check
-from gradtx.core.flow import Flow, Rule
+from gradtx.core.factories import require_parts, transformation
+from gradtx.core.flow import Fields, Flow
 from gradtx.core.lift import stateless
-from gradtx.core.transformation import P, advance, extra_for, transformation
+from gradtx.core.rule import Part, Rule
+from gradtx.core.transformation import advance, start
 from gradtx.values.errors import Refusal, require_function
-from gradtx.values.value import written
+from gradtx.values.recipe import Check
 
 
-class associative(transformation[P]):
-    """A transformation of parts in which parts of its own kind dissolve, so that grouping them changes nothing."""
-
-    def checked(self, name: str, value: Any) -> Any:
-        parts = super().checked(name, value)
-        if name != self.variadic:
-            return parts
-        flat = [part.arguments[name] if self.dissolves(part) else (part,) for part in parts]
-        return sum(flat, ())
-
-    def dissolves(self, part: Any) -> bool:
-        return getattr(part, "recipe", None) is self and part.arguments.keys() == {self.variadic}
+def dissolve(name: str, parts: Any) -> tuple[Any, ...]:
+    """The parts, with those of a chain among them in its place: grouping them changes nothing."""
+    flat = [x.arguments[name] if is_nameless_chain(x) else (x,) for x in require_parts(name, parts)]
+    return sum(flat, ())
 
 
-@associative
-def chain(*parts: optax.GradientTransformation, **named: optax.GradientTransformation) -> Rule:
+def is_nameless_chain(tx: Any) -> bool:
+    return getattr(tx, "recipe", None) is chain and tx.arguments.keys() == {"parts"}
+
+
+@transformation
+def chain(
+    *parts: Annotated[optax.GradientTransformation, Check(dissolve)], **named: optax.GradientTransformation
+) -> Rule:
     r"""The parts in series, $u \mapsto T_n(\dots T_2(T_1(u)))$.
 
     Parts may be Optax transformations. An extra argument of `update` goes to the parts that take it. `chain()` is the
@@ -51,25 +49,21 @@ def chain(*parts: optax.GradientTransformation, **named: optax.GradientTransform
     if parts and named:
         got = f"{len(parts)} without beside {next(iter(named))!r}"
         raise Refusal(TypeError, f"either every part has a name or none, got {got}")
-    several = dict(enumerate(parts)) or named
-    form = dict if named else lambda rows: tuple(state for _, state in rows)
+    several = {f"parts[{i}]": Part(tx, (i,), f"part {i} of a chain") for i, tx in enumerate(parts)}
+    several |= {name: Part(tx, (name,), f"part {name!r} of a chain") for name, tx in named.items()}
 
     def init(params: Any) -> Any:
-        states: list[Any] = []
-        for key, part in several.items():
-            with noted(f"part {key!r} of a chain", part):
-                states.append((key, part.init(params)))
-        return form(states)
+        states = {part.keys[0]: start(part.tx, params, part.role) for part in several.values()}
+        return states if named else tuple(states.values())
 
-    def through(flow: Flow, state: Any, **extra: Any) -> Callable[[], Any]:
-        check.require_states(state, several, dict if named else tuple)
-        finish: list[tuple[Any, Callable[[], Any]]] = []
-        for key, part in several.items():
-            with flow.within(functools.partial(noted, f"part {key!r} of a chain", part)):
-                finish.append((key, advance(part, flow, state[key], extra_for(part, extra))))
-        return lambda: form([(key, state()) for key, state in finish])
+    def through(flow: Flow, state: Any, extra: dict[str, Any]) -> Any:
+        check.require_states(state, named or parts)
+        states: dict[Any, Any] = {}
+        for name, (tx, keys, _) in several.items():
+            states[keys[0]] = advance(tx, flow, state[keys[0]], extra, name)
+        return states if named else tuple(states.values())
 
-    return Rule(init, through)
+    return Rule(init, through, parts=several)
 
 
 @transformation
@@ -108,44 +102,30 @@ def parallel(*branches: optax.GradientTransformation, join: Callable[..., Any]) 
     if not branches:
         raise Refusal(ValueError, "it needs at least one branch")
     require_function("join", join, "an array" if len(branches) == 1 else f"{len(branches)} arrays", len(branches))
-    several = dict(enumerate(branches))
+    several = {f"branches[{i}]": Part(tx, (i,), f"branch {i} of a parallel") for i, tx in enumerate(branches)}
 
     def init(params: Any) -> tuple[Any, ...]:
-        states: list[Any] = []
-        for i, branch in several.items():
-            with noted(f"branch {i} of a parallel", branch):
-                states.append(branch.init(params))
-        return tuple(states)
+        return tuple([start(part.tx, params, part.role) for part in several.values()])
 
-    def joined(u: Any, outputs: tuple[Any, ...]) -> tuple[Any, dict[str, Any]]:
+    def joined(u: Any, outputs: tuple[Any, ...]) -> tuple[Any, Fields]:
         return join(*outputs), {}
 
-    def side_by_side(flow: Flow, state: Any, **extra: Any) -> Callable[[], tuple[Any, ...]]:
-        check.require_states(state, several, tuple)
-        finish: list[Callable[[], Any]] = []
+    def side_by_side(flow: Flow, state: Any, extra: dict[str, Any]) -> tuple[Any, ...]:
+        check.require_states(state, branches)
+        states: list[Any] = []
         outputs: list[list[Any]] = []
-        for i, branch in several.items():
-            with flow.within(functools.partial(noted, f"branch {i} of a parallel", branch)):
-                own = flow.fork()
-                finish.append(advance(branch, own, state[i], extra_for(branch, extra)))
-                outputs.append(own.outputs(flow.tree))
+        for own_state, (name, part) in zip(state, several.items(), strict=True):
+            own = flow.fork()
+            after = advance(part.tx, own, own_state, extra, name)
+            outputs.append(own.outputs(flow.tree))
+            states.append(own.settle(after))
         # Where no branch has an update, as for an integer that all of them freeze, there is none.
         rows = list(zip(*outputs, strict=True))
         flow.set({i: None for i, row in enumerate(rows) if all(x is None for x in row)})
-        flow.then(joined, rows, names=[], needs_params=False)
-        return lambda: tuple(state() for state in finish)
+        flow.then(joined, rows)
+        return tuple(states)
 
-    return Rule(init, side_by_side)
-
-
-@contextmanager
-def noted(what: str, part: Any) -> Generator[None]:
-    try:
-        yield
-    except Exception as error:
-        if not getattr(error, "placed", False):  # a formula's error has the notes of the parts that it stands in
-            error.add_note(f"in {what}, {written(part)}")
-        raise
+    return Rule(init, side_by_side, parts=several)
 
 
 @transformation

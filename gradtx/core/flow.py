@@ -4,34 +4,43 @@ The rules of a chain are collected and run as one formula per array: one pass ov
 what looks at the whole tree makes those before it run first: a norm, a plain pair of functions, a part of Optax.
 """
 
-import inspect
-from collections.abc import Callable, Generator
-from contextlib import AbstractContextManager, ExitStack, contextmanager
-from typing import Any, NamedTuple, Protocol
+from collections.abc import Callable
+from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
-import optax
 from jax.core import Tracer
 
 from gradtx.core import check
-from gradtx.core.tree import narrowed, widened
-from gradtx.values.errors import errors_of
+from gradtx.core.tree import narrow, widen
+from gradtx.values.errors import Refusal
 
 Fields = dict[str, jax.Array]
-Context = Callable[[], AbstractContextManager[None]]
+Place = tuple[str, ...]  # the names of parts, from the transformation that is updated down to one inside
+LEFT_OUT = object()  # the row of an array to which a stage is not applied
 
 
 class Stage(NamedTuple):
-    """One rule's formula `(g, state[, p]) -> (update, fields)`, to be applied to each array with its own state."""
+    """One rule's formula `(g, row[, p]) -> (update, fields)`, to be applied to each array with its own row."""
 
     formula: Callable[..., tuple[jax.Array, Fields]]
-    states: list[Any]
-    where: list[bool]  # the arrays that it is applied to
+    rows: list[Any]  # what it is given of the state for each array, LEFT_OUT where it is not applied
     names: list[str]  # of the fields that it returns
     needs_params: bool
-    contexts: list[Context]  # they name the rule in its errors
-    after: list[Fields | None]  # what the formula returned, once it has run
+    name: str  # of the transformation that it belongs to, for errors
+    place: Place
+    results: list[Fields | None]  # what the formula returned, once it has run
+
+
+class Promise:
+    """Stands in a state for what is known once the flow has run."""
+
+    def __init__(self, make: Callable[[], Any]):
+        self.make = make
+
+
+def is_promise(x: Any) -> bool:
+    return isinstance(x, Promise)
 
 
 class Flow:
@@ -40,17 +49,22 @@ class Flow:
     partial = False  # whether there may be arrays that are not in sight here
     leaves: list[Any]  # arrays like the parameters, None where there is nothing to update, what is `Unfit` for it
 
-    def __init__(self, updates: Any, params: Any):
-        self.params = params
-        self.contexts: list[Context] = []
+    def __init__(self, updates: Any, params: Any, name: str = "update"):
+        self.params, self.name = params, name
+        self.place: Place = ()
         self.frozen: set[int] = set()  # the places whose updates are zeros from here on
+        self.promised = False
         self.put(updates)
+
+    # ---- the updates ----
 
     def put(self, updates: Any) -> None:
         """Go on with these updates."""
         self.leaves, self.structure, self.weights = check.align(updates, self.params)
-        self.set({i: jnp.zeros_like(u) for i, u in enumerate(self.leaves) if i in self.frozen and u is not None})
         self.pending: list[Stage] = []
+        for i in self.frozen:
+            if self.leaves[i] is not None:
+                self.leaves[i] = jnp.zeros_like(self.leaves[i])
 
     def set(self, leaves: dict[int, Any]) -> None:
         """Go on with other updates in these places."""
@@ -58,51 +72,80 @@ class Flow:
             self.leaves[i] = u
 
     def fork(self) -> "Flow":
-        """Another flow from here, with the same parameters."""
-        other = Flow(None, None)
-        other.leaves, other.structure = list(self.run()), self.structure
-        other.weights, other.params = self.weights, self.params
-        other.contexts, other.partial, other.frozen = self.contexts, self.partial, set(self.frozen)
+        """Another flow from here, with the same parameters. Nothing that happens to it is seen here: that is what a
+        branch of `lax.cond` works on, whose arrays are of no use outside of it.
+        """
+        other = Flow.__new__(Flow)
+        other.params, other.name, other.place = self.params, self.name, self.place
+        other.leaves, other.structure, other.weights = list(self.run()), self.structure, self.weights
+        other.partial, other.frozen = self.partial, set(self.frozen)
+        other.pending, other.promised = [], False
         return other
 
-    def part(self, chosen: list[bool]) -> "Part":
+    def select(self, chosen: list[bool]) -> "Selection":
         """The flow of these arrays alone."""
-        return Part(self, chosen)
-
-    def then(
-        self, formula: Callable[..., Any], states: list[Any], names: list[str], needs_params: bool
-    ) -> list[Fields | None]:
-        """Apply the formula to every array; the list returned is filled when that is done."""
-        where = [u is not None and i not in self.frozen for i, u in enumerate(self.leaves)]
-        stage = Stage(formula, states, where, names, needs_params, list(self.contexts), [])
-        self.add(stage)
-        return stage.after
-
-    def add(self, stage: Stage) -> None:
-        self.pending.append(stage)
+        return Selection(self, chosen)
 
     def freeze(self) -> None:
         """Zeros for all updates from here on; None, which leaves a parameter alone too, for what is no array of
         floats.
         """
         self.set({i: None for i, u in enumerate(self.leaves) if isinstance(u, check.Unfit)})
-        self.then(lambda g, _: (jnp.zeros_like(g), {}), [None] * len(self.leaves), names=[], needs_params=False)
+        self.then(lambda g, row: (jnp.zeros_like(g), {}), [None] * len(self.leaves))
         self.frozen.update(i for i, u in enumerate(self.leaves) if u is not None)
 
-    @contextmanager
-    def branch(self) -> Generator[None]:
-        """What is frozen here is not frozen elsewhere."""
-        frozen = set(self.frozen)
-        yield
-        self.frozen.intersection_update(frozen)
+    # ---- the stages ----
 
-    @contextmanager
-    def within(self, context: Context) -> Generator[None]:
-        """Errors of what is done here, and of the stages that are added here, pass through the context."""
-        self.contexts.append(context)
-        with context():
-            yield
-        self.contexts.pop()
+    def then(
+        self, formula: Callable[..., Any], rows: list[Any], names: list[str] | None = None, needs_params: bool = False
+    ) -> list[Fields | None]:
+        """Apply the formula to every array; the list returned is filled when that is done."""
+        results: list[Fields | None] = [None] * len(rows)
+        rows = list(rows)
+        for i in [i for i, u in enumerate(self.leaves) if u is None or i in self.frozen]:
+            rows[i] = LEFT_OUT
+        self.add(Stage(formula, rows, names or [], needs_params, self.name, self.place, results))
+        return results
+
+    def add(self, stage: Stage) -> None:
+        self.pending.append(stage)
+
+    def promise(self, make: Callable[[], Any]) -> Promise:
+        """A promise of a part of the state."""
+        self.promised = True
+        return Promise(make)
+
+    def run(self, wide: bool = False) -> list[Any]:
+        """The arrays behind all stages so far; if `wide`, as they were computed."""
+        stages, self.pending = self.pending, []
+        if not stages and not wide:
+            return self.leaves
+        compiled = isinstance(jax.lax.full((), 0.0), Tracer)
+        programs: dict[tuple[int, ...], Any] = {}
+        for i, g in enumerate(self.leaves):
+            own = [stage for stage in stages if stage.rows[i] is not LEFT_OUT]
+            if own:
+                same = tuple(map(id, own))
+                if same not in programs:
+                    # Inside of a trace, arrays of one shape share one trace of the formulas. Elsewhere they run as
+                    # they are written.
+                    programs[same] = jax.jit(in_series(own, wide)) if compiled else in_series(own, wide)
+                p = jnp.asarray(self.weights[i]) if any(stage.needs_params for stage in own) else None
+                self.leaves[i], fields = programs[same](g, [stage.rows[i] for stage in own], p)
+                for stage, row in zip(own, fields, strict=True):
+                    stage.results[i] = row
+            elif wide and g is not None:
+                self.leaves[i] = widen(g)
+        return self.leaves
+
+    def settle(self, state: Any) -> Any:
+        """The state with all that was promised in it, once the stages have run."""
+        self.run()
+        if not self.promised:
+            return state
+        return jax.tree.map(lambda x: x.make() if isinstance(x, Promise) else x, state, is_leaf=is_promise)
+
+    # ---- trees of what is in sight ----
 
     @property
     def tree(self) -> Any:
@@ -123,6 +166,13 @@ class Flow:
     def beside(self, rows: list[Any]) -> Any:
         """A tree of these, None where there is nothing to update."""
         return self.structure.unflatten([None if u is None else x for u, x in zip(self.leaves, rows, strict=True)])
+
+    def match(self, tree: Any, name: str) -> list[Any]:
+        """Another tree's part for each leaf."""
+        try:
+            return self.structure.flatten_up_to(tree)
+        except ValueError:
+            return check.match(self.tree, tree, name)  # which says where they differ
 
     def of_all(self, function: Callable[..., Any]) -> Callable[..., Any]:
         """A function of all parameters as one of those in sight."""
@@ -145,35 +195,15 @@ class Flow:
         check.require_arrays(leaves)
         return check.match(like, self.structure.unflatten(leaves), "what a branch returned")
 
-    def run(self, wide: bool = False) -> list[Any]:
-        """The arrays behind all stages so far; if `wide`, as they were computed."""
-        stages, self.pending = self.pending, []
-        programs: dict[tuple[int, ...], Any] = {}
-        for i, g in enumerate(self.leaves):
-            through = tuple(k for k, stage in enumerate(stages) if stage.where[i])
-            fields: list[Any] = [None] * len(stages)
-            if through:
-                own = [stages[k] for k in through]
-                run = programs.setdefault(through, in_series(own, wide))
-                p = jnp.asarray(self.weights[i]) if any(stage.needs_params for stage in own) else None
-                self.leaves[i], rows = run(g, [stage.states[i] for stage in own], p)
-                for k, row in zip(through, rows, strict=True):
-                    fields[k] = row
-            elif wide and g is not None:
-                self.leaves[i] = widened(g)
-            for stage, row in zip(stages, fields, strict=True):
-                stage.after.append(row)
-        return self.leaves
 
-
-class Part(Flow):
+class Selection(Flow):
     """Some arrays of a flow, as a flow of its own: in the places of the others it holds None."""
 
     partial = True
 
     def __init__(self, whole: Flow, chosen: list[bool]):
         self.whole, self.chosen = whole, chosen
-        self.params, self.structure, self.contexts = whole.params, whole.structure, whole.contexts
+        self.params, self.structure, self.name, self.place = whole.params, whole.structure, whole.name, whole.place
         self.weights, self.frozen = whole.weights, whole.frozen
 
     @property
@@ -193,78 +223,50 @@ class Part(Flow):
     def add(self, stage: Stage) -> None:
         self.whole.add(stage)
 
+    def promise(self, make: Callable[[], Any]) -> Promise:
+        return self.whole.promise(make)
+
     def run(self, wide: bool = False) -> list[Any]:
         self.whole.run()
         return self.leaves
+
+    def settle(self, state: Any) -> Any:
+        return self.whole.settle(state)
+
+
+# ---- one array through the stages ----
 
 
 def in_series(stages: list[Stage], wide: bool) -> Callable[..., tuple[jax.Array, list[Fields]]]:
     """The stages as one function of arrays as they are stored."""
 
-    def run(g: jax.Array, states: list[Any], p: jax.Array | None) -> tuple[jax.Array, list[Fields]]:
-        u = widened(g)
-        weight = None if p is None else widened(p)
-        after: list[Fields] = []
-        for stage, state in zip(stages, states, strict=True):
-            rest = (weight,) if stage.needs_params else ()
-            u, fields = applied(stage, u, jax.tree.map(computed, state), *rest)
-            after.append({name: narrowed(fields[name], getattr(state, name).dtype) for name in stage.names})
-        return u if wide else narrowed(u, g.dtype), after
+    def run(g: jax.Array, rows: list[Any], p: jax.Array | None) -> tuple[jax.Array, list[Fields]]:
+        u = widen(g)
+        weight = None if p is None else widen(p)
+        results: list[Fields] = []
+        for stage, row in zip(stages, rows, strict=True):
+            u, fields = apply(stage, u, row, weight)
+            results.append({name: narrow(fields[name], getattr(row, name).dtype) for name in stage.names})
+        return u if wide else narrow(u, g.dtype), results
 
-    # Inside of a trace, arrays of one shape share one trace of the formula. Elsewhere it runs as it is written.
-    return jax.jit(run) if isinstance(jax.lax.full((), 0.0), Tracer) else run
+    return run
 
 
-def applied(stage: Stage, u: jax.Array, *arguments: Any) -> tuple[jax.Array, Fields]:
+def apply(stage: Stage, u: jax.Array, row: Any, weight: jax.Array | None) -> tuple[jax.Array, Fields]:
+    row = jax.tree.map(widen, row)
     try:
-        with ExitStack() as stack:
-            for context in stage.contexts:
-                stack.enter_context(context())
-            returned = stage.formula(u, *arguments)
-            check.require_result(u, returned, arguments[0], stage.names)
-            return returned
+        returned = stage.formula(u, row, weight) if stage.needs_params else stage.formula(u, row)
+        check.require_result(u, returned, row, stage.names)
+    except Refusal as refusal:
+        raise locate(refusal.kind(f"{stage.name}: {refusal}"), stage.place) from None
     except Exception as error:
-        error.placed = True  # pyright: ignore[reportAttributeAccessIssue]  # it is on its way through other parts
+        locate(error, stage.place)
         raise
+    return returned
 
 
-def computed(x: jax.Array) -> jax.Array:
-    """A quantity of a state as a formula sees it; a count stays whole."""
-    return widened(x) if check.is_inexact(x.dtype) else x
-
-
-class Init(Protocol):
-    def __call__(self, params: Any) -> Any: ...
-
-
-class Update(Protocol):
-    def __call__(self, updates: Any, state: Any, params: Any = None, **extra: Any) -> tuple[Any, Any]: ...
-
-
-class Rule(optax.GradientTransformationExtraArgs):
-    """A pair `init`, `update` that can join others: `advance` adds its stages to a flow, and returns what gives the
-    new state when the flow has run.
-    """
-
-    advance: Callable[..., Callable[[], Any]]
-    takes_all = True  # whether every array has to be one of floats
-
-    def __new__(cls, init: Any, advance: Callable[..., Callable[[], Any]]) -> "Rule":
-        def update(updates: Any, state: Any, params: Any = None, **extra: Any) -> tuple[Any, Any]:
-            with errors_of("update"):
-                flow = Flow(updates, params)
-                check.require_arrays(flow.leaves)
-                finish = advance(flow, state, **extra)
-                return flow.updates(), finish()
-
-        self = super().__new__(cls, init, update)
-        self.advance = advance
-        return self
-
-
-def taking(extra: list[inspect.Parameter], advance: Any) -> Any:
-    """An `advance(flow, state, **extra)` that says which extra arguments it takes."""
-    own = list(inspect.signature(advance).parameters.values())[:2]
-    keywords = [p if p.kind is p.VAR_KEYWORD else p.replace(kind=p.KEYWORD_ONLY) for p in extra]
-    advance.__signature__ = inspect.Signature(own + keywords)
-    return advance
+def locate(error: Exception, place: Place) -> Exception:
+    """The error with the place of the part that it comes from, unless it has one."""
+    if "place" not in error.__dict__:
+        error.__dict__["place"] = place
+    return error

@@ -11,8 +11,9 @@ import optax
 
 from gradtx.core import check
 from gradtx.core.count import increment
-from gradtx.core.flow import Fields, Flow, Rule, taking
-from gradtx.core.tree import narrowed, widened
+from gradtx.core.flow import Fields, Flow
+from gradtx.core.rule import Rule
+from gradtx.core.tree import narrow, widen
 from gradtx.values.errors import Refusal
 
 
@@ -52,56 +53,60 @@ def per_array(
     scalars = dict(shared or {})
     if "count" in state_type._fields:
         scalars["count"] = 0, lambda state: increment(state.count)
-    needs_params = arity(update) > 2
+    needs_params = count_arguments(update) > 2
+    absent = dict.fromkeys(state_type._fields)
 
     def expected(g: jax.Array) -> Fields:
-        return jax.eval_shape(functools.partial(fresh, init), g)
+        return jax.eval_shape(functools.partial(init_array, init), g)
 
     def tree_init(params: Any) -> Any:
         leaves, structure = jax.tree.flatten(params)
-        rows = [fresh(init, jnp.asarray(p)) for p in leaves]
-        names = rows[0] if rows else fresh(init, jnp.zeros([]))  # an empty tree has the fields too
-        if not names.keys() <= set(state_type._fields):
-            has = f"{state_type.__name__} has {list(state_type._fields)}"
+        rows = [init_array(init, jnp.asarray(p)) for p in leaves]
+        names = rows[0] if rows else init_array(init, jnp.zeros([]))  # an empty tree has the fields too
+        if not names.keys() <= absent.keys():
+            has = f"{state_type.__name__} has {list(absent)}"
             raise Refusal(ValueError, f"init returned the fields {sorted(names)}, but {has}")
         fields: dict[str, Any] = {name: structure.unflatten([row[name] for row in rows]) for name in names}
         for name, (start, _) in scalars.items():
             fields[name] = jnp.array(start, jnp.int32 if name == "count" else jnp.result_type(float))
-        return state_type(**dict.fromkeys(state_type._fields) | fields)
+        return state_type(**absent | fields)
 
-    def advance(flow: Flow, state: Any) -> Callable[[], Any]:
+    def formula(g: jax.Array, row: Any, *p: jax.Array) -> tuple[Any, Any]:
+        # In the formula all numbers have one dtype, the array's: a count would not meet floats under strict promotion.
+        for name in scalars:
+            row = row._replace(**{name: getattr(row, name).astype(g.dtype)})
+        return update(g, row, *p)
+
+    def advance(flow: Flow, state: Any, extra: dict[str, Any]) -> Any:
         check.require_state(state, state_type)
         if needs_params:
             check.require_params(flow.params)
-        columns = {
-            name: check.match(flow.tree, field, f"the state's {name}")
-            for name, field in state._asdict().items()
-            if name not in scalars and field is not None
-        }
-        common = dict.fromkeys(state_type._fields) | {name: getattr(state, name) for name in scalars}
-        states: list[Any] = [None] * len(flow.leaves)
-        for i, g in enumerate(flow.leaves):
-            if g is not None:
-                row = {name: column[i] for name, column in columns.items()}
-                check.require_fields(row, g.shape, functools.partial(expected, g), flow.tree, i)
-                states[i] = state_type(**common | row)
-        after = flow.then(update, states, list(columns), needs_params)
-        structure = flow.structure
+        fields = state._asdict()
+        common = absent | {name: fields.pop(name) for name in scalars}
+        columns = {name: flow.match(x, f"the state's {name}") for name, x in fields.items() if x is not None}
+        leaves = flow.leaves
+        check.require_fields(columns, leaves, expected, lambda: flow.tree)
+        rows = [state_type(**common) if not columns else None for _ in leaves]
+        for i, g in enumerate(leaves):
+            if g is not None and columns:
+                rows[i] = state_type(**common | {name: column[i] for name, column in columns.items()})
+        results = flow.then(formula if scalars else update, rows, list(columns), needs_params)
+        after = {name: jnp.asarray(following(state), common[name].dtype) for name, (_, following) in scalars.items()}
+        if not columns:
+            return state._replace(**after)
 
-        def finish() -> Any:
-            def column(name: str, before: list[Any]) -> Any:
-                return structure.unflatten(
-                    [b if row is None else row[name] for b, row in zip(before, after, strict=True)]
-                )
+        def filled() -> Any:
+            rest = {name: next_column(name, column, results) for name, column in columns.items()}
+            return state._replace(**after, **{name: flow.structure.unflatten(x) for name, x in rest.items()})
 
-            fields = {name: column(name, before) for name, before in columns.items()}
-            for name, (_, following) in scalars.items():
-                fields[name] = jnp.asarray(following(state), getattr(state, name).dtype)
-            return state._replace(**fields)
-
-        return finish
+        return flow.promise(filled)
 
     return Rule(tree_init, advance)
+
+
+def next_column(name: str, column: list[Any], results: list[Fields | None]) -> list[Any]:
+    """A field of every array behind the formula; as it was where that was not applied."""
+    return [before if row is None else row[name] for before, row in zip(column, results, strict=True)]
 
 
 def stateless(formula: Callable[..., Any]) -> Rule:
@@ -115,7 +120,7 @@ def stateless(formula: Callable[..., Any]) -> Rule:
     >>> tx.update(1.0, tx.init(4.0), 4.0)[0]
     Array(3., dtype=float32)
     """
-    if arity(formula) > 1:
+    if count_arguments(formula) > 1:
         return per_array(optax.EmptyState, lambda p: {}, lambda g, state, p: (formula(g, p), {}))
     return per_array(optax.EmptyState, lambda p: {}, lambda g, state: (formula(g), {}))
 
@@ -134,42 +139,54 @@ def scaling(init: Callable[[Any], Any], factor: Callable[..., tuple[Any, Any]], 
     >>> tx.update(jnp.array([3.0]), tx.init(None), value=2.0)[0]
     Array([1.5], dtype=float32)
     """
-    needs_updates = arity(factor) > 1
+    needs_updates = count_arguments(factor) > 1
+    keywords = [p for p in inspect.signature(factor).parameters.values() if p.kind is p.KEYWORD_ONLY]
+    takes = frozenset(p.name for p in keywords)
 
-    def advance(flow: Flow, state: Any, **extra: Any) -> Callable[[], Any]:
+    def advance(flow: Flow, state: Any, extra: dict[str, Any]) -> Any:
         if whole and flow.partial:
             raise Refusal(ValueError, f"only some arrays of the tree are in sight here; {whole}")
         scalar, after = factor(state, flow.updates(), **extra) if needs_updates else factor(state, **extra)
-        flow.then(multiply, [scalar] * len(flow.leaves), names=[], needs_params=False)
-        return lambda: after
+        flow.then(multiply, [jnp.asarray(scalar)] * len(flow.leaves))
+        return after
 
-    keywords = [p for p in inspect.signature(factor).parameters.values() if p.kind is p.KEYWORD_ONLY]
-    return Rule(init, taking(keywords, advance))
+    return Rule(init, advance, takes, frozenset(p.name for p in keywords if p.default is p.empty))
 
 
 def multiply(g: jax.Array, factor: jax.Array) -> tuple[jax.Array, Fields]:
-    return factor * g, {}
+    return factor.astype(g.dtype) * g, {}
 
 
-def arity(function: Callable[..., Any]) -> int:
+def count_arguments(function: Callable[..., Any]) -> int:
     """How many arguments a function needs."""
-    parameters = inspect.signature(function).parameters.values()
+    code = getattr(function, "__code__", None)
+    if code is not None and not code.co_flags & VARIADIC and not hasattr(function, "__wrapped__"):
+        return code.co_argcount - len(function.__defaults__ or ()) - inspect.ismethod(function)
+    parameters = inspect.signature(function).parameters.values()  # which takes ten times as long
     return sum(p.default is p.empty and p.kind in (p.POSITIONAL_ONLY, p.POSITIONAL_OR_KEYWORD) for p in parameters)
+
+
+VARIADIC = inspect.CO_VARARGS | inspect.CO_VARKEYWORDS
 
 
 def init_empty(params: Any) -> optax.EmptyState:
     return optax.EmptyState()
 
 
-def fresh(init: Callable[..., Fields], p: jax.Array) -> Fields:
+def init_array(init: Callable[..., Fields], p: jax.Array) -> Fields:
     """The fields for one parameter, strongly typed, in buffers of their own so that both can be donated."""
-    wide = widened(p)
+    wide = widen(p)
+    is_complex = p.dtype.kind == "c"
     fields: Fields = {}
-    taken = {id(p), id(wide)}
+    taken = [p, wide]
     for name, x in init(wide).items():
         x = jnp.asarray(x)
-        like_p = jnp.iscomplexobj(p) and x.shape == wide.shape
-        x = narrowed(x, p.dtype) if like_p else x.astype(x.dtype)
-        fields[name] = jnp.copy(x) if id(x) in taken else x
-        taken.add(id(fields[name]))
+        if is_complex and x.shape == wide.shape:
+            x = narrow(x, p.dtype)
+        elif x.weak_type:
+            x = x.astype(x.dtype)
+        if any(x is other for other in taken):
+            x = jnp.copy(x)
+        fields[name] = x
+        taken.append(x)
     return fields

@@ -6,7 +6,7 @@ import jax
 import jax.numpy as jnp
 
 from gradtx.core import check
-from gradtx.core.tree import narrowed, widened
+from gradtx.core.tree import narrow, widen
 from gradtx.values.errors import Refusal
 
 
@@ -21,7 +21,7 @@ def reals(tree: Any, updates: Any, name: str) -> list[jax.Array]:
             got = "None" if leaves[i] is None else f"shape {jnp.shape(leaves[i])}"
             where = f"updates{check.path_to(updates, i)} has shape {jnp.shape(u)}"
             raise Refusal(ValueError, f"{where}, {name} has {got} there")
-    return [widened(jnp.asarray(leaves[i])) for i in places]
+    return [widen(jnp.asarray(leaves[i])) for i in places]
 
 
 def put(arrays: list[jax.Array], tree: Any, updates: Any) -> Any:
@@ -29,7 +29,7 @@ def put(arrays: list[jax.Array], tree: Any, updates: Any) -> Any:
     structure = jax.tree.structure(updates, is_leaf=check.is_none)
     leaves = structure.flatten_up_to(tree)
     for i, x in zip(moving(updates), arrays, strict=True):
-        leaves[i] = narrowed(x, jnp.result_type(leaves[i]))
+        leaves[i] = narrow(x, jnp.result_type(leaves[i]))
     return structure.unflatten(leaves)
 
 

@@ -6,20 +6,24 @@ from typing import Any, TypeVar
 import jax
 import jax.numpy as jnp
 
+from gradtx.core.check import is_inexact
 from gradtx.values.errors import Refusal
 
 T = TypeVar("T")
 
 
-def widened(x: jax.Array) -> jax.Array:
+def widen(x: jax.Array) -> jax.Array:
     """The array in at least float32, a complex one as its real and imaginary part stacked in front."""
-    x = x.astype(jnp.float32 if x.dtype.itemsize < 4 else x.dtype)
-    return jnp.stack([x.real, x.imag]) if jnp.iscomplexobj(x) else x
+    if x.dtype.kind == "c":
+        return jnp.stack([x.real, x.imag])
+    return x.astype(jnp.float32) if x.dtype.itemsize < 4 and is_inexact(x.dtype) else x
 
 
-def narrowed(x: jax.Array, dtype: Any) -> jax.Array:
-    """The inverse of `widened`."""
-    return (jax.lax.complex(x[0], x[1]) if jnp.issubdtype(dtype, jnp.complexfloating) else x).astype(dtype)
+def narrow(x: jax.Array, dtype: Any) -> jax.Array:
+    """The inverse of `widen`."""
+    if x.dtype == dtype and not getattr(x, "weak_type", True):
+        return x
+    return (jax.lax.complex(x[0], x[1]) if dtype.kind == "c" else x).astype(dtype)
 
 
 @jax.custom_jvp
@@ -41,7 +45,7 @@ def norm(x: jax.Array) -> jax.Array:
 
 @jax.jit
 def add_squares(total: jax.Array, x: jax.Array) -> jax.Array:
-    return total + jnp.sum(jnp.square(widened(x)))
+    return total + jnp.sum(jnp.square(widen(x)))
 
 
 def only(kind: type[T], state: Any) -> T:

@@ -9,7 +9,7 @@ from typing import Any, NamedTuple
 import optax
 
 from gradtx.core.combine import chain
-from gradtx.core.transformation import Transformation
+from gradtx.core.transformation import composed_of
 from gradtx.inspect.report import Report, code
 from gradtx.schedules.value import Schedule
 from gradtx.values.errors import Refusal, errors_of
@@ -84,10 +84,10 @@ def step_of(value: Any, role: Name = UNNAMED) -> Step:
     names = {name: Name(name, symbols.get(name, "")) for name in value.arguments} | {variadic: UNNAMED}
     nested = {name: list(parts(argument)) for name, argument in value.arguments.items()}
     wraps = any(isinstance(part, optax.GradientTransformation) for found in nested.values() for _, part in found)
-    built = None if wraps or isinstance(value, Schedule) else value.built
-    if isinstance(built, Transformation):  # a composition: its arguments, schedules too, are seen again in its steps
-        step, nested = step_of(built), {}
-        inside = step.inside if built.recipe is chain else [step]
+    steps = None if wraps else composed_of(value)
+    if steps is not None:  # a composition: its arguments, schedules too, are seen again in its steps
+        step, nested = step_of(steps), {}
+        inside = step.inside if steps.recipe is chain else [step]
     else:
         places = [(name, *found) for name, several in nested.items() for found in several]
         inside = [step_of(part, Name(beside) if beside else names[name]) for name, beside, part in places]

@@ -6,20 +6,24 @@ from typing import Any, NamedTuple
 import jax
 import jax.numpy as jnp
 
-from gradtx.core.count import ScheduledState, value_at
-from gradtx.core.transformation import Transformation, inner
+from gradtx.core.count import value_at
+from gradtx.core.rule import Keys
+from gradtx.core.transformation import Transformation
+from gradtx.core.walk import Node, state_at, walk, with_state_at
 from gradtx.values.errors import Refusal, errors_of
-from gradtx.values.recipe import Controlled, Recipe, Scalar, checked_number
+from gradtx.values.ranges import Range
+from gradtx.values.recipe import Controlled, Recipe, Scalar, as_number
+from gradtx.values.value import Value, nested, restore
+
+APART = "_apart"  # where an instance keeps its copy
 
 
 class control(Recipe[..., Controlled]):
     kind = Controlled
 
-    def checked(self, name: str, value: Any) -> Any:
-        if callable(value):
-            remedy = "multiply by it in a part of its own: chain(…, scale(controlled(1.0)))"
-            raise Refusal(TypeError, f"{name} must be a number or a scalar array, got a function; {remedy}")
-        return super().checked(name, value)
+    def check_schedule(self, name: str, value: Any, allowed: Range) -> None:
+        remedy = "multiply by it in a part of its own: chain(…, scale(controlled(1.0)))"
+        raise Refusal(TypeError, f"{name} must be a number or a scalar array, got a function; {remedy}")
 
 
 @control
@@ -56,8 +60,11 @@ def hyperparameters(tx: Transformation, state: Any = None) -> dict[str, Any]:
     0.10000000149011612
     """
     with errors_of("hyperparameters"):
-        found = list(places(own(tx), state))
-        return {one.path: one.value if state is None else one.now() for one in found}
+        own = require_own(tx)
+        if state is None:
+            return {place.path: place.value for place in places(own)}
+        found = list(walk(apart(own), state))
+        return {place.path: number_now(place, found) for place in places(apart(own))}
 
 
 def set_hyperparameters(tx: Transformation, state: Any, **values: Any) -> Any:
@@ -75,7 +82,9 @@ def set_hyperparameters(tx: Transformation, state: Any, **values: Any) -> Any:
     0.05000000074505806
     """
     with errors_of("set_hyperparameters"):
-        controlled = [place for place in places(own(tx), state) if isinstance(place.value, Controlled)]
+        own = apart(require_own(tx))
+        controlled = [place for place in places(own) if isinstance(place.value, Controlled)]
+        found = list(walk(own, state))
         for key, new in values.items():
             named = [x for x in controlled if x.path == key] or [x for x in controlled if x.path.endswith("." + key)]
             if len(named) != 1:
@@ -85,130 +94,109 @@ def set_hyperparameters(tx: Transformation, state: Any, **values: Any) -> Any:
                 raise Refusal(TypeError, f"the transformation {problem}, controlled are: {known}{remedy}")
             if callable(new):
                 raise Refusal(TypeError, f"{key} must be a number or a scalar array, got a function")
-            checked_number(key, new, named[0].owner.recipe.annotation(named[0].name))
-            if not (numbers := named[0].held()):
-                remedy = "its owner stands in the transformation several times, or has made another one of it"
-                raise Refusal(ValueError, f"the state of {named[0].path} can't be told; {remedy}")
-            for number in numbers:
-                state = exchanged(state, number, new)
+            as_number(key, new, named[0].allowed)
+            keys = [keys for node, keys in users(named[0].value, found)]
+            if not keys:
+                remedy = "its owner has made a number of its own of it"
+                raise Refusal(ValueError, f"no part has {named[0].path} in its state; {remedy}")
+            for one in keys:
+                state = with_state_at(state, one, filled_with(new, state_at(state, one)))
     return state
 
 
-def own(tx: Any) -> Transformation:
+def filled_with(number: Any, held: Any) -> Any:
+    """The array of a state, in what a framework has put around it, with another number."""
+    return jax.tree.map(lambda x: jnp.full(x.shape, number, x.dtype), held)
+
+
+def require_own(tx: Any) -> Transformation:
     if not isinstance(tx, Transformation):
         raise Refusal(TypeError, f"it must be a transformation of gradtx, got {type(tx).__name__}")
     return tx
 
 
+# ---- where they stand ----
+
+
 class Place(NamedTuple):
-    """A hyperparameter where it stands: as an argument of a transformation, which has a state."""
+    """A hyperparameter among the arguments of a transformation."""
 
     path: str
-    owner: Transformation
-    name: str
     value: Any
-    state: Any
-
-    def users(self) -> list[tuple[str, Any]]:
-        """The states of the transformations that evaluate it, and its name there: compositions hand it on."""
-        return [
-            (name, state)
-            for tx, state in within(self.owner, self.state)
-            if not isinstance(tx.built, Transformation)
-            for name, argument in tx.arguments.items()
-            if argument is self.value
-        ]
-
-    def held(self) -> list[Any]:
-        return [held(state, name) for name, state in self.users()]
-
-    def now(self) -> Any:
-        if not callable(self.value):
-            return self.value
-        for name, state in self.users():
-            number = held(state, name)
-            return plain(number if isinstance(self.value, Controlled) else value_at(self.value, plain(count_of(state))))
-        # A composition made another schedule of it.
-        counts = [count_of(state) for tx, state in within(self.owner, self.state) if evaluates(tx)]
-        if not counts or isinstance(self.value, Controlled):
-            remedy = "give the state that this transformation made; a wrapper names its part's state inner_state"
-            raise Refusal(ValueError, f"the state holds no count of updates for {self.path}; {remedy}")
-        return value_at(self.value, plain(counts[0]))
+    allowed: Range
 
 
-def evaluates(tx: Transformation) -> bool:
-    """Whether a transformation has schedules that it evaluates at a count of its own."""
-    own = [x for name, x in tx.arguments.items() if name in tx.recipe.ranges]
-    return not isinstance(tx.built, Transformation) and any(map(callable, own))
-
-
-def plain(x: Any) -> Any:
-    """An array, without what a framework has put around it."""
-    return jax.tree.leaves(x)[0]
-
-
-def places(tx: Transformation, state: Any, prefix: str = "") -> Iterator[Place]:
-    """All hyperparameters; without a state of the transformation they have none."""
-    states = states_inside(tx, state)
-
+def places(tx: Transformation, prefix: str = "") -> Iterator[Place]:
     def inside(name: str, value: Any, path: str) -> Iterator[Place]:
         if type(value) is tuple:
             for i, part in enumerate(value):
                 yield from inside(name, part, f"{path}[{i}]")
         elif name in tx.recipe.ranges:
-            yield Place(prefix + path, tx, name, value, state)
+            yield Place(prefix + path, value, tx.recipe.ranges[name])
         elif isinstance(value, Transformation):
-            yield from places(value, states[path], f"{prefix}{path}.")
+            yield from places(value, f"{prefix}{path}.")
 
     for name, value in tx.arguments.items():
         yield from inside(name, value, name)
 
 
-def within(tx: Any, state: Any) -> Iterator[tuple[Transformation, Any]]:
-    """Each transformation inside of one, what a composition is built of too, with its state."""
-    if isinstance(tx, Transformation) and state is not None:
-        yield tx, state
-        if isinstance(tx.built, Transformation):
-            yield from within(tx.built, state)
-        else:
-            states = states_inside(tx, state)
-            for path, part in inner(tx).items():
-                yield from within(part, states[path])
+def apart(tx: Transformation) -> Transformation:
+    """An equal value in which no two places have the same schedule or controlled number: compositions hand these on as
+    they are, so that in a part the object itself says which place of the whole it came from.
+    """
+    if APART not in tx.__dict__:
+        tx.__dict__[APART] = copy_values(tx)
+    return tx.__dict__[APART]
 
 
-def states_inside(tx: Transformation, state: Any) -> dict[str, Any]:
-    """The states of the transformations among a value's arguments, by their paths; None where it can't be told."""
-    parts = inner(tx)
-    if state is None or not parts:
-        return dict.fromkeys(parts)
-    if isinstance(tx.built, Transformation):
-        built = list(within(tx.built, state))
-        found = {path: [one for other, one in built if other is part] for path, part in parts.items()}
-        return {path: states[0] if len(states) == 1 else None for path, states in found.items()}
-    if isinstance(state, ScheduledState):
-        state = state.inner_state
-    if hasattr(state, "inner_state"):
-        single = parts.keys() <= tx.arguments.keys()  # not one of several
-        state = (state.inner_state,) if single else state.inner_state
-    if isinstance(state, dict):  # which JAX sorts
-        state = tuple(state[name] for name in tx.arguments if name in state)
-    states = list(state) if type(state) is tuple else []
-    return dict(zip(parts, states, strict=True)) if len(states) == len(parts) else dict.fromkeys(parts)
+def copy_values(x: Any) -> Any:
+    if isinstance(x, Value):
+        return restore(type(x), x.recipe, {name: copy_values(argument) for name, argument in x.arguments.items()})
+    return tuple(map(copy_values, x)) if type(x) is tuple else x
 
 
-def held(state: Any, name: str) -> Any:
-    """What a state holds of a hyperparameter that is a schedule or controlled."""
-    return state.hyperparams[name] if isinstance(state, ScheduledState) else getattr(state, name, None)
+# ---- who has them in force ----
 
 
-def count_of(state: Any) -> Any:
-    return state.count if "count" in getattr(state, "_fields", ()) else None  # every tuple has a method of that name
+def users(value: Any, found: list[Node]) -> Iterator[tuple[Node, Keys]]:
+    """The nodes whose state holds the number of this very schedule or controlled number, and the way there."""
+    for node in found:
+        numbers = (node.rule and node.rule.numbers) or {}
+        for name, keys in numbers.items():
+            if node.tx.arguments[name] is value:
+                yield node, node.keys + keys
 
 
-def exchanged(state: Any, held: Any, new: Any) -> Any:
-    """The state with another number in the place of this very one."""
+def number_now(place: Place, found: list[Node]) -> Any:
+    """The number that the next update uses."""
+    value = place.value
+    if not callable(value):
+        return value
+    for node, keys in users(value, found):
+        if isinstance(value, Controlled):
+            return unwrap(state_at(found[0].state, keys))
+        return value_at(value, count_of(node))
+    counting = [node for node in found if node.rule and node.rule.numbers]
+    # A composition made another schedule of it, if it did not hide it in a function.
+    made_of_it = [node for node in counting if any(x is value for _, x in values_inside(node.tx))]
+    for node in made_of_it or counting:
+        if not isinstance(value, Controlled) and any(map(callable, node.tx.arguments.values())):
+            return value_at(value, count_of(node))
+    remedy = "give the state that this transformation made"
+    raise Refusal(ValueError, f"the state holds no count of updates for {place.path}; {remedy}")
 
-    def other(x: Any) -> Any:
-        return jax.tree.map(lambda old: jnp.full(old.shape, new, old.dtype), x) if x is held else x
 
-    return jax.tree.map(other, state, is_leaf=lambda x: x is held)
+def count_of(node: Node) -> Any:
+    """The number of updates that it has done."""
+    return unwrap(state_at(node.state, ("count",)))
+
+
+def values_inside(tx: Any) -> Iterator[tuple[str, Any]]:
+    """The schedules among the hyperparameters of one transformation, and what they are made of."""
+    for name in tx.recipe.ranges:
+        yield from nested(tx.arguments[name], name)
+
+
+def unwrap(x: Any) -> Any:
+    """An array, without what a framework has put around it."""
+    return jax.tree.leaves(x)[0]

@@ -7,8 +7,9 @@ from typing import Any
 import jax
 import optax
 
-from gradtx.core.transformation import Transformation, inner
-from gradtx.inspect.hyperparameters import states_inside
+from gradtx.core.rule import Keys
+from gradtx.core.transformation import Transformation
+from gradtx.core.walk import Node, walk
 from gradtx.inspect.report import Report, table
 from gradtx.values.errors import Refusal, errors_of
 from gradtx.values.printing import excerpt
@@ -49,8 +50,8 @@ def summary(tx: Any, params: Any) -> Report:
         if not isinstance(tx, optax.GradientTransformation):
             raise Refusal(TypeError, f"tx must be a transformation, got {type(tx).__name__} {excerpt(tx)}")
     state = shapes("summary", tx, params)
-    owners = {id(own): name for name, own in named_states(tx, state)}
-    places = list(rows(state, "state", "", owners, jax.tree.structure(params)))
+    owners = {node.keys: node for node in walk(tx, state)}  # of a composition and what it is made of, the latter
+    places = list(rows(state, "state", (), "", owners, jax.tree.structure(params)))
     count = sum(math.prod(x.shape) if has_shape(x) else isinstance(x, NUMBERS) for x in jax.tree.leaves(params))
 
     def cells(arrays: list[Any]) -> list[Any]:
@@ -89,35 +90,24 @@ def has_shape(x: Any) -> bool:
     return hasattr(x, "shape") and hasattr(x, "dtype")
 
 
-def named_states(tx: Any, state: Any) -> Iterator[tuple[str, Any]]:
-    """The states inside of a state, with the names of the transformations that they belong to; the inner ones last."""
-    if not isinstance(tx, Transformation):
-        yield written(tx), state
-    elif isinstance(tx.built, Transformation):
-        yield from named_states(tx.built, state)
-    else:
-        yield tx.recipe.__name__, state
-        states = states_inside(tx, state)
-        for path, part in inner(tx).items():
-            if states[path] is not None:
-                yield from named_states(part, states[path])
-
-
-def rows(x: Any, place: str, part: str, owners: dict[int, str], like: Any) -> Iterator[tuple[str, str, list[Any]]]:
-    """The parts of a state, down to what is a tree like the parameters or no more a tuple."""
-    part = owners.get(id(x), part)
-    parts: dict[str, Any] = {}
-    if jax.tree.structure(x) != like:
-        if isinstance(x, tuple):
-            names = getattr(x, "_fields", None)
-            parts = (
-                {f".{name}": getattr(x, name) for name in names} if names else {f"[{i}]": y for i, y in enumerate(x)}
-            )
-        elif isinstance(x, dict) and all(id(y) in owners for y in x.values()):  # of a chain with names, in its order
-            order = list(owners)
-            parts = {f"[{name!r}]": y for name, y in sorted(x.items(), key=lambda item: order.index(id(item[1])))}
-    found = [row for key, y in parts.items() for row in rows(y, place + key, part, owners, like)]
+def rows(
+    x: Any, place: str, keys: Keys, part: str, owners: dict[Keys, Node], like: Any
+) -> Iterator[tuple[str, str, list[Any]]]:
+    """The quantities of a state, down to what is a tree like the parameters or holds no more parts."""
+    if keys in owners:
+        tx = owners[keys].tx
+        part = tx.recipe.__name__ if isinstance(tx, Transformation) else written(tx)
+    own = dict.fromkeys(longer[len(keys)] for longer in owners if longer[: len(keys)] == keys and longer != keys)
+    inside: list[tuple[str, Any, Any]] = []
+    if own or jax.tree.structure(x) != like:
+        if isinstance(x, dict):  # of a chain with names, in its order
+            inside = [(f"[{key!r}]", key, x[key]) for key in own]
+        elif isinstance(x, tuple) and hasattr(x, "_fields"):
+            inside = [(f".{name}", name, getattr(x, name)) for name in x._fields]
+        elif isinstance(x, tuple):
+            inside = [(f"[{i}]", i, y) for i, y in enumerate(x)]
+    found = [row for word, key, y in inside for row in rows(y, place + word, (*keys, key), part, owners, like)]
     if found:
         yield from found
-    elif jax.tree.leaves(x) or id(x) in owners:
+    elif jax.tree.leaves(x) or keys in owners:
         yield part, place, jax.tree.leaves(x)

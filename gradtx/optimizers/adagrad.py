@@ -5,8 +5,9 @@ from typing import Any, NamedTuple
 import jax.numpy as jnp
 
 from gradtx.core.combine import chain
+from gradtx.core.factories import composition, transformation
 from gradtx.core.lift import per_array
-from gradtx.core.transformation import Updates, composition, transformation
+from gradtx.core.transformation import Updates
 from gradtx.core.tree import root
 from gradtx.transforms.rate import scale_by_learning_rate
 from gradtx.values.recipe import NonNegative

@@ -8,8 +8,9 @@ import jax.numpy as jnp
 from gradtx.core import check
 from gradtx.core.combine import chain
 from gradtx.core.count import Count, increment
+from gradtx.core.factories import composition, transformation
 from gradtx.core.reals import dot, moving
-from gradtx.core.transformation import Updates, composition, transformation
+from gradtx.core.transformation import Updates
 from gradtx.core.tree import root
 from gradtx.transforms.clip import shrinkage
 from gradtx.transforms.linesearch import scale_by_zoom_linesearch
@@ -77,9 +78,7 @@ def scale_by_lbfgs(memory_size: int = 10):
         leaves, structure = jax.tree.flatten(updates, is_leaf=check.is_none)
         places = moving(updates)
         columns = {name: check.match(updates, getattr(state, name), f"the state's {name}") for name in TREES}
-        for i in places:
-            row = {name: column[i] for name, column in columns.items()}
-            check.require_fields(row, leaves[i].shape, lambda i=i: expected(leaves[i].shape), updates, i)
+        check.require_fields(columns, leaves, expected, lambda: updates)
 
         def of(column: list[Any]) -> list[jax.Array]:
             return [wide(column[i]) for i in places]
@@ -114,8 +113,8 @@ def scale_by_lbfgs(memory_size: int = 10):
         after = ScaleByLbfgsState(increment(state.count), *past, *memories, pairs.weights, oldest)
         return structure.unflatten(leaves), after
 
-    def expected(shape: tuple[int, ...]) -> dict[str, jax.ShapeDtypeStruct]:
-        shapes = [shape, shape, (memory_size, *shape), (memory_size, *shape)]
+    def expected(u: jax.Array) -> dict[str, jax.ShapeDtypeStruct]:
+        shapes = [u.shape, u.shape, (memory_size, *u.shape), (memory_size, *u.shape)]
         return {name: jax.ShapeDtypeStruct(x, jnp.float32) for name, x in zip(TREES, shapes, strict=True)}
 
     return init, update

@@ -8,9 +8,9 @@ from jax.scipy.sparse.linalg import cg
 
 from gradtx.core import check
 from gradtx.core.combine import chain
+from gradtx.core.factories import composition, transformation
 from gradtx.core.lift import init_empty
 from gradtx.core.reals import dot, put, reals
-from gradtx.core.transformation import transformation
 from gradtx.core.tree import root
 from gradtx.curvature import scalar, smallest_eigenvalue
 from gradtx.transforms.linesearch import scale_by_zoom_linesearch
@@ -87,7 +87,7 @@ def leads_down(direction: Arrays, g: Arrays) -> jax.Array:
     return (slope > LEAST_COSINE * root(squares) * root(steps)) | (squares == 0.0)
 
 
-@transformation
+@composition
 def newton(
     damping: NonNegative = 0.0,
     *,
@@ -117,9 +117,4 @@ def newton(
     search = scale_by_zoom_linesearch(
         max_linesearch_steps, slope_rtol=slope_rtol, curv_rtol=curv_rtol, max_learning_rate=max_learning_rate
     )
-    descent = chain(scale_by_newton(damping, tol=tol, max_steps=max_steps), scale(-1.0), search)
-
-    def update(updates: Any, state: Any, params: Any = None, *, value: Any, grad: Any, loss_fn: Any):
-        return descent.update(updates, state, params, value=value, grad=grad, loss_fn=loss_fn, value_fn=loss_fn)
-
-    return descent.init, update
+    return chain(scale_by_newton(damping, tol=tol, max_steps=max_steps), scale(-1.0), search)

@@ -1,7 +1,7 @@
 """RMSProp."""
 
 from gradtx.core.combine import chain
-from gradtx.core.transformation import composition
+from gradtx.core.factories import composition
 from gradtx.transforms.momentum import scale_by_momentum
 from gradtx.transforms.rate import scale_by_learning_rate
 from gradtx.transforms.rms import scale_by_rms

@@ -4,7 +4,7 @@ import numpy as np
 from jax.core import Tracer
 
 from gradtx.core.combine import chain
-from gradtx.core.transformation import composition
+from gradtx.core.factories import composition
 from gradtx.transforms.momentum import scale_by_momentum
 from gradtx.transforms.rate import scale_by_learning_rate
 from gradtx.values.errors import Refusal

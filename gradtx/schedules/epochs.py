@@ -4,9 +4,9 @@ from collections.abc import Callable
 from typing import Any
 
 from gradtx.schedules.value import Schedule, schedule
-from gradtx.values import ranges
 from gradtx.values.errors import Refusal
 from gradtx.values.printing import excerpt
+from gradtx.values.ranges import require_schedule
 from gradtx.values.recipe import Steps
 
 
@@ -31,7 +31,7 @@ def per_epoch(schedule: Callable[[Any], Any], steps_per_epoch: Steps, continuous
         got = f"{type(schedule).__name__} {excerpt(schedule)}"
         raise Refusal(TypeError, f"schedule must be a schedule or a function of the epoch, got {got}")
     if not isinstance(schedule, Schedule):
-        ranges.schedule("schedule", schedule)
+        require_schedule("schedule", schedule)
 
     def value(count):
         # The two parts apart: in float32 count / n would miss an epoch's beginning.

@@ -8,8 +8,9 @@ import jax.numpy as jnp
 from jax.core import Tracer
 
 from gradtx.values.errors import Refusal
+from gradtx.values.ranges import Range
 from gradtx.values.recipe import Controlled, Operator, Recipe, Scalar, Steps
-from gradtx.values.value import Value, register
+from gradtx.values.value import Value, build, register
 
 P = ParamSpec("P")
 
@@ -34,7 +35,7 @@ class Schedule(Value):
         count = jnp.asarray(count)
         if jnp.issubdtype(count.dtype, jnp.integer):
             count = count.astype(jnp.result_type(int))  # an int32 would be divided in float32 even where x64 is on
-        value = self.built(count)
+        value = build(self)(count)
         return jnp.broadcast_to(jnp.asarray(value, jnp.result_type(float)), jnp.shape(count))
 
     def then(self, following: Any, *, at: Any) -> "Schedule":
@@ -72,26 +73,26 @@ class schedule(Recipe[P, Schedule]):
 
     kind = Schedule
 
-    def checked(self, name: str, value: Any) -> Any:
-        uncontrolled(name, value)
-        if name in self.ranges and callable(value):
-            remedy = "schedules are put together by a.then(b, at=n), a * b, a + b and a - b"
-            raise Refusal(TypeError, f"{name} must be a number or a scalar array, got a function; {remedy}")
-        return super().checked(name, value)
+    def check_of(self, parameter: Any) -> Any:
+        check = super().check_of(parameter)
+
+        def without_controlled(name: str, value: Any) -> Any:
+            if isinstance(value, Controlled):
+                remedy = "multiply the updates, chain(…, scale(controlled(1.0)))"
+                raise Refusal(TypeError, f"{name} can't be controlled inside of a schedule; {remedy}")
+            return check(name, value)
+
+        return without_controlled
+
+    def check_schedule(self, name: str, value: Any, allowed: Range) -> None:
+        remedy = "schedules are put together by a.then(b, at=n), a * b, a + b and a - b"
+        raise Refusal(TypeError, f"{name} must be a number or a scalar array, got a function; {remedy}")
 
 
 class operator(Operator[P, Schedule], schedule[P]):
-    """A schedule made of others."""
+    """A schedule made of others: here functions are welcome."""
 
-    def checked(self, name: str, value: Any) -> Any:  # here functions are welcome
-        uncontrolled(name, value)
-        return Recipe.checked(self, name, value)
-
-
-def uncontrolled(name: str, value: Any) -> None:
-    if isinstance(value, Controlled):
-        remedy = "multiply the updates, chain(…, scale(controlled(1.0)))"
-        raise Refusal(TypeError, f"{name} can't be controlled inside of a schedule; {remedy}")
+    check_schedule = Recipe.check_schedule
 
 
 def at_count(term: Any, count: Any) -> Any:

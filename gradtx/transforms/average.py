@@ -7,8 +7,9 @@ import jax.numpy as jnp
 
 from gradtx.core import check
 from gradtx.core.count import Count
+from gradtx.core.factories import transformation
 from gradtx.core.lift import per_array
-from gradtx.core.transformation import Updates, transformation
+from gradtx.core.transformation import Updates
 from gradtx.core.tree import only
 from gradtx.values.errors import errors_of
 from gradtx.values.recipe import Decay

@@ -7,9 +7,10 @@ import jax
 import jax.numpy as jnp
 
 from gradtx.core import check
-from gradtx.core.flow import Flow, Rule
+from gradtx.core.factories import transformation
+from gradtx.core.flow import Flow
 from gradtx.core.lift import scaling
-from gradtx.core.transformation import transformation
+from gradtx.core.rule import Rule
 from gradtx.core.tree import global_norm, norm
 from gradtx.values.recipe import Positive
 
@@ -126,7 +127,7 @@ def together(max_norm: Any, whole: str = "") -> Rule:
 
     def factor(state: Any, updates: Any) -> tuple[jax.Array, ClipState]:
         size = global_norm(updates)
-        return shrinkage(size, max_norm), told(state, size, bounded(size, max_norm), max_norm)
+        return shrinkage(size, max_norm), next_state(state, size, bounded(size, max_norm), max_norm)
 
     return scaling(init, factor, whole=whole)
 
@@ -136,22 +137,22 @@ class Size(NamedTuple):
 
 
 def each(formula: Callable[[Any], tuple[Any, jax.Array]], bound: Any, after: Callable[[Any, Any], Any]) -> Rule:
-    """The pair that applies `formula(g) -> (update, norm of g)` to each array; `after(norm, bound)` is the update's."""
+    """The rule that applies `formula(g) -> (update, norm of g)` to each array; `after(norm, bound)` is the update's."""
 
-    def stage(g: Any, _: Any) -> tuple[Any, dict[str, jax.Array]]:
+    def measured(g: Any, _: Any) -> tuple[Any, dict[str, jax.Array]]:
         u, size = formula(g)
         return u, dict(size=size)
 
-    def advance(flow: Flow, state: Any) -> Callable[[], ClipState]:
+    def advance(flow: Flow, state: Any, extra: dict[str, Any]) -> Any:
         check.require_state(state, ClipState)
-        rows = flow.then(stage, [Size(init(None).norm)] * len(flow.leaves), ["size"], needs_params=False)
+        results = flow.then(measured, [Size(state.norm)] * len(flow.leaves), ["size"])
 
-        def finish() -> ClipState:
-            sizes = [row["size"] for row in rows if row is not None]
+        def filled() -> ClipState:
+            sizes = [row["size"] for row in results if row is not None]
             size = jnp.max(jnp.array(sizes), initial=0.0)
-            return told(state, size, after(size, bound), bound)
+            return next_state(state, size, after(size, bound), bound)
 
-        return finish
+        return flow.promise(filled)
 
     return Rule(init, advance)
 
@@ -166,7 +167,7 @@ def bounded(size: jax.Array, bound: Any) -> jax.Array:
     return jnp.where(jnp.isfinite(size), jnp.minimum(size, bound), jnp.nan)
 
 
-def told(before: Any, size: jax.Array, clipped_size: jax.Array, bound: Any) -> ClipState:
+def next_state(before: Any, size: jax.Array, clipped_size: jax.Array, bound: Any) -> ClipState:
     """The state after an update of these norms."""
     check.require_state(before, ClipState)
     dtype = before.norm.dtype

@@ -3,8 +3,8 @@
 import jax
 import jax.numpy as jnp
 
+from gradtx.core.factories import transformation
 from gradtx.core.lift import init_empty
-from gradtx.core.transformation import transformation
 
 
 @transformation

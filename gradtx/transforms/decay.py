@@ -2,8 +2,8 @@
 
 import jax.numpy as jnp
 
+from gradtx.core.factories import transformation
 from gradtx.core.lift import stateless
-from gradtx.core.transformation import transformation
 from gradtx.values.recipe import NonNegative
 
 

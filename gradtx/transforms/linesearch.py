@@ -7,8 +7,8 @@ import jax.numpy as jnp
 import optax
 
 from gradtx.core import check
+from gradtx.core.factories import transformation
 from gradtx.core.reals import put, reals
-from gradtx.core.transformation import transformation
 from gradtx.curvature import scalar
 from gradtx.values.errors import require_whole
 from gradtx.values.recipe import Fraction, Positive
@@ -27,7 +27,8 @@ def scale_by_zoom_linesearch(
 
     The step 1 is tried first: right behind a Newton-like direction and `scale(-1.0)`. What comes in must lead downward.
     `update` takes, beside the parameters, `value` and `grad`, the loss there and JAX's gradient of it, and `value_fn`,
-    the loss as a function of the parameters alone. The step counts as a constant in gradients through the update.
+    the loss as a function of the parameters alone; `loss_fn`, as Newton's method has it, is as good. The step counts as
+    a constant in gradients through the update.
 
     **Arguments:** `max_linesearch_steps`, evaluations of the loss and its gradient at most; `slope_rtol`
     $c_1$, `curv_rtol` $c_2 \in [0, 1]$; `max_learning_rate` > 0, None for no bound.
@@ -62,9 +63,21 @@ def scale_by_zoom_linesearch(
         info = state.info._replace(num_linesearch_steps=jnp.zeros([], jnp.int32))
         return jax.tree.map(strong, state._replace(grad=grad, info=info))
 
-    def update(updates: Any, state: Any, params: Any = None, *, value: Any, grad: Any, value_fn: Any):
+    def update(
+        updates: Any,
+        state: Any,
+        params: Any = None,
+        *,
+        value: Any,
+        grad: Any,
+        value_fn: Any = None,
+        loss_fn: Any = None,
+    ):
         check.require_params(params)
         check.require_state(state, optax.ScaleByZoomLinesearchState)
+        value_fn = loss_fn if value_fn is None else value_fn
+        if value_fn is None:
+            check.require_extra(["value_fn"])
         scalar(value_fn, params)
         value = check.as_measurement("value", value)
         u, w = reals(updates, updates, "updates"), reals(params, updates, "params")

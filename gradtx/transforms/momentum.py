@@ -7,8 +7,9 @@ import jax.numpy as jnp
 import numpy as np
 
 from gradtx.core.count import Count
+from gradtx.core.factories import transformation
 from gradtx.core.lift import per_array
-from gradtx.core.transformation import Updates, transformation
+from gradtx.core.transformation import Updates
 from gradtx.values.recipe import Decay, Fraction
 
 

@@ -7,8 +7,8 @@ import jax.numpy as jnp
 
 from gradtx.core import check
 from gradtx.core.count import Count
+from gradtx.core.factories import transformation
 from gradtx.core.lift import scaling
-from gradtx.core.transformation import transformation
 from gradtx.transforms.best import follow, start
 from gradtx.values.recipe import Decay, Fraction, Natural, NonNegative, Steps
 

@@ -7,8 +7,8 @@ import jax.numpy as jnp
 import numpy as np
 
 from gradtx.core import check
+from gradtx.core.factories import transformation
 from gradtx.core.lift import init_empty, stateless
-from gradtx.core.transformation import transformation
 from gradtx.core.tree import root
 from gradtx.transforms.clip import shrinkage
 from gradtx.values.errors import Refusal

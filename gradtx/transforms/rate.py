@@ -7,8 +7,9 @@ import jax.numpy as jnp
 
 from gradtx.core import check
 from gradtx.core.count import Count, in_force, increment, value_at
+from gradtx.core.factories import composition, transformation
 from gradtx.core.lift import scaling, stateless
-from gradtx.core.transformation import composition, parts_inside, transformation
+from gradtx.core.walk import walk
 from gradtx.values.errors import Refusal
 from gradtx.values.printing import excerpt
 from gradtx.values.recipe import NonNegative, Scalar
@@ -42,9 +43,9 @@ def square():
     return stateless(jnp.square)
 
 
-def block(tx: Any, others: str, remedy: str) -> None:
+def require_block(tx: Any, others: str, remedy: str) -> None:
     """Refuse an optimizer where a block is meant: what it does not act on would be raw gradients."""
-    if any(part.recipe is scale_by_learning_rate for part in parts_inside(tx)):
+    if any(getattr(node.tx, "recipe", None) is scale_by_learning_rate for node in walk(tx)):
         problem = f"{excerpt(tx)} ends with the learning rate, and {others} would get raw gradients"
         raise Refusal(ValueError, f"tx must be a block: {problem}; {remedy}")
 
@@ -92,4 +93,4 @@ def scale_by_learning_rate(learning_rate: NonNegative):
         rate = in_force(learning_rate, state.count, state.learning_rate)
         return -rate, ScaleByLearningRateState(increment(state.count), rate)
 
-    return scaling(init, factor)
+    return scaling(init, factor)._replace(numbers={"learning_rate": ("learning_rate",)})

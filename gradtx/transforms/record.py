@@ -8,9 +8,10 @@ import jax
 import jax.numpy as jnp
 
 from gradtx.core import check
-from gradtx.core.flow import Flow, Rule
-from gradtx.core.lift import arity
-from gradtx.core.transformation import transformation
+from gradtx.core.factories import transformation
+from gradtx.core.flow import Flow
+from gradtx.core.lift import count_arguments
+from gradtx.core.rule import Rule
 from gradtx.values.errors import Refusal, require_function
 from gradtx.values.printing import excerpt
 
@@ -57,13 +58,13 @@ def record(name: str, function: Callable[..., Any]):
         raise Refusal(TypeError, f"name must be a string, got {type(name).__name__} {excerpt(name)}")
     if not name.isidentifier():
         raise Refusal(ValueError, f"name must be a word, of letters, digits and _, got {name!r:.60}")
-    needs_params = inspect.isfunction(function) and arity(function) > 1
+    needs_params = inspect.isfunction(function) and count_arguments(function) > 1
     require_function("function", function, "the updates, or of the updates and the parameters", 1 + needs_params)
 
     def init(params: Any) -> RecordState:
         return RecordState({name: jnp.zeros([], jnp.result_type(float))})
 
-    def advance(flow: Flow, state: Any) -> Callable[[], RecordState]:
+    def advance(flow: Flow, state: Any, extra: dict[str, Any]) -> RecordState:
         check.require_state(state, RecordState)
         if state.recorded.keys() != {name}:
             raise Refusal(ValueError, f"the state records {', '.join(state.recorded)}, expected {name}")
@@ -72,7 +73,6 @@ def record(name: str, function: Callable[..., Any]):
         value = function(flow.updates(), *[flow.own_params] * needs_params)
         if getattr(value, "dtype", None) is jnp.dtype(bool):
             value = value.astype(int)
-        after = RecordState({name: check.as_measurement(f"what {name!r} records", value)})
-        return lambda: after
+        return RecordState({name: check.as_measurement(f"what {name!r} records", value)})
 
     return Rule(init, advance)

@@ -5,8 +5,9 @@ from typing import Any, NamedTuple
 import jax.numpy as jnp
 
 from gradtx.core.count import Count
+from gradtx.core.factories import transformation
 from gradtx.core.lift import per_array
-from gradtx.core.transformation import Updates, transformation
+from gradtx.core.transformation import Updates
 from gradtx.core.tree import root
 from gradtx.transforms import momentum
 from gradtx.values.recipe import Decay, NonNegative

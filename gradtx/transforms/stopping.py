@@ -1,6 +1,5 @@
 """Early stopping: the end of training when a measurement stops improving, and the parameters at its best."""
 
-from collections.abc import Callable
 from typing import Any, NamedTuple
 
 import jax
@@ -9,8 +8,9 @@ from jax.core import Tracer
 
 from gradtx.core import check
 from gradtx.core.count import Count
-from gradtx.core.flow import Flow, Rule
-from gradtx.core.transformation import transformation
+from gradtx.core.factories import transformation
+from gradtx.core.flow import Flow
+from gradtx.core.rule import Rule
 from gradtx.core.tree import only
 from gradtx.transforms.best import follow, start
 from gradtx.values.errors import Refusal, errors_of
@@ -76,10 +76,10 @@ def early_stopping(patience: Steps = 10, min_delta: NonNegative = 0.0, *, maximi
         own = jax.tree.map(lambda p: jnp.array(p, jnp.result_type(p)), params)  # buffers that may be donated
         return EarlyStoppingState(best_params=own, stopped=jnp.zeros([], bool), **start(maximize))
 
-    def advance(flow: Flow, state: Any, *, value: Any) -> Callable[[], EarlyStoppingState]:
+    def advance(flow: Flow, state: Any, extra: dict[str, Any]) -> EarlyStoppingState:
         check.require_state(state, EarlyStoppingState)
         check.require_params(flow.params)
-        fields, _, better = follow(state, value, rtol=0.0, atol=min_delta, maximize=maximize, every=every)
+        fields, _, better = follow(state, extra["value"], rtol=0.0, atol=min_delta, maximize=maximize, every=every)
         fields = {name: jnp.where(state.stopped, getattr(state, name), x) for name, x in fields.items()}
         stopped = state.stopped | (fields["plateau_count"] >= patience)
 
@@ -87,14 +87,13 @@ def early_stopping(patience: Steps = 10, min_delta: NonNegative = 0.0, *, maximi
         params = check.match_params(state.best_params, flow.params, "the state's best_params")
         keep = better & ~state.stopped
         best = [b if b is None else jnp.where(keep, p.astype(b.dtype), b) for b, p in zip(leaves, params, strict=True)]
-        after = EarlyStoppingState(best_params=structure.unflatten(best), stopped=stopped, **fields)
-        flow.then(unless, [stopped] * len(flow.leaves), names=[], needs_params=False)
-        return lambda: after
+        flow.then(zero_where, [stopped] * len(flow.leaves))
+        return EarlyStoppingState(best_params=structure.unflatten(best), stopped=stopped, **fields)
 
-    return Rule(init, advance)
+    return Rule(init, advance, takes=frozenset({"value"}), needs=frozenset({"value"}))
 
 
-def unless(g: Any, stopped: Any) -> tuple[Any, dict[str, Any]]:
+def zero_where(g: Any, stopped: Any) -> tuple[Any, dict[str, Any]]:
     return jnp.where(stopped, 0.0, g), {}  # zero times a gradient that is NaN would not be zero
 
 

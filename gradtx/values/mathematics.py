@@ -45,6 +45,15 @@ def readable(prose: str) -> str:
     return MATHEMATICS.sub(form, prose)
 
 
+def readable_docstring(doc: str | None) -> str | None:
+    """A docstring as `help()` shows it: the mathematics of its prose in Unicode, its examples as they are."""
+    if doc is None:
+        return None
+    paragraphs = re.split(r"(\n\s*\n)", doc)
+    prose = [p if p.lstrip().startswith(">>>") else readable(p).replace(UNBROKEN, " ") for p in paragraphs]
+    return "".join(prose)
+
+
 def plain(tex: str) -> str | None:
     """A formula in Unicode, None where something in it is not known here."""
     try:

@@ -35,7 +35,7 @@ class Range:
         return f"{'a whole number ' if self.whole else ''}in {self.ends[0]}{self.low}, {self.high}{self.ends[1]}"
 
 
-def number(name: str, value: Any, allowed: Range) -> None:
+def require_number(name: str, value: Any, allowed: Range) -> None:
     """Refuse a hyperparameter that is no real scalar in its range; a traced one has no value to look at."""
     if type(value) is float and value in allowed:  # the usual case
         return
@@ -58,7 +58,7 @@ def number(name: str, value: Any, allowed: Range) -> None:
         raise Refusal(ValueError, f"{name} must be {allowed}, got {x:g}")
 
 
-def schedule(name: str, function: Callable[[Any], Any]) -> None:
+def require_schedule(name: str, function: Callable[[Any], Any]) -> None:
     """Refuse a schedule that can't be traced or returns something else than a real scalar."""
     problem = f"the schedule given for {name} must return a real scalar"
     try:

@@ -3,17 +3,20 @@
 import functools
 import inspect
 import keyword
-from collections.abc import Callable
+import threading
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
 from typing import Annotated, Any, Generic, ParamSpec, Self, TypeVar, get_args, get_origin
 
 import jax
 import numpy as np
 from jax.core import Tracer
 
-from gradtx.values.errors import Refusal, errors_of
+from gradtx.values.errors import Refusal
+from gradtx.values.mathematics import readable_docstring
 from gradtx.values.printing import excerpt
-from gradtx.values.ranges import Range, number, schedule
-from gradtx.values.value import Value, comparable, register, restore, written
+from gradtx.values.ranges import Range, require_number, require_schedule
+from gradtx.values.value import BUILT, Value, comparable, methods, register, restore, written
 
 P = ParamSpec("P")
 V = TypeVar("V", bound=Value)
@@ -94,6 +97,17 @@ ValueError: skip_nonfinite: limit must be a whole number in [0, 2147483647], got
 """
 
 
+@dataclass(frozen=True)
+class Check:
+    """In an annotation, `Annotated[T, Check(f)]`: what becomes of an argument, `f(name, value) -> value`.
+
+    Of an argument with a star it gets all values as a tuple.
+    """
+
+    function: Callable[[str, Any], Any]
+    selects: bool = False  # whether the argument decides which arrays are meant
+
+
 @register
 class Controlled(Value):
     """A hyperparameter whose number is in the state: what it starts with stands where else a schedule would."""
@@ -111,35 +125,33 @@ class Recipe(Generic[P, V]):
 
     def __init__(self, factory: Callable[P, Any]):
         functools.update_wrapper(self, factory)
+        self.__doc__ = readable_docstring(factory.__doc__)
         self.factory = factory
         signature = inspect.signature(factory)
-        resolved = [p.replace(annotation=self.resolved(p.annotation)) for p in signature.parameters.values()]
+        resolved = [p.replace(annotation=self.resolve(p.annotation)) for p in signature.parameters.values()]
         self.signature = signature.replace(parameters=resolved)
-        parameters = self.signature.parameters.values()
-        clash = self.signature.parameters.keys() & set(dir(self.kind))
-        if clash:
-            raise TypeError(f"{self.__name__}: {min(clash)} can't be an argument: values have one of that name")
-        self.variadic = next((p.name for p in parameters if p.kind is p.VAR_POSITIONAL), None)
-        self.named = next((p.name for p in parameters if p.kind is p.VAR_KEYWORD), None)
-        self.ranges = {p.name: allowed for p in parameters if (allowed := range_of(p.annotation))}
+        parameters = self.signature.parameters
+        taken = sorted(parameters.keys() & {"recipe", "arguments", *methods(self.kind)})
+        if taken:
+            raise TypeError(f"{self.__name__}: {taken[0]} can't be an argument: values have one of that name")
+        self.variadic = next((p.name for p in resolved if p.kind is p.VAR_POSITIONAL), None)
+        self.named = next((p.name for p in resolved if p.kind is p.VAR_KEYWORD), None)
+        self.ranges = {p.name: allowed for p in resolved if (allowed := range_of(p.annotation))}
+        self.checks = {p.name: self.check_of(p) for p in resolved}
+        self.positional = [p.name for p in resolved if p.kind is p.POSITIONAL_OR_KEYWORD]
+        self.defaults = {p.name: p.default for p in resolved}
+        self.required = {name for name, default in self.defaults.items() if default is inspect.Parameter.empty}
 
     def __call__(self, /, *args: P.args, **kwargs: P.kwargs) -> V:
-        try:
-            bound = self.signature.bind(*args, **kwargs)
-        except TypeError as error:
-            unknown = sorted(kwargs.keys() - self.signature.parameters.keys())
-            problem = f"unknown argument {unknown[0]!r}" if unknown else error
-            raise TypeError(f"{self.__name__}: {problem}; it takes {', '.join(self.signature.parameters)}") from None
-        bound.apply_defaults()
-        arguments = dict(bound.arguments)
-        parts = arguments.pop(self.named) if self.named else {}
-        if clash := arguments.keys() & parts.keys():
-            raise TypeError(
-                f"{self.__name__}: {min(clash)} can't be a part's name: values have an attribute of that name"
-            )
-        return self.make(arguments | parts)
+        return self.make(self.bind(args, kwargs))
 
-    def resolved(self, annotation: Any) -> Any:
+    def __repr__(self) -> str:
+        words = [str(p.replace(annotation=p.empty)) for p in self.signature.parameters.values()]
+        return (
+            f"<{self.__module__.partition('.')[0]}.{self.__name__}({', '.join(words)}), makes a {self.kind.__name__}>"
+        )
+
+    def resolve(self, annotation: Any) -> Any:
         """An annotation that was kept as text, where it can be told what it stands for."""
         try:
             return eval(annotation, self.factory.__globals__) if isinstance(annotation, str) else annotation
@@ -153,73 +165,117 @@ class Recipe(Generic[P, V]):
         # By name; cloudpickle can also take a factory that has none outside of the function that made it.
         return (type(self), (self.factory,)) if "<locals>" in self.__qualname__ else self.__qualname__
 
+    # ---- a call ----
+
+    def bind(self, args: tuple[Any, ...], kwargs: Mapping[str, Any]) -> dict[str, Any]:
+        """The arguments of a call by name, in the order of the signature, with the defaults of the others."""
+        if self.variadic is self.named is None and len(args) <= len(self.positional):
+            given = dict(zip(self.positional, args, strict=False))
+            if given.keys().isdisjoint(kwargs) and kwargs.keys() <= self.defaults.keys():  # nothing twice or unknown
+                given.update(kwargs)
+                if given.keys() >= self.required:
+                    return self.defaults | given
+        try:  # slowly, for the words of an error and for parts without a name or with any
+            bound = self.signature.bind(*args, **kwargs)
+        except TypeError as error:
+            unknown = sorted(kwargs.keys() - self.defaults.keys())
+            problem = f"unknown argument {unknown[0]!r}" if unknown else error
+            raise TypeError(f"{self.__name__}: {problem}; it takes {', '.join(self.defaults)}") from None
+        bound.apply_defaults()
+        arguments = dict(bound.arguments)
+        parts = arguments.pop(self.named) if self.named else {}
+        if taken := arguments.keys() & parts.keys():
+            raise TypeError(
+                f"{self.__name__}: {min(taken)} can't be a part's name: values have an attribute of that name"
+            )
+        return arguments | parts
+
     def make(self, arguments: dict[str, Any]) -> V:
         """The value of these arguments, once they have been checked."""
-        with errors_of(self.__name__):
-            arguments = {name: self.checked(name, value) for name, value in arguments.items()}
-            value = restore(self.kind, self, arguments)
-            value.built  # noqa: B018  # what the factory refuses is refused here, not at the first step
-        return value
+        checks = self.checks
+        try:
+            for name, value in arguments.items():
+                arguments[name] = (checks.get(name) or self.check_of_part(name))(name, value)
+            made = restore(self.kind, self, arguments)
+            made.__dict__[BUILT] = self.build_apart(arguments)  # what it refuses is refused here, not at the first step
+        except Refusal as refusal:
+            raise refusal.kind(f"{self.__name__}: {refusal}") from None
+        return made
 
-    def annotation(self, name: str) -> Any:
-        if name in self.signature.parameters:
-            return self.signature.parameters[name].annotation
-        if name in dir(self.kind):
+    def build_apart(self, arguments: dict[str, Any]) -> Any:
+        """As `build`, apart from any trace: what a factory computes outlives the trace that first needs it."""
+        if BUILDING.inside:
+            return self.build(arguments)
+        BUILDING.inside = True
+        try:
+            with jax.ensure_compile_time_eval():  # once for all that is made in it, since it takes time
+                return self.build(arguments)
+        finally:
+            BUILDING.inside = False
+
+    def build(self, arguments: dict[str, Any]) -> Any:
+        """What the factory makes of the arguments."""
+        return self.call(arguments)
+
+    def call(self, arguments: dict[str, Any]) -> Any:
+        if not self.variadic:
+            return self.factory(**arguments)  # pyright: ignore[reportCallIssue]  # bound to the signature before
+        named = dict(arguments)
+        ahead = [named.pop(name) for name in self.positional]
+        return self.factory(*ahead, *named.pop(self.variadic), **named)  # pyright: ignore[reportCallIssue]  # as above
+
+    # ---- checks, one for each argument, made when the factory is ----
+
+    def check_of(self, parameter: inspect.Parameter) -> Callable[[str, Any], Any]:
+        annotation = parameter.annotation
+        for own in get_args(annotation):
+            if isinstance(own, Check):
+                return own.function
+        if allowed := range_of(annotation):
+            if get_origin(annotation) is tuple:
+                return functools.partial(as_numbers, allowed=allowed)
+            return functools.partial(self.check_number, allowed=allowed, optional=type(None) in get_args(annotation))
+        return check_flag if annotation is bool else check_hashable
+
+    def check_of_part(self, name: str) -> Callable[[str, Any], Any]:
+        """For an argument whose name is the caller's choice."""
+        if name in ("recipe", "arguments", *methods(self.kind)):
             raise Refusal(TypeError, f"{name} can't be a part's name: values have an attribute of that name")
         if not name.isidentifier() or keyword.iskeyword(name):
             raise Refusal(ValueError, f"{name!r:.60} can't be a part's name: it must be a word, and none of Python's")
-        return self.signature.parameters[self.named or ""].annotation
+        return self.checks[self.named or ""]
 
-    def checked(self, name: str, value: Any) -> Any:
-        annotation = self.annotation(name)
-        if name in self.ranges:
-            if value is None and type(None) in get_args(annotation):
-                return value
-            if get_origin(annotation) is tuple:
-                return self.checked_numbers(name, value, get_args(annotation)[0])
-            if isinstance(value, Controlled):
-                checked_number(f"{name}=controlled(…)", value.arguments["value"], annotation)
-            elif callable(value) and not isinstance(value, Value):  # whose own numbers were checked
-                schedule(name, value)
-            if callable(value):
-                return value
-            return checked_number(name, value, annotation)
-        if annotation is bool and not isinstance(value, bool):
-            raise Refusal(TypeError, f"{name} must be True or False, got {type(value).__name__} {excerpt(value)}")
-        try:
-            hash(comparable(value))
-        except TypeError:
-            raise Refusal(TypeError, f"{name} must be hashable, got {type(value).__name__}; give a tuple") from None
-        return value
+    def check_number(self, name: str, value: Any, allowed: Range, optional: bool) -> Any:
+        if type(value) is float and value in allowed:  # the usual case
+            return value
+        if value is None and optional:
+            return value
+        if callable(value):
+            self.check_schedule(name, value, allowed)
+            return value
+        return as_number(name, value, allowed)
 
-    def checked_numbers(self, name: str, values: Any, annotation: Any) -> tuple[Any, ...]:
-        if type(values) is not tuple:
-            raise Refusal(
-                TypeError, f"{name} must be a tuple of numbers, got {type(values).__name__} {excerpt(values)}"
-            )
-        for i, value in enumerate(values):
-            if callable(value):
-                raise Refusal(TypeError, f"{name}[{i}] must be a number or a scalar array, got a function")
-        return tuple(checked_number(f"{name}[{i}]", value, annotation) for i, value in enumerate(values))
-
-    def pair(self, arguments: dict[str, Any]) -> Any:
-        return self.build(arguments)
-
-    def build(self, arguments: dict[str, Any]) -> Any:
-        named = dict(arguments)
-        parts = named.pop(self.variadic) if self.variadic else ()
-        return self.factory(*parts, **named)  # pyright: ignore[reportCallIssue]  # bound to the signature before
+    def check_schedule(self, name: str, value: Any, allowed: Range) -> None:
+        if isinstance(value, Controlled):
+            as_number(f"{name}=controlled(…)", value.arguments["value"], allowed)
+        elif not isinstance(value, Value):  # whose own numbers were checked
+            require_schedule(name, value)
 
     def show(self, arguments: dict[str, Any]) -> str:
         words: list[str] = []
         for name, value in arguments.items():
             if name == self.variadic:
                 words += map(written, value)
-            elif name not in self.signature.parameters or comparable(value) != comparable(
-                self.signature.parameters[name].default
-            ):
+            elif name not in self.defaults or comparable(value) != comparable(self.defaults[name]):
                 words.append(f"{name}={written(value)}")
         return f"{self.__name__}({', '.join(words)})"
+
+
+class Building(threading.local):
+    inside = False  # whether a factory is at work in this thread
+
+
+BUILDING = Building()
 
 
 class Operator(Recipe[P, V]):
@@ -234,12 +290,36 @@ class Operator(Recipe[P, V]):
         return self.form.format(*map(written, arguments.values()))
 
 
-def checked_number(name: str, value: Any, annotation: Any) -> Any:
-    number(name, value, range_of(annotation) or Range())
+def as_number(name: str, value: Any, allowed: Range) -> Any:
+    """A number in its range, in a form that nothing can change later."""
+    require_number(name, value, allowed)
     if isinstance(value, jax.Array | np.ndarray) and not isinstance(value, Tracer):
         return np.asarray(value)[()]  # no buffer that could be donated or changed later
     # An int means a real number here, as in max_norm=1; a number of steps stays exact.
-    return float(value) if isinstance(value, int) and annotation not in (Steps, Natural) else value
+    return float(value) if isinstance(value, int) and not allowed.whole else value
+
+
+def as_numbers(name: str, values: Any, allowed: Range) -> tuple[Any, ...]:
+    if type(values) is not tuple:
+        raise Refusal(TypeError, f"{name} must be a tuple of numbers, got {type(values).__name__} {excerpt(values)}")
+    for i, value in enumerate(values):
+        if callable(value):
+            raise Refusal(TypeError, f"{name}[{i}] must be a number or a scalar array, got a function")
+    return tuple(as_number(f"{name}[{i}]", value, allowed) for i, value in enumerate(values))
+
+
+def check_flag(name: str, value: Any) -> bool:
+    if not isinstance(value, bool):
+        raise Refusal(TypeError, f"{name} must be True or False, got {type(value).__name__} {excerpt(value)}")
+    return value
+
+
+def check_hashable(name: str, value: Any) -> Any:
+    try:
+        hash(comparable(value))
+    except TypeError:
+        raise Refusal(TypeError, f"{name} must be hashable, got {type(value).__name__}; give a tuple") from None
+    return value
 
 
 def range_of(annotation: Any) -> Range | None:

@@ -1,6 +1,5 @@
-"""What optimizers and schedules have in common: they are values, which remember what they were built from."""
+"""What optimizers, schedules and selectors have in common: they are values, which know what they were built from."""
 
-import functools
 from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Any, Self, TypeVar
@@ -16,41 +15,36 @@ from gradtx.values.errors import errors_of
 from gradtx.values.printing import indented
 
 V = TypeVar("V", bound="Value")
+BUILT = "_built"  # where an instance keeps what its recipe made
 
 
 class Value:
-    """Built by a recipe from arguments: equal, hashed, printed, pickled by them; a pytree of the numbers among them."""
+    """Built by a recipe from arguments: equal, hashed, printed, pickled by them; a pytree of the numbers among them.
+
+    The arguments are attributes too. They lie in the instance, where they hide what a tuple calls `count` or `index`.
+    """
 
     recipe: Any  # the Recipe
     arguments: dict[str, Any]
 
-    @functools.cached_property
-    def built(self) -> Any:
-        """What the recipe makes of the arguments."""
-        # What a factory computes outlives the trace that first needs it.
-        with errors_of(self.recipe.__name__), jax.ensure_compile_time_eval():
-            return self.recipe.pair(self.arguments)
-
-    def __getattr__(self, name: str) -> Any:
-        arguments = self.__dict__.get("arguments", {})  # absent while a copy is being made
-        if name in arguments:
-            return arguments[name]
-        raise AttributeError(f"{type(self).__name__} has no attribute {name!r}; its arguments are {list(arguments)}")
+    def __getattr__(self, name: str) -> Any:  # reached for what is not there; the arguments are found before
+        arguments = list(self.__dict__.get("arguments", ()))
+        raise AttributeError(f"{type(self).__name__} has no attribute {name!r}; its arguments are {arguments}")
 
     def __setattr__(self, name: str, value: Any) -> None:
         raise AttributeError(f"{self.recipe.__name__} can't be changed; use .replace({name}=...) to get another one")
 
+    def __dir__(self) -> list[str]:
+        return [*self.arguments, *methods(type(self))]
+
     def __eq__(self, other: object) -> bool:
-        return type(other) is type(self) and self._identity() == other._identity()
+        return self is other or (isinstance(other, Value) and type(other) is type(self) and key(self) == key(other))
 
     def __ne__(self, other: object) -> bool:
         return not self == other
 
     def __hash__(self) -> int:
-        return hash(self._identity())
-
-    def _identity(self) -> tuple[Any, ...]:
-        return self.recipe, tuple((name, comparable(value)) for name, value in self.arguments.items())
+        return hash(key(self))
 
     def __repr__(self) -> str:
         return indented(written(self))
@@ -70,47 +64,77 @@ class Value:
         paths = [path for path, _ in arguments(self)]
         single = [path for path, argument in arguments(self) if not isinstance(argument, Value | tuple)]
         found: dict[str, Any] = {}
-        for key, new in changes.items():
-            inside = [path for path in paths if path.endswith("." + key)]
-            candidates = [key] if key in paths else inside
+        for name, new in changes.items():
+            inside = [path for path in paths if path.endswith("." + name)]
+            candidates = [name] if name in paths else inside
             if len(candidates) != 1:
-                problem = f"has several {key!r}: {', '.join(inside)}" if inside else f"has no {key!r}"
+                problem = f"has several {name!r}: {', '.join(inside)}" if inside else f"has no {name!r}"
                 raise TypeError(f"{self.recipe.__name__}.replace: it {problem}; it has {', '.join(single)}")
             found[candidates[0]] = new
         for path in found:
             if any(path.startswith((other + ".", other + "[")) for other in found):
                 raise TypeError(f"{self.recipe.__name__}.replace: {path} stands inside of another one that is replaced")
-        return replaced(self, "", found)
+        return exchange(self, "", found)
 
     __replace__ = replace
+
+
+def methods(kind: type[Value]) -> list[str]:
+    """What a class of values offers beside the arguments."""
+    own = [name for cls in kind.__mro__ if issubclass(cls, Value) for name in vars(cls)]
+    return sorted({name for name in own if not name.startswith("_")})
+
+
+def build(value: Value) -> Any:
+    """What the recipe makes of the arguments, made once: a rule, a function of the count, answers to a tree's rows.
+
+    A value that JAX has put together from its leaves is made when it is first asked for this.
+    """
+    made = value.__dict__.get(BUILT)
+    if made is None:
+        with errors_of(value.recipe.__name__):
+            made = value.__dict__[BUILT] = value.recipe.build_apart(value.arguments)
+    return made
+
+
+# ---- the arguments by their paths ----
 
 
 def arguments(value: Value, prefix: str = "") -> Iterator[tuple[str, Any]]:
     """All arguments of a value and of the values inside it, each with its path."""
     for name, argument in value.arguments.items():
-        yield from within(argument, prefix + name)
+        yield from nested(argument, prefix + name)
 
 
-def within(argument: Any, path: str) -> Iterator[tuple[str, Any]]:
+def nested(argument: Any, path: str) -> Iterator[tuple[str, Any]]:
     yield path, argument
     if isinstance(argument, Value):
         yield from arguments(argument, path + ".")
     elif type(argument) is tuple:
         for i, part in enumerate(argument):
-            yield from within(part, f"{path}[{i}]")
+            yield from nested(part, f"{path}[{i}]")
 
 
-def replaced(argument: Any, path: str, changes: dict[str, Any]) -> Any:
+def exchange(argument: Any, path: str, changes: dict[str, Any]) -> Any:
+    """The argument with others in the places of those at these paths."""
     if path in changes:
         return changes[path]
-    if not any(key.startswith(path) for key in changes):
+    if not any(other.startswith(path) for other in changes):
         return argument
     if isinstance(argument, Value):
         dot = path and path + "."
-        return argument.recipe.make({k: replaced(v, dot + k, changes) for k, v in argument.arguments.items()})
+        return argument.recipe.make({k: exchange(v, dot + k, changes) for k, v in argument.arguments.items()})
     if type(argument) is tuple:
-        return tuple(replaced(v, f"{path}[{i}]", changes) for i, v in enumerate(argument))
+        return tuple(exchange(v, f"{path}[{i}]", changes) for i, v in enumerate(argument))
     return argument
+
+
+# ---- equality and printing ----
+
+
+def key(value: Value) -> tuple[Any, ...]:
+    """What values are equal and hashed by."""
+    return value.recipe, tuple((name, comparable(x)) for name, x in value.arguments.items())
 
 
 def comparable(x: Any) -> Any:
@@ -160,27 +184,31 @@ class Static:
 def restore(kind: type[V], recipe: Any, arguments: dict[str, Any]) -> V:
     """A value as it was: unchecked and not built, since JAX puts tracers, None and other marks in its leaves."""
     value = kind.__new__(kind)
-    value.__dict__.update(recipe=recipe, arguments=arguments)
+    value.__dict__.update(arguments, recipe=recipe, arguments=arguments)
     return value
 
 
-def child(argument: Any, is_number: bool) -> Any:
+def as_child(argument: Any, is_number: bool) -> Any:
     if isinstance(argument, Value):
         return argument
     if type(argument) is tuple:
-        return tuple(child(part, is_number) for part in argument)
+        return tuple(as_child(part, is_number) for part in argument)
     dynamic = isinstance(argument, jax.Array | np.ndarray) or (is_number and not callable(argument))
     return argument if dynamic else Static(argument)
 
 
-def revealed(child: Any) -> Any:
+def as_argument(child: Any) -> Any:
     if type(child) is tuple:
-        return tuple(map(revealed, child))
+        return tuple(map(as_argument, child))
     return child.value if isinstance(child, Static) else child
 
 
 def flatten(value: Value) -> tuple[list[Any], Any]:
-    children = [child(v, k in value.recipe.ranges) for k, v in value.arguments.items()]
+    numbers = value.recipe.ranges
+    children = [
+        x if type(x) is float and name in numbers else as_child(x, name in numbers)
+        for name, x in value.arguments.items()
+    ]
     return children, (value.recipe, tuple(value.arguments))
 
 
@@ -194,7 +222,7 @@ def register(kind: type[V]) -> type[V]:
 
     def unflatten(static: Any, children: Any) -> V:
         recipe, names = static
-        return restore(kind, recipe, dict(zip(names, map(revealed, children), strict=True)))
+        return restore(kind, recipe, dict(zip(names, map(as_argument, children), strict=True)))
 
     jax.tree_util.register_pytree_with_keys(kind, flatten_with_keys, unflatten, flatten)
     return kind

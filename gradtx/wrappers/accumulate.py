@@ -1,6 +1,5 @@
 """Large batches in parts: gradients are averaged over a window of micro-batches before they are used."""
 
-from collections.abc import Callable
 from typing import Any, NamedTuple
 
 import jax
@@ -10,22 +9,15 @@ import optax
 from gradtx.core import check
 from gradtx.core.count import Count, in_force, increment, value_at
 from gradtx.core.eager import ARRAYS
+from gradtx.core.factories import composition
 from gradtx.core.flow import Flow
 from gradtx.core.reals import moving
-from gradtx.core.transformation import (
-    P,
-    Transformation,
-    Updates,
-    advance,
-    composition,
-    extra_for,
-    extra_of,
-    extra_parameters,
-    inner,
-)
+from gradtx.core.rule import Part, Rule
+from gradtx.core.transformation import Updates, advance, start, takes
+from gradtx.core.walk import walk
 from gradtx.values.errors import Refusal
-from gradtx.values.recipe import Recipe, Steps
-from gradtx.wrappers.branch import Branching, in_dtype, kept
+from gradtx.values.recipe import Steps
+from gradtx.wrappers.branch import choose, in_dtype
 
 FUNCTIONS = {"value_fn", "loss_fn"}
 
@@ -52,16 +44,7 @@ class AccumulateState(NamedTuple):
         return {"mini_step": self.mini_step, "gradient_step": self.count, "window_steps": self.steps}
 
 
-class windowed(composition[P]):
-    """A composition, for its schedules as they are: they count windows. Optax's transformations stay as they are too,
-    so that one which takes no extra arguments needs no room for them.
-    """
-
-    def build(self, arguments: dict[str, Any]) -> Any:
-        return Recipe.build(self, arguments)
-
-
-@windowed
+@composition  # for its schedules as they are: they count windows
 def accumulate(tx: optax.GradientTransformation, steps: Steps):
     r"""The transformation on the mean over a window of $k$ micro-batches, $T(\frac{1}{k}\sum_{i=1}^k g_i)$ at the last
     of them; at the others zeros, for which $T$ is not run.
@@ -97,21 +80,21 @@ def accumulate(tx: optax.GradientTransformation, steps: Steps):
     [0.]
     [-2.]
     """
-    slots, strict = named(tx) - FUNCTIONS, is_foreign(tx)
+    slots, strict = names_to_average(tx), is_foreign(tx)
 
     def init(params: Any) -> AccumulateState:
-        state = tx.init(params)
+        state = start(tx, params)
         means = {name: zeros(params) if name == "grad" else jnp.zeros([], jnp.result_type(float)) for name in slots}
         mini_step, count = jnp.zeros([], jnp.int32), jnp.zeros([], jnp.int32)
         return AccumulateState(mini_step, count, value_at(steps, count), zeros(params), means, state)
 
-    def advance_window(flow: Flow, state: Any, ok: Any, **extra: Any) -> Callable[[], AccumulateState]:
+    def advance_window(flow: Flow, state: Any, ok: Any, extra: dict[str, Any]) -> AccumulateState:
         check.require_state(state, AccumulateState)
         size, now = state.mini_step + 1, in_force(steps, state.count, state.steps)
         last = ok & ~(size < now)
         updates = flow.updates()
-        mean = averaged(state.acc_grads, updates, size, ok, "updates")
-        means = {name: averaged_extra(x, extra.get(name), size, ok, name) for name, x in state.acc_extra.items()}
+        mean = average(state.acc_grads, updates, size, ok, "updates")
+        means = {name: average_extra(x, extra.get(name), size, ok, name) for name, x in state.acc_extra.items()}
         leaves, structure = jax.tree.flatten(updates, is_leaf=check.is_none)
         places, held = moving(updates), structure.flatten_up_to(mean)
 
@@ -122,11 +105,13 @@ def accumulate(tx: optax.GradientTransformation, steps: Steps):
             entering = list(leaves)
             for i in places:
                 entering[i] = in_dtype(held[i], leaves[i]) if strict else held[i]
-            with flow.branch():
-                flow.put(structure.unflatten(entering))
-                finish = advance(tx, flow, state.inner_state, extra_for(tx, given))
-                out = structure.flatten_up_to(flow.updates())
-            return [in_dtype(out[i], held[i]) for i in places], jax.tree.map(in_dtype, finish(), state.inner_state)
+            own = flow.fork()
+            own.put(structure.unflatten(entering))
+            after = advance(tx, own, state.inner_state, given, "tx")
+            out = structure.flatten_up_to(own.updates())
+            return [in_dtype(out[i], held[i]) for i in places], jax.tree.map(
+                in_dtype, own.settle(after), state.inner_state
+            )
 
         # One array holds the updates at the last micro-batch, the mean at the others, and so no other one is needed.
         either, inner_state = jax.lax.cond(last, step, lambda: ([held[i] for i in places], state.inner_state))
@@ -135,30 +120,31 @@ def accumulate(tx: optax.GradientTransformation, steps: Steps):
         flow.put(structure.unflatten(leaves))
         sums = structure.unflatten(held), means
         acc_grads, acc_extra = jax.tree.map(lambda x: jnp.where(last, jnp.zeros_like(x), x), sums)
-        mini_step = jnp.where(last, 0, kept(ok, size, state.mini_step))
+        mini_step = jnp.where(last, 0, choose(ok, size, state.mini_step))
         count = jnp.where(last, increment(state.count), state.count)
-        after = AccumulateState(mini_step, count, kept(ok, now, state.steps), acc_grads, acc_extra, inner_state)
-        return lambda: after
+        return AccumulateState(mini_step, count, choose(ok, now, state.steps), acc_grads, acc_extra, inner_state)
 
-    return Branching(init, advance_window)
+    return Rule(
+        init=init,
+        advance=lambda flow, state, extra: advance_window(flow, state, True, extra),
+        parts={"tx": Part(tx, ("inner_state",))},
+        numbers={"steps": ("steps",)},
+        advance_if=advance_window,
+    )
 
 
-def named(tx: Any) -> frozenset[str]:
-    """The extra arguments that a transformation names, and `value` if it takes any."""
-    if (names := extra_of(tx)) is not None:
-        return names
-    pair = tx.built if isinstance(tx, Transformation) else tx
-    if isinstance(pair, Transformation):
-        return named(pair)
-    own = {p.name for p in extra_parameters(pair) if p.kind is not p.VAR_KEYWORD}
-    return frozenset(own | {"value"}).union(*map(named, inner(tx).values() if pair is not tx else []))
+def names_to_average(tx: Any) -> frozenset[str]:
+    """The extra arguments that the parts of a transformation name, and `value` if one takes any."""
+    found: set[str] = set()
+    for node in walk(tx):
+        own = takes(node.tx) if node.rule is None else node.rule.takes
+        found |= {"value"} if own is None else own
+    return frozenset(found - FUNCTIONS)
 
 
 def is_foreign(tx: Any) -> bool:
     """Whether there is a part of Optax in it: those want the dtype that they were initialized with."""
-    if isinstance(tx, Transformation) and isinstance(tx.built, Transformation):
-        return is_foreign(tx.built)
-    return not isinstance(tx, Transformation) or any(map(is_foreign, inner(tx).values()))
+    return any(node.rule is None for node in walk(tx))
 
 
 class NoMean:
@@ -191,14 +177,14 @@ def is_measured(x: Any) -> bool:
     return any(map(is_number, jax.tree.leaves(x)))
 
 
-def averaged_extra(mean: Any, x: Any, size: jax.Array, ok: Any, name: str) -> Any:
+def average_extra(mean: Any, x: Any, size: jax.Array, ok: Any, name: str) -> Any:
     """The mean of an extra argument with another one in it."""
     if not is_measured(x):
         return mean
-    return averaged(mean, x if name == "grad" else check.as_measurement(name, x), size, ok, name)
+    return average(mean, x if name == "grad" else check.as_measurement(name, x), size, ok, name)
 
 
-def averaged(mean: Any, tree: Any, size: jax.Array, ok: Any, name: str) -> Any:
+def average(mean: Any, tree: Any, size: jax.Array, ok: Any, name: str) -> Any:
     """The mean of trees with another one in it where it is ok, then of so many. It may hold None."""
     leaves, structure = jax.tree.flatten(tree, is_leaf=check.is_none)
     means = check.match(tree, mean, "the state's mean", name)
@@ -210,6 +196,6 @@ def averaged(mean: Any, tree: Any, size: jax.Array, ok: Any, name: str) -> Any:
                 where, remedy = f"{name}{check.path_to(tree, i)}", "call init with the parameters that are updated"
                 problem = f"{where} is {x.dtype}{list(x.shape)}, the state's mean has {got} there"
                 raise Refusal(ValueError, f"{problem}; {remedy}")
-            x = kept(ok, x.astype(m.dtype), m)  # what is not finite would be in a gradient even where it is left out
-            means[i] = kept(ok, m + (x - m) / size, m)
+            x = choose(ok, x.astype(m.dtype), m)  # what is not finite would be in a gradient even where it is left out
+            means[i] = choose(ok, m + (x - m) / size, m)
     return structure.unflatten(means)

@@ -1,7 +1,6 @@
 """Guards: a step that would do harm is left out, and counted."""
 
 import functools
-from collections.abc import Callable
 from typing import Any, NamedTuple
 
 import jax
@@ -10,8 +9,10 @@ import optax
 
 from gradtx.core import check
 from gradtx.core.count import Count, increment
-from gradtx.core.flow import Flow, Rule
-from gradtx.core.transformation import transformation
+from gradtx.core.factories import transformation
+from gradtx.core.flow import Flow
+from gradtx.core.rule import Part, Rule
+from gradtx.core.transformation import start
 from gradtx.core.tree import global_norm
 from gradtx.values.recipe import Decay, Natural, Positive, Steps
 from gradtx.wrappers.branch import advance_where
@@ -70,14 +71,13 @@ def skip_nonfinite(tx: optax.GradientTransformation, limit: Natural = 10):
     """
 
     def init(params: Any) -> SkipNonfiniteState:
-        return SkipNonfiniteState(**none_skipped(), inner_state=tx.init(params))
+        return SkipNonfiniteState(**none_skipped(), inner_state=start(tx, params))
 
-    def advance_guarded(flow: Flow, state: Any, **extra: Any) -> Callable[[], SkipNonfiniteState]:
+    def advance_guarded(flow: Flow, state: Any, extra: dict[str, Any]) -> SkipNonfiniteState:
         check.require_state(state, SkipNonfiniteState)
-        after = SkipNonfiniteState(**guarded(tx, all_finite(flow.updates()), limit, flow, state, extra))
-        return lambda: after
+        return SkipNonfiniteState(**guard(tx, all_finite(flow.updates()), limit, flow, state, extra))
 
-    return Rule(init, advance_guarded)
+    return Rule(init, advance_guarded, parts={"tx": Part(tx, ("inner_state",))})
 
 
 class SkipSpikesState(NamedTuple):
@@ -167,7 +167,7 @@ def skip_spikes(
         names = ["measured", "mean", "variance", "weight", "square_weight"]
         numbers = {name: jnp.zeros([], jnp.result_type(float)) for name in names}
         return SkipSpikesState(
-            **none_skipped(), accepted=jnp.zeros([], jnp.int32), **numbers, inner_state=tx.init(params)
+            **none_skipped(), accepted=jnp.zeros([], jnp.int32), **numbers, inner_state=start(tx, params)
         )
 
     def followed(state: Any, x: jax.Array) -> dict[str, jax.Array]:
@@ -178,7 +178,7 @@ def skip_spikes(
         fields = dict(mean=state.mean + delta / weight, variance=variance, weight=weight, square_weight=square)
         return {name: jnp.asarray(new, state.mean.dtype) for name, new in fields.items()}
 
-    def advance_guarded(flow: Flow, state: Any, x: Any, finite: Any, extra: Any) -> Callable[[], SkipSpikesState]:
+    def advance_guarded(flow: Flow, state: Any, x: Any, finite: Any, extra: Any) -> SkipSpikesState:
         x = jnp.asarray(x, state.mean.dtype)
         sigma = jnp.maximum(deviation(state), jnp.finfo(jnp.float32).eps * jnp.abs(state.mean))
         known = (state.accepted >= warmup_steps) & (state.accepted > 1)
@@ -186,19 +186,21 @@ def skip_spikes(
         new = followed(state, jnp.where(ok, x, state.mean))
         fields = {name: jnp.where(ok, x, getattr(state, name)) for name, x in new.items()}
         fields |= dict(measured=x, accepted=jnp.where(ok, increment(state.accepted), state.accepted))
-        after = SkipSpikesState(**guarded(tx, ok, limit, flow, state, extra), **fields)
-        return lambda: after
+        return SkipSpikesState(**guard(tx, ok, limit, flow, state, extra), **fields)
 
-    def advance_norm(flow: Flow, state: Any, **extra: Any) -> Callable[[], SkipSpikesState]:
+    def advance_norm(flow: Flow, state: Any, extra: dict[str, Any]) -> SkipSpikesState:
         check.require_state(state, SkipSpikesState)
         return advance_guarded(flow, state, global_norm(flow.updates()), True, extra)
 
-    def advance_loss(flow: Flow, state: Any, *, value: Any, **extra: Any) -> Callable[[], SkipSpikesState]:
+    def advance_loss(flow: Flow, state: Any, extra: dict[str, Any]) -> SkipSpikesState:
         check.require_state(state, SkipSpikesState)
-        finite = all_finite(flow.updates())
-        return advance_guarded(flow, state, check.as_measurement("value", value), finite, extra | {"value": value})
+        finite, value = all_finite(flow.updates()), check.as_measurement("value", extra["value"])
+        return advance_guarded(flow, state, value, finite, extra)
 
-    return Rule(init, advance_loss if loss else advance_norm)
+    parts = {"tx": Part(tx, ("inner_state",))}
+    if loss:
+        return Rule(init, advance_loss, frozenset({"value"}), frozenset({"value"}), parts)
+    return Rule(init, advance_norm, parts=parts)
 
 
 def deviation(state: SkipSpikesState) -> jax.Array:
@@ -216,16 +218,16 @@ def none_skipped() -> dict[str, jax.Array]:
     return dict(skipped=flag(), total=count(), in_a_row=count(), exceeded=flag())
 
 
-def guarded(tx: Any, ok: jax.Array, limit: Any, flow: Flow, state: Any, extra: dict[str, Any]) -> dict[str, Any]:
+def guard(tx: Any, ok: jax.Array, limit: Any, flow: Flow, state: Any, extra: dict[str, Any]) -> dict[str, Any]:
     """Take the flow through the transformation where it is ok; the fields of the state that both guards have."""
-    finish = advance_where(ok, tx, flow, state.inner_state, extra)
+    inner_state = advance_where(ok, tx, flow, state.inner_state, extra, "tx")
     in_a_row = jnp.where(ok, 0, increment(state.in_a_row))
     return dict(
         skipped=~ok,
         total=jnp.where(ok, state.total, increment(state.total)),
         in_a_row=in_a_row,
         exceeded=state.exceeded | (in_a_row > limit),
-        inner_state=finish(),
+        inner_state=inner_state,
     )
 
 

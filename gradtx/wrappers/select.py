@@ -1,19 +1,20 @@
 """Where a transformation acts: on some arrays, with others left as they are, frozen, or given to another one."""
 
-import functools
-from collections.abc import Callable
-from typing import Any, NamedTuple
+from typing import Annotated, Any, NamedTuple
 
 import optax
 
 from gradtx.core import check
-from gradtx.core.combine import noted
-from gradtx.core.flow import Flow, Rule
-from gradtx.core.transformation import P, advance, extra_for, transformation
-from gradtx.selectors import Selector, Where, as_selector, kept, listed, rows
-from gradtx.transforms.rate import block
+from gradtx.core.factories import require_part, transformation
+from gradtx.core.flow import Flow
+from gradtx.core.rule import Part, Route, Rule
+from gradtx.core.transformation import advance, start
+from gradtx.selectors import Selector, Where, as_selector, keep, listed, rows
+from gradtx.transforms.rate import require_block
 from gradtx.values.errors import Refusal
 from gradtx.values.printing import excerpt
+from gradtx.values.recipe import Check
+from gradtx.values.value import written
 
 
 class MaskedState(NamedTuple):
@@ -51,12 +52,17 @@ def masked(tx: optax.GradientTransformation, where: Where):
     {'encoder': Array([0.1], dtype=float32), 'head': Array([1.], dtype=float32)}
     """
 
-    block(tx, "the other arrays", "use only(tx, where), or partition for several groups")
+    require_block(tx, "the other arrays", "use only(tx, where), or partition for several groups")
 
-    def advance_masked(flow: Flow, state: Any, **extra: Any) -> Callable[[], MaskedState]:
-        return inside(tx, flow.part(where.chosen(flow.asked)), state, extra)
+    def advance_masked(flow: Flow, state: Any, extra: dict[str, Any]) -> MaskedState:
+        return advance_selected(tx, flow, where.chosen(flow.asked), state, extra)
 
-    return Rule(fresh(tx, where), advance_masked)
+    return Rule(
+        init=lambda params: init_selected(tx, where, params),
+        advance=advance_masked,
+        parts={"tx": Part(tx, ("inner_state",))},
+        routes=lambda tree: two_routes(where, tree, written(tx), "as it is", part="tx"),
+    )
 
 
 @transformation
@@ -78,12 +84,17 @@ def only(tx: optax.GradientTransformation, where: Where):
     {'encoder': Array([0.], dtype=float32), 'head': Array([-0.1], dtype=float32)}
     """
 
-    def advance_only(flow: Flow, state: Any, **extra: Any) -> Callable[[], MaskedState]:
+    def advance_only(flow: Flow, state: Any, extra: dict[str, Any]) -> MaskedState:
         chosen = where.chosen(flow.asked)
-        flow.part([not c for c in chosen]).freeze()
-        return inside(tx, flow.part(chosen), state, extra)
+        flow.select([not c for c in chosen]).freeze()
+        return advance_selected(tx, flow, chosen, state, extra)
 
-    return Rule(fresh(tx, where), advance_only)
+    return Rule(
+        init=lambda params: init_selected(tx, where, params),
+        advance=advance_only,
+        parts={"tx": Part(tx, ("inner_state",))},
+        routes=lambda tree: two_routes(where, tree, written(tx), "frozen", part="tx"),
+    )
 
 
 @transformation
@@ -106,34 +117,34 @@ def freeze(where: Where):
     """
 
     def init(params: Any) -> optax.EmptyState:
-        meant(where, params)
+        choose_some(where, params)
         return optax.EmptyState()
 
-    def advance_freeze(flow: Flow, state: Any) -> Callable[[], Any]:
+    def advance_freeze(flow: Flow, state: Any, extra: dict[str, Any]) -> Any:
         check.require_state(state, optax.EmptyState)
-        flow.part(where.chosen(flow.asked)).freeze()
-        return lambda: state
+        flow.select(where.chosen(flow.asked)).freeze()
+        return state
 
-    return Rule(init, advance_freeze)
-
-
-class grouping(transformation[P]):
-    """A transformation of rules: selectors with what becomes of the arrays that they take."""
-
-    def checked(self, name: str, value: Any) -> Any:
-        if name != self.variadic:
-            return super().checked(name, value)
-        return tuple(self.rule(f"{name}[{i}]", rule) for i, rule in enumerate(value))
-
-    def rule(self, name: str, rule: Any) -> tuple[Selector, Any]:
-        if type(rule) is not tuple or len(rule) != 2:
-            got = f"{type(rule).__name__} {excerpt(rule)}"
-            raise Refusal(TypeError, f"{name} must be a pair (selector, transformation), got {got}")
-        return as_selector(f"{name}[0]", rule[0]), self.part(f"{name}[1]", rule[1])
+    return Rule(init, advance_freeze, routes=lambda tree: two_routes(where, tree, "frozen", "as it is"))
 
 
-@grouping
-def partition(*rules: tuple[Where, optax.GradientTransformation], default: optax.GradientTransformation | None = None):
+def require_groups(name: str, groups: Any) -> tuple[tuple[Selector, Any], ...]:
+    """Pairs of a selector and a transformation."""
+    for i, group in enumerate(groups):
+        if type(group) is not tuple or len(group) != 2:
+            got = f"{type(group).__name__} {excerpt(group)}"
+            raise Refusal(TypeError, f"{name}[{i}] must be a pair (selector, transformation), got {got}")
+    return tuple(
+        (as_selector(f"{name}[{i}][0]", where), require_part(f"{name}[{i}][1]", tx))
+        for i, (where, tx) in enumerate(groups)
+    )
+
+
+Group = Annotated[tuple[Where, optax.GradientTransformation], Check(require_groups, selects=True)]
+
+
+@transformation
+def partition(*rules: Group, default: optax.GradientTransformation | None = None):
     r"""Each array to the first rule that takes it, $T_{r(i)}(u_i)$.
 
     **Arguments:** the rules, pairs of a selector (or a tree of booleans) and a transformation; `default`, for the
@@ -149,34 +160,39 @@ def partition(*rules: tuple[Where, optax.GradientTransformation], default: optax
     >>> gx.hyperparameters(tx)["rules[0][1].learning_rate"]
     0.1
     """
-    parts = [part for _, part in rules] + ([] if default is None else [default])
+    several = {f"rules[{i}][1]": Part(tx, (i,), f"group {i} of a partition") for i, (_, tx) in enumerate(rules)}
+    if default is not None:
+        several["default"] = Part(default, (len(rules),), f"group {len(rules)} of a partition")
 
     def init(params: Any) -> tuple[Any, ...]:
-        taken = groups(rules, default, params)
+        taken = share_out(rules, default, params)
         for i, (where, _) in enumerate(rules):
-            wanted = meant(where, params, f"rules[{i}]")
+            wanted = choose_some(where, params, f"rules[{i}]")
             if any(wanted) and not any(taken[i]):
                 leaves = listed(path for (path, _), one in zip(rows(params), wanted, strict=True) if one)
                 problem = f"rules[{i}], {excerpt(where)}, takes nothing: rules before it take {leaves}"
                 raise Refusal(ValueError, problem)
-        states: list[Any] = []
-        for i, (part, own) in enumerate(zip(parts, taken, strict=True)):
-            with noted(f"group {i} of a partition", part):
-                states.append(part.init(kept(params, own)))
-        return tuple(states)
+        parts = zip(several.values(), taken, strict=True)
+        return tuple([start(part.tx, keep(params, own), part.role) for part, own in parts])
 
-    def advance_groups(flow: Flow, state: Any, **extra: Any) -> Callable[[], tuple[Any, ...]]:
-        check.require_states(state, dict(enumerate(parts)), tuple)
-        finish: list[Callable[[], Any]] = []
-        for i, (part, own) in enumerate(zip(parts, groups(rules, default, flow.asked), strict=True)):
-            with flow.within(functools.partial(noted, f"group {i} of a partition", part)):
-                finish.append(advance(part, flow.part(own), state[i], extra_for(part, extra)))
-        return lambda: tuple(state() for state in finish)
+    def advance_groups(flow: Flow, state: Any, extra: dict[str, Any]) -> tuple[Any, ...]:
+        check.require_states(state, tuple(several))
+        taken = share_out(rules, default, flow.asked)
+        return tuple(
+            [
+                advance(part.tx, flow.select(own), before, extra, name)
+                for (name, part), own, before in zip(several.items(), taken, state, strict=True)
+            ]
+        )
 
-    return Rule(init, advance_groups)
+    def routes(tree: Any) -> list[Route]:
+        found = zip(share_out(rules, default, tree), several.items(), strict=True)
+        return [Route(own, f"{name.removesuffix('[1]')}: {written(part.tx)}", name) for own, (name, part) in found]
+
+    return Rule(init, advance_groups, parts=several, routes=routes)
 
 
-def groups(rules: Any, default: Any, tree: Any) -> list[list[bool]]:
+def share_out(rules: Any, default: Any, tree: Any) -> list[list[bool]]:
     """Which arrays each rule takes, and the default if there is one."""
     left = [x is not None for _, x in rows(tree)]
     found: list[list[bool]] = []
@@ -191,17 +207,23 @@ def groups(rules: Any, default: Any, tree: Any) -> list[list[bool]]:
     return found
 
 
-def fresh(tx: Any, where: Selector) -> Callable[[Any], MaskedState]:
-    return lambda params: MaskedState(tx.init(kept(params, meant(where, params))))
+def init_selected(tx: Any, where: Selector, params: Any) -> MaskedState:
+    return MaskedState(start(tx, keep(params, choose_some(where, params))))
 
 
-def inside(tx: Any, part: Flow, state: Any, extra: dict[str, Any]) -> Callable[[], MaskedState]:
+def advance_selected(tx: Any, flow: Flow, chosen: list[bool], state: Any, extra: dict[str, Any]) -> MaskedState:
     check.require_state(state, MaskedState)
-    finish = advance(tx, part, state.inner_state, extra_for(tx, extra))
-    return lambda: MaskedState(finish())
+    return MaskedState(advance(tx, flow.select(chosen), state.inner_state, extra, "tx"))
 
 
-def meant(where: Selector, params: Any, name: str = "where") -> list[bool]:
+def two_routes(where: Selector, tree: Any, words: str, others: str, part: str = "") -> list[Route]:
+    """What becomes of the arrays that are meant, and of the others."""
+    chosen = where.chosen(tree)
+    rest = [x is not None and not c for (_, x), c in zip(rows(tree), chosen, strict=True)]
+    return [Route(chosen, words, part), Route(rest, others)]
+
+
+def choose_some(where: Selector, params: Any, name: str = "where") -> list[bool]:
     """Which arrays a selector means, of which there must be one."""
     chosen, all_rows = where.chosen(params), rows(params)
     paths = [path or "a single array without a path" for path, x in all_rows if x is not None]

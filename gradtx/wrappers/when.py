@@ -9,12 +9,14 @@ import optax
 
 from gradtx.core import check
 from gradtx.core.count import Count, increment
-from gradtx.core.flow import Flow, Rule
-from gradtx.core.transformation import transformation
-from gradtx.transforms.rate import block
+from gradtx.core.factories import transformation
+from gradtx.core.flow import Flow
+from gradtx.core.rule import Part, Rule
+from gradtx.core.transformation import start
+from gradtx.transforms.rate import require_block
 from gradtx.values.errors import Refusal
 from gradtx.values.recipe import Natural, Steps
-from gradtx.wrappers.branch import through
+from gradtx.wrappers.branch import branch
 
 
 class EveryState(NamedTuple):
@@ -57,23 +59,20 @@ def every(tx: optax.GradientTransformation, k: Steps):
     [2.]
     """
 
-    block(tx, "the updates between", "use accumulate(tx, k)")
+    require_block(tx, "the updates between", "use accumulate(tx, k)")
 
     def init(params: Any) -> EveryState:
-        return EveryState(jnp.zeros([], jnp.int32), tx.init(params))
+        return EveryState(jnp.zeros([], jnp.int32), start(tx, params))
 
-    def advance_every(flow: Flow, state: Any, **extra: Any) -> Callable[[], EveryState]:
+    def advance_every(flow: Flow, state: Any, extra: dict[str, Any]) -> EveryState:
         check.require_state(state, EveryState)
         updates, waited = flow.updates(), increment(state.waited)
-        due = ~(waited < k)
-        out, inner_state = jax.lax.cond(
-            due, lambda: through(tx, flow, updates, state.inner_state, extra), lambda: (updates, state.inner_state)
-        )
+        due, as_it_is = ~(waited < k), (updates, state.inner_state)
+        out, inner_state = jax.lax.cond(due, lambda: branch(tx, flow, *as_it_is, extra, "tx"), lambda: as_it_is)
         flow.put(out)
-        after = EveryState(jnp.where(due, 0, waited), inner_state)
-        return lambda: after
+        return EveryState(jnp.where(due, 0, waited), inner_state)
 
-    return Rule(init, advance_every)
+    return Rule(init, advance_every, parts={"tx": Part(tx, ("inner_state",))})
 
 
 class SwitchState(NamedTuple):
@@ -123,25 +122,26 @@ def switch(*parts: optax.GradientTransformation, choice: Natural):
     if not isinstance(choice, jax.Array) and choice >= len(parts):  # a schedule's is an array
         raise Refusal(ValueError, f"choice must be below {len(parts)}, the number of parts, got {choice:g}")
 
-    def init(params: Any) -> SwitchState:
-        return SwitchState(jnp.zeros([], jnp.int32), tuple(part.init(params) for part in parts))
+    several = {f"parts[{i}]": Part(tx, ("inner_state", i)) for i, tx in enumerate(parts)}
 
-    def advance_chosen(flow: Flow, state: Any, **extra: Any) -> Callable[[], SwitchState]:
+    def init(params: Any) -> SwitchState:
+        return SwitchState(jnp.zeros([], jnp.int32), tuple(start(part, params) for part in parts))
+
+    def advance_chosen(flow: Flow, state: Any, extra: dict[str, Any]) -> SwitchState:
         check.require_state(state, SwitchState)
-        check.require_states(state.inner_state, dict(enumerate(parts)), tuple)
+        check.require_states(state.inner_state, parts)
         updates, states = flow.updates(), state.inner_state
         index = jnp.clip(jnp.round(jnp.asarray(choice)), 0, len(parts) - 1).astype(jnp.int32)
 
-        def branch(i: int) -> Callable[[], tuple[Any, Any]]:
+        def through(i: int, name: str) -> Callable[[], tuple[Any, Any]]:
             def run() -> tuple[Any, Any]:
-                out, after = through(parts[i], flow, updates, states[i], extra)
+                out, after = branch(parts[i], flow, updates, states[i], extra, name)
                 return out, (*states[:i], after, *states[i + 1 :])
 
             return run
 
-        out, inner_state = jax.lax.switch(index, [branch(i) for i in range(len(parts))])
+        out, inner_state = jax.lax.switch(index, [through(i, name) for i, name in enumerate(several)])
         flow.put(out)
-        after = SwitchState(index, inner_state)
-        return lambda: after
+        return SwitchState(index, inner_state)
 
-    return Rule(init, advance_chosen)
+    return Rule(init, advance_chosen, parts=several)

@@ -1,0 +1,164 @@
+"""The decorators that make a factory of rules, of pairs or of other transformations one of `Transformation`."""
+
+import inspect
+from collections.abc import Callable
+from typing import Any, ParamSpec, get_args
+
+import jax
+import jax.numpy as jnp
+import optax
+
+from gradtx.core import check
+from gradtx.core.count import ScheduledState, in_force, increment, value_at
+from gradtx.core.flow import Flow
+from gradtx.core.pair import rule_of_pair, transformations_in, with_extra
+from gradtx.core.rule import Part, Rule
+from gradtx.core.transformation import Transformation, advance, start, takes_of_rule
+from gradtx.values.errors import Refusal
+from gradtx.values.printing import excerpt
+from gradtx.values.recipe import Check, Recipe
+
+P = ParamSpec("P")
+
+
+class transformation(Recipe[P, Transformation]):
+    """Makes a factory of rules a factory of `Transformation`.
+
+    The factory returns what `per_array`, `stateless` or `scaling` make, or a pair `(init, update)`; its arguments
+    annotated `Scalar` (or with a narrower range: `Positive`, `NonNegative`, `Fraction`, `Decay`, `Steps`, `Natural`)
+    are the hyperparameters. Where one is a schedule, the factory is called with its value at the state's count, which
+    `ScheduledState` keeps. Extra arguments of `update` are named after a `*`; `**extra` stands for those of the
+    transformations among the arguments. The numbers may be traced, and so must decide nothing in Python: what decides
+    is `None` or a bool.
+
+    >>> import gradtx, jax.numpy as jnp
+    >>> @gradtx.transformation
+    ... def shrink(threshold: gradtx.NonNegative):
+    ...     return gradtx.stateless(lambda g: jnp.sign(g) * jnp.maximum(jnp.abs(g) - threshold, 0.0))
+    >>> tx = shrink(1.0)
+    >>> tx, tx.update(jnp.array([3.0, 0.5]), tx.init(None))[0]
+    (shrink(threshold=1.0), Array([2., 0.], dtype=float32))
+    """
+
+    kind = Transformation
+
+    def __init__(self, factory: Callable[P, Any]):
+        super().__init__(factory)
+        annotations = [p.annotation for p in self.signature.parameters.values()]
+        self.holds_parts = any(mentions_parts(x) for x in annotations)
+        self.selects = any(isinstance(x, Check) and x.selects for a in annotations for x in get_args(a))
+
+    def check_of(self, parameter: inspect.Parameter) -> Callable[[str, Any], Any]:
+        annotation = parameter.annotation
+        if is_of_parts(annotation) and not any(isinstance(x, Check) for x in get_args(annotation)):
+            return require_parts if parameter.kind is parameter.VAR_POSITIONAL else require_part_or_none(annotation)
+        return super().check_of(parameter)
+
+    def build(self, arguments: dict[str, Any]) -> Rule:
+        schedules = {name: x for name, x in arguments.items() if name in self.ranges and callable(x)}
+        return self.scheduled_rule(arguments, schedules) if schedules else self.rule(arguments)
+
+    def rule(self, arguments: dict[str, Any]) -> Rule:
+        """What the factory makes, as a rule."""
+        given = {name: with_extra(x) for name, x in arguments.items()} if self.holds_parts else arguments
+        made = self.call(given)
+        if isinstance(made, Rule):
+            return made
+        if isinstance(made, Transformation):
+            return rule_of_composition(made)
+        check.require_pair(made)
+        return rule_of_pair(*made, inside=transformations_in(arguments) if self.holds_parts else {})
+
+    def scheduled_rule(self, arguments: dict[str, Any], schedules: dict[str, Callable[..., Any]]) -> Rule:
+        """The rule with its schedules evaluated at a count of its own: it is made anew for the numbers of each step."""
+
+        def init(params: Any) -> ScheduledState:
+            count = jnp.zeros([], jnp.int32)
+            now = {name: value_at(schedule, count) for name, schedule in schedules.items()}
+            return ScheduledState(count, now, self.rule(arguments | now).init(params))
+
+        def advance_scheduled(flow: Flow, state: Any, extra: dict[str, Any]) -> ScheduledState:
+            check.require_state(state, ScheduledState)
+            now = {name: in_force(schedules[name], state.count, held) for name, held in state.hyperparams.items()}
+            inner_state = self.rule(arguments | now).advance(flow, state.inner_state, extra)
+            return ScheduledState(increment(state.count), now, inner_state)
+
+        outlines: list[Rule] = []
+        number = jax.ShapeDtypeStruct((), jnp.result_type(float))
+        jax.eval_shape(
+            lambda now: outlines.append(outline(self.rule(arguments | now), arguments)),
+            dict.fromkeys(schedules, number),
+        )
+        numbers = {name: ("hyperparams", name) for name in schedules}
+        return outlines[0]._replace(init=init, advance=advance_scheduled, numbers=numbers)
+
+
+class composition(transformation[P]):
+    """Makes a factory of other transformations a factory of `Transformation`; schedules reach it as they are.
+
+    >>> import gradtx
+    >>> @gradtx.composition
+    ... def clipped_sgd(learning_rate: gradtx.NonNegative, max_norm: gradtx.Positive = 1.0):
+    ...     return gradtx.chain(gradtx.clip_by_global_norm(max_norm), gradtx.sgd(learning_rate))
+    >>> clipped_sgd(gradtx.cosine(0.1, 100)).replace(max_norm=2.0)
+    clipped_sgd(learning_rate=cosine(start=0.1, steps=100), max_norm=2.0)
+    """
+
+    def build(self, arguments: dict[str, Any]) -> Rule:
+        return self.rule(arguments)
+
+
+def rule_of_composition(tx: Transformation) -> Rule:
+    return Rule(
+        init=lambda params: start(tx, params),
+        advance=lambda flow, state, extra: advance(tx, flow, state, extra, ""),
+        parts={"": Part(tx, ())},
+    )
+
+
+def outline(rule: Rule, arguments: dict[str, Any]) -> Rule:
+    """What a rule says of itself without what it computes: nothing in it knows the numbers that it was made with."""
+    known = transformations_in(arguments)
+    parts = {
+        path: Part(known[path], ("inner_state", *part.keys), part.role)
+        for path, part in (rule.parts or {}).items()
+        if path in known
+    }
+    return Rule(nothing, nothing, takes_of_rule(rule), rule.needs, None if rule.parts is None else parts)
+
+
+def nothing(*_: Any) -> Any:
+    """In an outline."""
+
+
+# ---- arguments that are transformations ----
+
+
+def mentions_parts(annotation: Any) -> bool:
+    inside = get_args(annotation)
+    return is_of_parts(annotation) or any(mentions_parts(x) for x in inside)
+
+
+def is_of_parts(annotation: Any) -> bool:
+    """Whether an argument is a transformation, or may be one."""
+    kinds = [annotation, *get_args(annotation)]
+    return any(inspect.isclass(x) and issubclass(x, optax.GradientTransformation) for x in kinds)
+
+
+def require_part_or_none(annotation: Any) -> Callable[[str, Any], Any]:
+    optional = type(None) in get_args(annotation)
+    return lambda name, value: value if optional and value is None else require_part(name, value)
+
+
+def require_parts(name: str, values: Any) -> tuple[Any, ...]:
+    return tuple(require_part(f"{name}[{i}]", part) for i, part in enumerate(values))
+
+
+def require_part(name: str, value: Any) -> Any:
+    """Refuse what is no transformation."""
+    if isinstance(value, optax.GradientTransformation):
+        return value
+    got = f"{type(value).__name__} {excerpt(value)}"
+    if callable(value):
+        got = f"a function; call it: {getattr(value, '__name__', '')}(…)"
+    raise Refusal(TypeError, f"{name} must be a transformation, got {got}")

@@ -1,0 +1,101 @@
+"""The one adapter for plain pairs of functions: all that is known of them is their signature and what they return."""
+
+import functools
+import inspect
+from typing import Any, NamedTuple
+
+import optax
+
+from gradtx.core.flow import Flow
+from gradtx.core.rule import Keys, Part, Rule
+from gradtx.core.transformation import Transformation, WithoutExtra, advance_pair, takes
+
+
+def rule_of_pair(init: Any, update: Any, inside: dict[str, Any]) -> Rule:
+    """The rule of a pair; `inside` are the transformations that it was made with, by their paths."""
+    extra = list(inspect.signature(update).parameters.values())[3:]
+    named = frozenset(p.name for p in extra if p.kind is not p.VAR_KEYWORD)
+    needs = frozenset(p.name for p in extra if p.kind is p.KEYWORD_ONLY and p.default is p.empty)
+    names = [named, *[takes(tx) for tx in inside.values() if len(named) < len(extra)]]  # `**extra` stands for theirs
+    taken = None if None in names else frozenset().union(*[own for own in names if own is not None])
+
+    def advance(flow: Flow, state: Any, extra: dict[str, Any]) -> Any:
+        return advance_pair(update, flow, state, extra)
+
+    return Rule(init, advance, taken, needs)
+
+
+def with_extra(x: Any) -> Any:
+    """An argument in which every transformation of Optax takes extra arguments, if only to leave them alone."""
+    if type(x) is tuple:
+        return tuple(map(with_extra, x))
+    if not isinstance(x, optax.GradientTransformation) or isinstance(
+        x, Transformation | optax.GradientTransformationExtraArgs
+    ):
+        return x
+
+    @functools.wraps(x.update)
+    def update(updates: Any, state: Any, params: Any = None, **extra: Any) -> Any:
+        return x.update(updates, state, params)
+
+    return WithoutExtra(x.init, update)
+
+
+# ---- where a wrapper keeps the states of its parts ----
+
+
+class Mark(NamedTuple):
+    """Stands for the state of a part."""
+
+    path: str
+
+
+def places_of_parts(tx: Transformation, inside: dict[str, Any]) -> dict[str, Part]:
+    """The parts of a wrapper that is a plain pair: its `init` is run with parts whose states are marks, and so shows
+    where it puts them. None are told where it looks into these states, or keeps several of one part.
+    """
+
+    def marked(x: Any, path: str) -> Any:
+        if path in inside:
+            return optax.GradientTransformationExtraArgs(lambda params: Mark(path), never_called)
+        return tuple(marked(part, f"{path}[{i}]") for i, part in enumerate(x)) if type(x) is tuple else x
+
+    try:
+        init, _ = tx.recipe.call({name: marked(x, name) for name, x in tx.arguments.items()})
+        state = init({})
+    except Exception:  # whatever the factory does with a part that it does not know
+        return {}
+    found = marks(state, ())
+    return {path: Part(inside[path], keys) for path, keys in found} if len(found) == len(inside) else {}
+
+
+def never_called(*_: Any) -> Any:
+    raise RuntimeError("only init is run with these parts")
+
+
+def marks(state: Any, keys: Keys) -> list[tuple[str, Keys]]:
+    if isinstance(state, Mark):
+        return [(state.path, keys)]
+    if isinstance(state, dict):
+        inside = list(state.items())
+    elif isinstance(state, tuple) and hasattr(state, "_fields"):
+        inside = list(zip(state._fields, state, strict=True))
+    else:
+        inside = list(enumerate(state)) if isinstance(state, tuple | list) else []
+    return [found for key, part in inside for found in marks(part, (*keys, key))]
+
+
+def transformations_in(arguments: dict[str, Any]) -> dict[str, Any]:
+    """The transformations among arguments, Optax's too, by their paths."""
+    found: dict[str, Any] = {}
+
+    def look(x: Any, path: str) -> None:
+        if isinstance(x, optax.GradientTransformation):
+            found[path] = x
+        elif type(x) is tuple:
+            for i, part in enumerate(x):
+                look(part, f"{path}[{i}]")
+
+    for name, x in arguments.items():
+        look(x, name)
+    return found
