@@ -1,5 +1,6 @@
 """Transformations in series, side by side, and none at all."""
 
+import functools
 from collections.abc import Callable
 from typing import Annotated, Any
 
@@ -9,7 +10,7 @@ from gradtx.core import check
 from gradtx.core.factories import require_parts, transformation
 from gradtx.core.flow import Fields, Flow
 from gradtx.core.lift import stateless
-from gradtx.core.rule import Part, Rule
+from gradtx.core.rule import Keys, Part, Rule
 from gradtx.core.transformation import advance, start
 from gradtx.values.errors import Refusal, require_function
 from gradtx.values.recipe import Check
@@ -17,12 +18,13 @@ from gradtx.values.recipe import Check
 
 def dissolve(name: str, parts: Any) -> tuple[Any, ...]:
     """The parts, with those of a chain among them in its place: grouping them changes nothing."""
-    flat = [x.arguments[name] if is_nameless_chain(x) else (x,) for x in require_parts(name, parts)]
-    return sum(flat, ())
-
-
-def is_nameless_chain(tx: Any) -> bool:
-    return getattr(tx, "recipe", None) is chain and tx.arguments.keys() == {"parts"}
+    flat: list[Any] = []
+    for tx in require_parts(name, parts):
+        if getattr(tx, "recipe", None) is chain and name in tx.arguments and len(tx.arguments) == 1:  # without names
+            flat += tx.arguments[name]
+        else:
+            flat.append(tx)
+    return tuple(flat)
 
 
 @transformation
@@ -49,7 +51,7 @@ def chain(
     if parts and named:
         got = f"{len(parts)} without beside {next(iter(named))!r}"
         raise Refusal(TypeError, f"either every part has a name or none, got {got}")
-    several = {f"parts[{i}]": Part(tx, (i,), f"part {i} of a chain") for i, tx in enumerate(parts)}
+    several = {name: Part(tx, keys, role) for (name, keys, role), tx in zip(in_order(len(parts)), parts, strict=True)}
     several |= {name: Part(tx, (name,), f"part {name!r} of a chain") for name, tx in named.items()}
 
     def init(params: Any) -> Any:
@@ -64,6 +66,12 @@ def chain(
         return states if named else tuple(states.values())
 
     return Rule(init, through, parts=several)
+
+
+@functools.cache
+def in_order(n: int) -> list[tuple[str, Keys, str]]:
+    """The names, the places in the state and the roles of parts without names."""
+    return [(f"parts[{i}]", (i,), f"part {i} of a chain") for i in range(n)]
 
 
 @transformation

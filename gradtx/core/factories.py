@@ -13,7 +13,7 @@ from gradtx.core.count import ScheduledState, in_force, increment, value_at
 from gradtx.core.flow import Flow
 from gradtx.core.pair import rule_of_pair, transformations_in, with_extra
 from gradtx.core.rule import Part, Rule
-from gradtx.core.transformation import Transformation, advance, start, takes_of_rule
+from gradtx.core.transformation import Transformation, advance, selects_by_rule, start, takes_of_rule
 from gradtx.values.errors import Refusal
 from gradtx.values.printing import excerpt
 from gradtx.values.recipe import Check, Recipe
@@ -55,8 +55,10 @@ class transformation(Recipe[P, Transformation]):
         return super().check_of(parameter)
 
     def build(self, arguments: dict[str, Any]) -> Rule:
-        schedules = {name: x for name, x in arguments.items() if name in self.ranges and callable(x)}
-        return self.scheduled_rule(arguments, schedules) if schedules else self.rule(arguments)
+        for name in self.ranges:
+            if callable(arguments[name]):
+                return self.scheduled_rule(arguments, [name for name in self.ranges if callable(arguments[name])])
+        return self.rule(arguments)
 
     def rule(self, arguments: dict[str, Any]) -> Rule:
         """What the factory makes, as a rule."""
@@ -69,17 +71,17 @@ class transformation(Recipe[P, Transformation]):
         check.require_pair(made)
         return rule_of_pair(*made, inside=transformations_in(arguments) if self.holds_parts else {})
 
-    def scheduled_rule(self, arguments: dict[str, Any], schedules: dict[str, Callable[..., Any]]) -> Rule:
+    def scheduled_rule(self, arguments: dict[str, Any], schedules: list[str]) -> Rule:
         """The rule with its schedules evaluated at a count of its own: it is made anew for the numbers of each step."""
 
         def init(params: Any) -> ScheduledState:
             count = jnp.zeros([], jnp.int32)
-            now = {name: value_at(schedule, count) for name, schedule in schedules.items()}
+            now = {name: value_at(arguments[name], count) for name in schedules}
             return ScheduledState(count, now, self.rule(arguments | now).init(params))
 
         def advance_scheduled(flow: Flow, state: Any, extra: dict[str, Any]) -> ScheduledState:
             check.require_state(state, ScheduledState)
-            now = {name: in_force(schedules[name], state.count, held) for name, held in state.hyperparams.items()}
+            now = {name: in_force(arguments[name], state.count, held) for name, held in state.hyperparams.items()}
             inner_state = self.rule(arguments | now).advance(flow, state.inner_state, extra)
             return ScheduledState(increment(state.count), now, inner_state)
 
@@ -90,7 +92,10 @@ class transformation(Recipe[P, Transformation]):
             dict.fromkeys(schedules, number),
         )
         numbers = {name: ("hyperparams", name) for name in schedules}
-        return outlines[0]._replace(init=init, advance=advance_scheduled, numbers=numbers)
+        known = outlines[0]
+        return Rule(
+            init, advance_scheduled, known.takes, known.needs, known.parts, numbers=numbers, selects=known.selects
+        )
 
 
 class composition(transformation[P]):
@@ -124,7 +129,8 @@ def outline(rule: Rule, arguments: dict[str, Any]) -> Rule:
         for path, part in (rule.parts or {}).items()
         if path in known
     }
-    return Rule(nothing, nothing, takes_of_rule(rule), rule.needs, None if rule.parts is None else parts)
+    own = None if rule.parts is None else parts
+    return Rule(nothing, nothing, takes_of_rule(rule), rule.needs, own, selects=selects_by_rule(rule))
 
 
 def nothing(*_: Any) -> Any:
@@ -151,7 +157,10 @@ def require_part_or_none(annotation: Any) -> Callable[[str, Any], Any]:
 
 
 def require_parts(name: str, values: Any) -> tuple[Any, ...]:
-    return tuple(require_part(f"{name}[{i}]", part) for i, part in enumerate(values))
+    for i, part in enumerate(values):
+        if type(part) is not Transformation:
+            require_part(f"{name}[{i}]", part)
+    return values
 
 
 def require_part(name: str, value: Any) -> Any:

@@ -3,7 +3,8 @@
 import functools
 import inspect
 from collections.abc import Callable
-from typing import Any
+from types import FunctionType
+from typing import Any, TypeGuard
 
 import jax
 import jax.numpy as jnp
@@ -12,7 +13,7 @@ import optax
 from gradtx.core import check
 from gradtx.core.count import increment
 from gradtx.core.flow import Fields, Flow
-from gradtx.core.rule import Rule
+from gradtx.core.rule import NONE, Rule
 from gradtx.core.tree import narrow, widen
 from gradtx.values.errors import Refusal
 
@@ -50,47 +51,50 @@ def per_array(
     >>> tx.update({"w": jnp.array([5.0])}, state)[0]
     {'w': Array([2.], dtype=float32)}
     """
-    scalars = dict(shared or {})
-    if "count" in state_type._fields:
-        scalars["count"] = 0, lambda state: increment(state.count)
-    needs_params = count_arguments(update) > 2
-    absent = dict.fromkeys(state_type._fields)
+    rule = PerArray(state_type, init, update, shared or {})
+    return Rule(rule.init, rule.advance)
 
-    def expected(g: jax.Array) -> Fields:
-        return jax.eval_shape(functools.partial(init_array, init), g)
 
-    def tree_init(params: Any) -> Any:
+class PerArray:
+    """The rule of a formula for one array."""
+
+    def __init__(self, state_type: type[Any], init: Any, update: Any, shared: dict[str, Any]):
+        self.state_type, self.init_one, self.update, self.shared = state_type, init, update, shared
+
+    def scalars(self) -> dict[str, tuple[Any, Callable[[Any], Any]]]:
+        """What all arrays share: where it starts, and what follows on a state."""
+        counted = {"count": (0, next_count)} if "count" in self.state_type._fields else {}
+        return self.shared | counted
+
+    def init(self, params: Any) -> Any:
         leaves, structure = jax.tree.flatten(params)
-        rows = [init_array(init, jnp.asarray(p)) for p in leaves]
-        names = rows[0] if rows else init_array(init, jnp.zeros([]))  # an empty tree has the fields too
+        rows = [init_array(self.init_one, jnp.asarray(p)) for p in leaves]
+        names = rows[0] if rows else init_array(self.init_one, jnp.zeros([]))  # an empty tree has the fields too
+        absent = dict.fromkeys(self.state_type._fields)
         if not names.keys() <= absent.keys():
-            has = f"{state_type.__name__} has {list(absent)}"
+            has = f"{self.state_type.__name__} has {list(absent)}"
             raise Refusal(ValueError, f"init returned the fields {sorted(names)}, but {has}")
         fields: dict[str, Any] = {name: structure.unflatten([row[name] for row in rows]) for name in names}
-        for name, (start, _) in scalars.items():
+        for name, (start, _) in self.scalars().items():
             fields[name] = jnp.array(start, jnp.int32 if name == "count" else jnp.result_type(float))
-        return state_type(**absent | fields)
+        return self.state_type(**absent | fields)
 
-    def formula(g: jax.Array, row: Any, *p: jax.Array) -> tuple[Any, Any]:
-        # In the formula all numbers have one dtype, the array's: a count would not meet floats under strict promotion.
-        for name in scalars:
-            row = row._replace(**{name: getattr(row, name).astype(g.dtype)})
-        return update(g, row, *p)
-
-    def advance(flow: Flow, state: Any, extra: dict[str, Any]) -> Any:
-        check.require_state(state, state_type)
+    def advance(self, flow: Flow, state: Any, extra: dict[str, Any]) -> Any:
+        check.require_state(state, self.state_type)
+        needs_params = count_arguments(self.update) > 2
         if needs_params:
             check.require_params(flow.params)
-        fields = state._asdict()
-        common = absent | {name: fields.pop(name) for name in scalars}
+        scalars, fields = self.scalars(), state._asdict()
+        common = dict.fromkeys(fields) | {name: fields.pop(name) for name in scalars}
         columns = {name: flow.match(x, f"the state's {name}") for name, x in fields.items() if x is not None}
         leaves = flow.leaves
-        check.require_fields(columns, leaves, expected, lambda: flow.tree)
-        rows = [state_type(**common) if not columns else None for _ in leaves]
-        for i, g in enumerate(leaves):
-            if g is not None and columns:
-                rows[i] = state_type(**common | {name: column[i] for name, column in columns.items()})
-        results = flow.then(formula if scalars else update, rows, list(columns), needs_params)
+        check.require_fields(columns, leaves, self.expected, lambda: flow.tree)
+        rows = [self.state_type(**common)] * len(leaves)
+        if columns:
+            for i, g in enumerate(leaves):
+                if g is not None:
+                    rows[i] = self.state_type(**common | {name: column[i] for name, column in columns.items()})
+        results = flow.then(self.formula if scalars else self.update, rows, list(columns), needs_params)
         after = {name: jnp.asarray(following(state), common[name].dtype) for name, (_, following) in scalars.items()}
         if not columns:
             return state._replace(**after)
@@ -101,7 +105,17 @@ def per_array(
 
         return flow.promise(filled)
 
-    return Rule(tree_init, advance)
+    def formula(self, g: jax.Array, row: Any, *p: jax.Array) -> tuple[Any, Any]:
+        # In the formula all numbers have one dtype, the array's: a count would not meet floats under strict promotion.
+        numbers = {name: getattr(row, name).astype(g.dtype) for name in self.scalars()}
+        return self.update(g, row._replace(**numbers), *p)
+
+    def expected(self, g: jax.Array) -> Fields:
+        return jax.eval_shape(functools.partial(init_array, self.init_one), g)
+
+
+def next_count(state: Any) -> Any:
+    return increment(state.count)
 
 
 def next_column(name: str, column: list[Any], results: list[Fields | None]) -> list[Any]:
@@ -139,18 +153,17 @@ def scaling(init: Callable[[Any], Any], factor: Callable[..., tuple[Any, Any]], 
     >>> tx.update(jnp.array([3.0]), tx.init(None), value=2.0)[0]
     Array([1.5], dtype=float32)
     """
-    needs_updates = count_arguments(factor) > 1
-    keywords = [p for p in inspect.signature(factor).parameters.values() if p.kind is p.KEYWORD_ONLY]
-    takes = frozenset(p.name for p in keywords)
+    takes, needs = keywords_of(factor)
 
     def advance(flow: Flow, state: Any, extra: dict[str, Any]) -> Any:
         if whole and flow.partial:
             raise Refusal(ValueError, f"only some arrays of the tree are in sight here; {whole}")
-        scalar, after = factor(state, flow.updates(), **extra) if needs_updates else factor(state, **extra)
+        updates = [flow.updates()] if count_arguments(factor) > 1 else []
+        scalar, after = factor(state, *updates, **extra)
         flow.then(multiply, [jnp.asarray(scalar)] * len(flow.leaves))
         return after
 
-    return Rule(init, advance, takes, frozenset(p.name for p in keywords if p.default is p.empty))
+    return Rule(init, advance, takes, needs)
 
 
 def multiply(g: jax.Array, factor: jax.Array) -> tuple[jax.Array, Fields]:
@@ -159,14 +172,23 @@ def multiply(g: jax.Array, factor: jax.Array) -> tuple[jax.Array, Fields]:
 
 def count_arguments(function: Callable[..., Any]) -> int:
     """How many arguments a function needs."""
-    code = getattr(function, "__code__", None)
-    if code is not None and not code.co_flags & VARIADIC and not hasattr(function, "__wrapped__"):
-        return code.co_argcount - len(function.__defaults__ or ()) - inspect.ismethod(function)
-    parameters = inspect.signature(function).parameters.values()  # which takes ten times as long
+    if is_plain(function):
+        return function.__code__.co_argcount - len(function.__defaults__ or ())
+    parameters = inspect.signature(function).parameters.values()
     return sum(p.default is p.empty and p.kind in (p.POSITIONAL_ONLY, p.POSITIONAL_OR_KEYWORD) for p in parameters)
 
 
-VARIADIC = inspect.CO_VARARGS | inspect.CO_VARKEYWORDS
+def keywords_of(function: Callable[..., Any]) -> tuple[frozenset[str], frozenset[str]]:
+    """The arguments that a function takes by name alone, and those of them that it needs."""
+    if is_plain(function) and not function.__code__.co_kwonlyargcount:
+        return NONE, NONE
+    keywords = [p for p in inspect.signature(function).parameters.values() if p.kind is p.KEYWORD_ONLY]
+    return frozenset(p.name for p in keywords), frozenset(p.name for p in keywords if p.default is p.empty)
+
+
+def is_plain(function: Any) -> TypeGuard[FunctionType]:
+    """Whether its code says what it takes: to make a signature takes ten times as long."""
+    return type(function) is FunctionType and "__wrapped__" not in function.__dict__
 
 
 def init_empty(params: Any) -> optax.EmptyState:

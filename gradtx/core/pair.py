@@ -28,10 +28,8 @@ def rule_of_pair(init: Any, update: Any, inside: dict[str, Any]) -> Rule:
 def with_extra(x: Any) -> Any:
     """An argument in which every transformation of Optax takes extra arguments, if only to leave them alone."""
     if type(x) is tuple:
-        return tuple(map(with_extra, x))
-    if not isinstance(x, optax.GradientTransformation) or isinstance(
-        x, Transformation | optax.GradientTransformationExtraArgs
-    ):
+        return tuple([one if type(one) is Transformation else with_extra(one) for one in x])
+    if type(x) is not optax.GradientTransformation:
         return x
 
     @functools.wraps(x.update)

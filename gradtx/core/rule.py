@@ -3,9 +3,15 @@
 from collections.abc import Callable
 from typing import Any, NamedTuple
 
+import optax
+
+from gradtx.core import check
 from gradtx.core.flow import Flow
+from gradtx.values.errors import errors_of
 
 Keys = tuple[str | int, ...]  # the way into a state: names of fields, indices, keys of a dict
+NONE: frozenset[str] = frozenset()
+NO_NUMBERS: dict[str, Keys] = {}
 
 
 class Part(NamedTuple):
@@ -24,18 +30,55 @@ class Route(NamedTuple):
     part: str = ""  # the name of the part that they go through, if they do
 
 
-class Rule(NamedTuple):
+class Pair(optax.GradientTransformationExtraArgs):
+    """A transformation of Optax, a tuple of two functions, whose functions are methods."""
+
+    def __iter__(self) -> Any:
+        return iter((self.init, self.update))
+
+    def __getitem__(self, index: Any) -> Any:
+        return (self.init, self.update)[index]
+
+    def __len__(self) -> int:
+        return 2
+
+
+class Rule(Pair):
     """A pair of functions that can join others in one pass, and what has to be known of it.
 
     `init(params) -> state` is as in Optax. `advance(flow, state, extra) -> state` adds stages to the flow, or takes its
     updates and puts others in their place; the next state may hold promises, which are kept once the flow has run.
     """
 
-    init: Callable[[Any], Any]
+    init: Any = None  # in the place of the tuple's
     advance: Callable[[Flow, Any, dict[str, Any]], Any]
-    takes: frozenset[str] | None = frozenset()  # own extra arguments, those of its parts aside; None for any
-    needs: frozenset[str] = frozenset()  # those of them that it can't do without
-    parts: dict[str, Part] | None = None  # by their paths among the arguments; "" is what a composition is made of
-    numbers: dict[str, Keys] | None = None  # hyperparameters that its state holds, beside a `count` of its own
-    routes: Callable[[Any], list[Route]] | None = None  # which arrays of a tree go where, if it selects
-    advance_if: Callable[[Flow, Any, Any, dict[str, Any]], Any] | None = None  # as `advance`, where a flag is true
+    takes: frozenset[str] | None  # own extra arguments, those of its parts aside; None for any
+    needs: frozenset[str]  # those of them that it can't do without
+    parts: dict[str, Part] | None  # by their paths among the arguments; "" is what a composition is made of
+    numbers: dict[str, Keys]  # hyperparameters that its state holds, beside a `count` of its own
+    routes: Callable[[Any], list[Route]] | None  # which arrays of a tree go where, if it selects
+    selects: bool  # whether there is a selector in what it is made of, where that can't be seen from outside
+    advance_if: Callable[[Flow, Any, Any, dict[str, Any]], Any] | None  # as `advance`, where a flag is true
+
+    def __new__(
+        cls,
+        init: Callable[[Any], Any],
+        advance: Any,
+        takes: frozenset[str] | None = NONE,
+        needs: frozenset[str] = NONE,
+        parts: dict[str, Part] | None = None,
+        **others: Any,
+    ) -> "Rule":
+        self = tuple.__new__(cls)
+        self.__dict__.update(init=init, advance=advance, takes=takes, needs=needs, parts=parts, **others)
+        return self
+
+    numbers, routes, selects, advance_if = NO_NUMBERS, None, False, None
+
+    def update(self, updates: Any, state: Any, params: Any = None, **extra: Any) -> tuple[Any, Any]:
+        """An update by the rule alone."""
+        with errors_of("update"):
+            flow = Flow(updates, params)
+            check.require_arrays(flow.leaves)
+            after = self.advance(flow, state, extra)
+            return flow.updates(), flow.settle(after)

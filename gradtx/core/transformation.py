@@ -7,7 +7,7 @@ import optax
 
 from gradtx.core import check, eager
 from gradtx.core.flow import Flow, locate
-from gradtx.core.rule import Rule
+from gradtx.core.rule import Pair, Rule
 from gradtx.values.errors import Refusal
 from gradtx.values.value import Value, build, register, written
 
@@ -20,7 +20,7 @@ TAKEN = "_taken"  # where an instance keeps which extra arguments it takes
 
 
 @register
-class Transformation(Value, optax.GradientTransformationExtraArgs):
+class Transformation(Value, Pair):
     """A pure pair `init(params) -> state`, `update(updates, state, params, **extra) -> (updates, state)`, and a value.
 
     It is an Optax transformation and unpacks as `init, update = tx`. Printed, compared, hashed and pickled by its
@@ -61,22 +61,15 @@ class Transformation(Value, optax.GradientTransformationExtraArgs):
 
     # ---- an Optax transformation is a tuple of its two functions ----
 
-    def __new__(cls, *pair: Any) -> Any:
-        """A value that is still empty; of a pair, as tools hand in that rebuild named tuples, a plain one of Optax."""
-        return optax.GradientTransformationExtraArgs(*pair) if pair else tuple.__new__(cls)
+    _blank = staticmethod(tuple.__new__)
+
+    def __new__(cls, init: Any, update: Any) -> Any:
+        """A plain pair of Optax, for tools that rebuild named tuples."""
+        return optax.GradientTransformationExtraArgs(init, update)
 
     @classmethod
     def _make(cls, iterable: Any) -> Any:
         return cls(*iterable)
-
-    def __iter__(self) -> Any:
-        return iter((self.init, self.update))
-
-    def __getitem__(self, index: Any) -> Any:
-        return (self.init, self.update)[index]
-
-    def __len__(self) -> int:
-        return 2
 
     def __add__(self, other: Any) -> Any:  # a tuple's would give a tuple
         raise TypeError(f"{self.recipe.__name__}: transformations have no + and *; join them with gradtx.chain")
@@ -145,6 +138,8 @@ def advance(tx: Any, flow: Flow, state: Any, extra: dict[str, Any], part: str | 
             if is_strict(tx):
                 check.require_arrays(flow.leaves)
             after = rule.advance(flow, state, extra)
+        elif isinstance(tx, Rule):
+            after = tx.advance(flow, state, extra)
         else:
             after = advance_pair(tx.update, flow, state, extra)
     except Refusal as refusal:
@@ -194,10 +189,12 @@ def is_strict(tx: Transformation) -> bool:
 
 def selects(tx: Any) -> bool:
     """Whether there is a selector in it."""
-    if not isinstance(tx, Transformation):
-        return False
-    rule: Rule = build(tx)
-    return tx.recipe.selects or rule.routes is not None or any(selects(part.tx) for part in (rule.parts or {}).values())
+    return isinstance(tx, Transformation) and (tx.recipe.selects or selects_by_rule(build(tx)))
+
+
+def selects_by_rule(rule: Rule) -> bool:
+    parts = (rule.parts or {}).values()
+    return rule.selects or rule.routes is not None or any(selects(part.tx) for part in parts)
 
 
 # ---- extra arguments ----
@@ -205,6 +202,8 @@ def selects(tx: Any) -> bool:
 
 def takes(tx: Any) -> frozenset[str] | None:
     """The names of the extra arguments that `update` takes, its parts' among them; None for any: Optax does not say."""
+    if isinstance(tx, Rule):
+        return takes_of_rule(tx)
     if not isinstance(tx, Transformation):
         any_of_them = isinstance(tx, optax.GradientTransformationExtraArgs) and not isinstance(tx, WithoutExtra)
         return None if any_of_them else frozenset()

@@ -161,8 +161,7 @@ def copy_values(x: Any) -> Any:
 def users(value: Any, found: list[Node]) -> Iterator[tuple[Node, Keys]]:
     """The nodes whose state holds the number of this very schedule or controlled number, and the way there."""
     for node in found:
-        numbers = (node.rule and node.rule.numbers) or {}
-        for name, keys in numbers.items():
+        for name, keys in (node.rule.numbers if node.rule else {}).items():
             if node.tx.arguments[name] is value:
                 yield node, node.keys + keys
 

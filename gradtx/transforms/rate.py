@@ -9,6 +9,7 @@ from gradtx.core import check
 from gradtx.core.count import Count, in_force, increment, value_at
 from gradtx.core.factories import composition, transformation
 from gradtx.core.lift import scaling, stateless
+from gradtx.core.rule import Keys, Rule
 from gradtx.core.walk import walk
 from gradtx.values.errors import Refusal
 from gradtx.values.printing import excerpt
@@ -69,6 +70,9 @@ class ScaleByLearningRateState(NamedTuple):
         return self._asdict()
 
 
+NUMBERS: dict[str, Keys] = {"learning_rate": ("learning_rate",)}
+
+
 @composition  # for its schedules as they are: the rate's value belongs into a state of the same form as a constant's
 def scale_by_learning_rate(learning_rate: NonNegative):
     r"""The step down, $-\eta\,g$: the one place where the sign flips. What comes out is added to the parameters.
@@ -93,4 +97,4 @@ def scale_by_learning_rate(learning_rate: NonNegative):
         rate = in_force(learning_rate, state.count, state.learning_rate)
         return -rate, ScaleByLearningRateState(increment(state.count), rate)
 
-    return scaling(init, factor)._replace(numbers={"learning_rate": ("learning_rate",)})
+    return Rule(init, scaling(init, factor).advance, numbers=NUMBERS)

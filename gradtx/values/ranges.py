@@ -2,7 +2,7 @@
 
 import math
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 import jax
@@ -22,12 +22,17 @@ class Range:
     high: float = math.inf
     ends: str = "()"
     whole: bool = False
+    least: float = field(init=False, compare=False)
+    largest: float = field(init=False, compare=False)
+
+    def __post_init__(self) -> None:
+        # The least and the largest float in it, so that one comparison tells.
+        least = self.low if self.ends[0] == "[" else math.nextafter(self.low, math.inf)
+        largest = self.high if self.ends[1] == "]" else math.nextafter(self.high, -math.inf)
+        self.__dict__.update(least=least, largest=largest)
 
     def __contains__(self, x: float) -> bool:
-        above = self.low <= x if self.ends[0] == "[" else self.low < x
-        return (
-            above and not (self.whole and x % 1) and (x <= self.high if self.ends[1] == "]" else x < self.high)
-        )  # NaN is in no range
+        return self.least <= x <= self.largest and not (self.whole and x % 1)  # NaN is in no range
 
     def __repr__(self) -> str:
         if self == Range():

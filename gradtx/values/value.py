@@ -26,6 +26,7 @@ class Value:
 
     recipe: Any  # the Recipe
     arguments: dict[str, Any]
+    _blank: Any = staticmethod(object.__new__)  # makes one without anything in it
 
     def __getattr__(self, name: str) -> Any:  # reached for what is not there; the arguments are found before
         arguments = list(self.__dict__.get("arguments", ()))
@@ -92,8 +93,9 @@ def build(value: Value) -> Any:
     """
     made = value.__dict__.get(BUILT)
     if made is None:
-        with errors_of(value.recipe.__name__):
-            made = value.__dict__[BUILT] = value.recipe.build_apart(value.arguments)
+        # What a factory computes outlives the trace that first needs it.
+        with errors_of(value.recipe.__name__), jax.ensure_compile_time_eval():
+            made = value.__dict__[BUILT] = value.recipe.build(value.arguments)
     return made
 
 
@@ -183,7 +185,7 @@ class Static:
 
 def restore(kind: type[V], recipe: Any, arguments: dict[str, Any]) -> V:
     """A value as it was: unchecked and not built, since JAX puts tracers, None and other marks in its leaves."""
-    value = kind.__new__(kind)
+    value = kind._blank(kind)
     value.__dict__.update(arguments, recipe=recipe, arguments=arguments)
     return value
 
