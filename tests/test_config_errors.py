@@ -11,7 +11,8 @@ import pytest
 
 import gradtx as gx
 from gradtx import from_config, to_config
-from gradtx.config.read import DEEPEST, from_file
+from gradtx.config.names import DEEPEST
+from gradtx.config.read import from_file
 from gradtx.values.value import written
 
 
@@ -114,8 +115,17 @@ BAD: dict[str, Any] = {
     "learning_rate: + must have a list of 2, got [1]": {"sgd": {"learning_rate": {"+": [1]}}},
     "learning_rate: * must have a list of 2, got {'a': 1, 'b': 2}": {"sgd": {"learning_rate": {"*": {"a": 1, "b": 2}}}},
     "learning_rate: then has no argument 'until'": {"sgd": {"learning_rate": {"then": {"until": 3}}}},
-    "where.b must be a selector, got 3": {"masked": {"tx": SGD, "where": {"&": [{"by_ndim": {"at_least": 2}}, 3]}}},
-    "where.a must be a selector, got sgd(": {"masked": {"tx": SGD, "where": {"~": [SGD]}}},
+    "where: & is for selectors, got by_ndim(at_least=2) and 3": {
+        "masked": {"tx": SGD, "where": {"&": [{"by_ndim": {"at_least": 2}}, 3]}}
+    },
+    "where: ~ is for selectors, got sgd(": {"masked": {"tx": SGD, "where": {"~": [SGD]}}},
+    "learning_rate: + must have a schedule on one side, got 1 and 0.5": {"sgd": {"learning_rate": {"+": [1, 0.5]}}},
+    "learning_rate: then must follow a schedule, got 0.1 and 0.2 and 3": {
+        "sgd": {"learning_rate": {"then": {"at": 3, "first": 0.1, "following": 0.2}}}
+    },
+    "learning_rate: first.then(following, at=at): missing a required argument: 'at'": {
+        "sgd": {"learning_rate": {"then": {"first": 0.1, "following": 0.2}}}
+    },
     "named must be a list of pairs [name, value], since the order counts, got {": {"chain": {"named": {"clip": SGD}}},
     "named has a name twice: a, a": {"chain": {"named": [["a", SGD], ["a", SGD]]}},
     "learning_rate: unknown name 'half'; known are none: hand it in as names={": {
@@ -123,7 +133,7 @@ BAD: dict[str, Any] = {
     },
     "learning_rate: unknown name 3": {"sgd": {"learning_rate": {"name": 3}}},
     'the value: adam is a factory; write {"adam": {…}}': {"name": "adam"},
-    f" is nested more than {DEEPEST} deep": nested(DEEPEST + 1),
+    f": nested more than {DEEPEST} deep": nested(DEEPEST + 1),
     'the optimizer must be written like {"adam": {"learning_rate": 0.001}}, got str \'adam\'': "adam",
     'the optimizer must be written like {"adam": {"learning_rate": 0.001}}, got Schedule constant(': {
         "constant": {"value": 1.0}

@@ -22,6 +22,7 @@ LAYERS = [
     "gradtx.optimizers",
     "gradtx.wrappers",
     "gradtx.inspect",
+    "gradtx.config",
     "gradtx.plot",
     "gradtx",  # the public list, and the programs above it
     "gradtx.testing",

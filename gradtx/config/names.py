@@ -1,58 +1,73 @@
-"""The names that a config may hold, and how places in it are written."""
+"""What the names in configs and in expressions stand for, and how what they stand for is called."""
 
+import difflib
 import functools
-from typing import Any, NamedTuple
+import importlib
+import pkgutil
+from collections.abc import Callable, Iterable, Sequence
+from typing import Any
 
-import optax
-
-import gradtx
 from gradtx.schedules.value import Schedule, joined, product, total
 from gradtx.selectors import Selector, both, either, others
 from gradtx.values.errors import Refusal
 from gradtx.values.printing import excerpt
 from gradtx.values.recipe import Recipe
 
-VERSION = 1
-KINDS = {"optimizer": optax.GradientTransformation, "schedule": Schedule, "selector": Selector}
-SIGNS: Any = {"+": total, "*": product, "~": others, "&": both, "|": either}  # what they join is a list
-OPERATORS = SIGNS | {"then": joined}
-NAME = "name"
-FLOATS = ["bfloat16", "float16", "float32", "float64"]
-DTYPES = [*FLOATS, "int8", "int16", "int32", "int64", "uint8", "uint16", "uint32", "uint64"]
-
-Names = dict[str, Any]
 Factory = Recipe[..., Any]
 
-
-class Vocabulary(NamedTuple):
-    """What names stand for: factories, which are called, and objects of the caller's, which are taken as they are."""
-
-    factories: dict[str, Factory]
-    objects: Names
-
-
-def vocabulary(names: Names | None) -> Vocabulary:
-    names = {} if names is None else names
-    if not isinstance(names, dict) or not all(isinstance(name, str) for name in names):
-        raise Refusal(TypeError, f"names must be a dict whose keys are strings, got {excerpt(names)}")
-    own = public() | OPERATORS
-    for name, x in names.items():
-        if name in (NAME, *DTYPES) or own.get(name, x) is not x:
-            raise Refusal(ValueError, f"names can't have {name!r}, which has a meaning of its own in a config")
-    factories = {name: x for name, x in names.items() if isinstance(x, Recipe)}
-    return Vocabulary(own | factories, {name: x for name, x in names.items() if name not in factories})
+FOLDERS = ["core", "selectors", "schedules", "transforms", "optimizers", "wrappers", "inspect"]  # that have factories
+SIGNS: Any = {"+": total, "*": product, "~": others, "&": both, "|": either}
+OPERATORS: dict[str, Factory] = SIGNS | {"then": joined}
+DEEPEST = 50  # factories inside of each other: all that runs over a value is recursive
 
 
 @functools.cache
-def public() -> dict[str, Factory]:
-    """gradtx's factories."""
-    return {name: f for name in gradtx.__all__ if isinstance(f := getattr(gradtx, name), Recipe)}
+def find_factories() -> dict[str, Factory]:
+    """gradtx's public factories: all that stand in the modules of the folders, but operators and what begins with _."""
+    found: dict[str, Factory] = {}
+    for folder in FOLDERS:
+        package = importlib.import_module(f"gradtx.{folder}")
+        inside = pkgutil.iter_modules(getattr(package, "__path__", []), f"gradtx.{folder}.")  # a file has none inside
+        for module in [package, *(importlib.import_module(info.name) for info in inside)]:
+            found |= {x.__name__: x for x in vars(module).values() if isinstance(x, Recipe)}
+    hidden = {factory.__name__ for factory in OPERATORS.values()}
+    return {name: x for name, x in found.items() if name not in hidden and not name.startswith("_")}
 
 
-def below(path: str, name: str) -> str:
-    """The path of an argument, as `hyperparameters` and `replace` have it."""
-    return f"{path}.{name}" if path else name
+def find_factory(name: str, factories: dict[str, Factory], where: str, known: str) -> Factory:
+    """The factory of this name; `known` says in words which there are."""
+    if name not in factories:
+        raise Refusal(ValueError, f"{where}: unknown name {name!r:.60}{suggest_names(name, factories, known)}")
+    return factories[name]
 
 
-def place(path: str) -> str:
-    return path or "the value"
+def suggest_names(name: Any, names: Iterable[str], known: str) -> str:
+    """What may have been meant by an unknown name."""
+    close = difflib.get_close_matches(str(name)[:60], list(names))
+    return f"; did you mean {' or '.join(close)}?" if close else f"; known are {known}"
+
+
+def call_factory(factory: Callable[..., Any], where: str, positional: Sequence[Any], keywords: dict[str, Any]) -> Any:
+    """What a factory makes of the arguments, or its error with the place."""
+    try:
+        return factory(*positional, **keywords)
+    except (TypeError, ValueError, ArithmeticError) as error:
+        kind = TypeError if isinstance(error, TypeError) else ValueError
+        raise Refusal(kind, f"{where}: {error}") from None
+
+
+def require_operands(name: str, operands: Sequence[Any], where: str) -> None:
+    """Refuse what an operator doesn't join in Python either, though its factory takes it."""
+    if name in ("~", "&", "|"):
+        fits, expected = all(isinstance(x, Selector) for x in operands), "is for selectors"
+    elif name == "then":
+        fits, expected = isinstance(operands[0], Schedule), "must follow a schedule"
+    else:
+        fits, expected = any(isinstance(x, Schedule) for x in operands), "must have a schedule on one side"
+    if not fits:
+        raise Refusal(TypeError, f"{where}: {name} {expected}, got {' and '.join(map(excerpt, operands))}")
+
+
+def require_depth(depth: int, where: str) -> None:
+    if depth > DEEPEST:
+        raise Refusal(ValueError, f"{where:.60}: nested more than {DEEPEST} deep")

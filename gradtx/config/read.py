@@ -1,34 +1,39 @@
 """From a config to the value for which it stands."""
 
-import difflib
 import json
 import math
-from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
 
 import jax.numpy as jnp
 import numpy as np
 
-from gradtx.config.names import (
+from gradtx.config.form import (
     DTYPES,
     FLOATS,
     KINDS,
     NAME,
-    SIGNS,
     VERSION,
     Names,
     Vocabulary,
-    below,
-    place,
-    vocabulary,
+    join_path,
+    make_vocabulary,
+    name_place,
+)
+from gradtx.config.names import (
+    OPERATORS,
+    SIGNS,
+    Factory,
+    call_factory,
+    find_factory,
+    require_depth,
+    require_operands,
+    suggest_names,
 )
 from gradtx.core.transformation import Transformation
-from gradtx.selectors import Selector
 from gradtx.values.errors import Refusal, errors_of
 from gradtx.values.printing import excerpt
 
-DEEPEST = 50  # factories inside of each other: all that runs over a value is recursive
 EXAMPLES = {
     "optimizer": '{"adam": {"learning_rate": 0.001}}',
     "schedule": '{"cosine": {"start": 0.1, "steps": 200}}',
@@ -55,9 +60,9 @@ def from_config(config: Any, names: Names | None = None) -> Any:
     sgd(learning_rate=cosine(start=0.1, steps=200), momentum=0.9)
     """
     with errors_of("from_config"):
-        known = vocabulary(names)
-        kind, data = opened(config)
-        value = decoded(data, "", known)
+        known = make_vocabulary(names)
+        kind, data = split_config(config)
+        value = read_value(data, "", known)
         if not isinstance(value, KINDS[kind]):
             got = f"{type(value).__name__} {excerpt(value)}"
             raise Refusal(TypeError, f"the {kind} must be written like {EXAMPLES[kind]}, got {got}")
@@ -67,7 +72,7 @@ def from_config(config: Any, names: Names | None = None) -> Any:
 def from_file(path: Path | str) -> Transformation:
     """The optimizer for which the JSON in a file stands; for programs, whose users hand in no names."""
     try:
-        data = json.loads(Path(path).read_text("utf-8"), object_pairs_hook=without_repetition)
+        data = json.loads(Path(path).read_text("utf-8"), object_pairs_hook=require_distinct_keys)
     except OSError as error:
         raise ValueError(f"can't read {str(path)!r}: {error.strerror}") from None
     except RecursionError:
@@ -80,7 +85,7 @@ def from_file(path: Path | str) -> Transformation:
     return value
 
 
-def without_repetition(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+def require_distinct_keys(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
     found = dict(pairs)
     if len(found) < len(pairs):
         keys = [key for key, _ in pairs]
@@ -88,8 +93,8 @@ def without_repetition(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
     return found
 
 
-def opened(config: Any) -> tuple[str, Any]:
-    """What kind of value the data say they are, and the data of that value."""
+def split_config(config: Any) -> tuple[str, Any]:
+    """What kind of value the config says it is, and the data of that value."""
     form = f'{{"gradtx": {VERSION}, "optimizer": {EXAMPLES["optimizer"]}}}'
     if type(config) is not dict:
         raise Refusal(TypeError, f"the config must be a dict such as {form}, got {type(config).__name__}")
@@ -105,96 +110,93 @@ def opened(config: Any) -> tuple[str, Any]:
     return kinds[0], config[kinds[0]]
 
 
-def decoded(data: Any, path: str, known: Vocabulary, depth: int = 0) -> Any:
+def read_value(data: Any, path: str, known: Vocabulary, depth: int = 0) -> Any:
     """The argument for which data stand."""
-    if depth > DEEPEST:
-        raise Refusal(ValueError, f"{place(path):.60} is nested more than {DEEPEST} deep")
+    where = name_place(path)
+    require_depth(depth, where)
     if data is None or type(data) in (bool, int, str):
         return data
     if type(data) is float:
-        return number(data, path)
+        return read_number(data, path)
     if type(data) is list:
-        return tuple(decoded(part, f"{path}[{i}]", known, depth + 1) for i, part in enumerate(data))
+        return tuple(read_value(part, f"{path}[{i}]", known, depth + 1) for i, part in enumerate(data))
     if type(data) is not dict:
         expected = "must be a dict, a list, a string, a number, a bool or None"
-        raise Refusal(TypeError, f"{place(path)} {expected}, got {type(data).__name__} {excerpt(data)}")
+        raise Refusal(TypeError, f"{where} {expected}, got {type(data).__name__} {excerpt(data)}")
     if len(data) != 1:
         got = f"{len(data)}, {excerpt(list(data))}" if data else "none"
-        raise Refusal(ValueError, f"{place(path)} must have one key, the name of a factory, got {got}")
+        raise Refusal(ValueError, f"{where} must have one key, the name of a factory, got {got}")
     [(name, content)] = data.items()
     if name == NAME:
-        return handed_in(content, path, known)
+        return find_object(content, where, known)
     if name in DTYPES:
-        return number(content, path, name)
-    if name not in known.factories:
-        objects = f'; write {{"{NAME}": "{name}"}} for what was handed in' if name in known.objects else ""
-        remedy = objects or instead(name, known.factories, "the factories in gradtx.__all__ and in names")
-        raise Refusal(ValueError, f"{place(path)}: unknown name {name!r:.60}{remedy}")
-    positional, keywords = decoded_arguments(name, content, path, known, depth + 1)
-    try:
-        return known.factories[name](*positional, **keywords)
-    except (TypeError, ValueError, ArithmeticError) as error:
-        kind = TypeError if isinstance(error, TypeError) else ValueError
-        raise Refusal(kind, f"{place(path)}: {error}") from None
+        return read_number(content, path, name)
+    if name in known.objects:
+        remedy = f'write {{"{NAME}": "{name}"}} for what was handed in'
+        raise Refusal(ValueError, f"{where}: unknown name {name!r:.60}; {remedy}")
+    factory = find_factory(name, known.factories, where, "the factories in gradtx.__all__ and in names")
+    positional, keywords = read_arguments(name, factory, content, path, known, depth + 1)
+    if name in OPERATORS and keywords.keys() == factory.signature.parameters.keys():
+        require_operands(name, [keywords[argument] for argument in factory.signature.parameters], where)
+    return call_factory(factory, where, positional, keywords)
 
 
-def decoded_arguments(name: str, data: Any, path: str, known: Vocabulary, depth: int) -> tuple[Any, dict[str, Any]]:
+def read_arguments(
+    name: str, factory: Factory, data: Any, path: str, known: Vocabulary, depth: int
+) -> tuple[Any, dict[str, Any]]:
     """The arguments of a factory, by position and by name."""
-    factory = known.factories[name]
-    parameters = list(factory.signature.parameters)
+    where, parameters = name_place(path), list(factory.signature.parameters)
     if name in SIGNS:
         if type(data) is not list or len(data) != len(parameters):
-            problem = f"{name} must have a list of {len(parameters)}, got {excerpt(data)}"
-            raise Refusal(ValueError, f"{place(path)}: {problem}")
+            raise Refusal(ValueError, f"{where}: {name} must have a list of {len(parameters)}, got {excerpt(data)}")
         data = dict(zip(parameters, data, strict=True))
     if type(data) is not dict:
         problem = f"{name} must have a dict of its arguments, got {type(data).__name__} {excerpt(data)}"
-        raise Refusal(TypeError, f"{place(path)}: {problem}")
+        raise Refusal(TypeError, f"{where}: {problem}")
     for argument in data:
         if argument not in parameters:
-            remedy = instead(argument, parameters, ", ".join(parameters) or "no arguments")
-            raise Refusal(TypeError, f"{place(path)}: {name} has no argument {argument!r:.60}{remedy}")
+            remedy = suggest_names(argument, parameters, ", ".join(parameters) or "no arguments")
+            raise Refusal(TypeError, f"{where}: {name} has no argument {argument!r:.60}{remedy}")
     found: dict[str, Any] = {}
     for argument, part in data.items():
         if argument == factory.named:
-            found |= decoded_pairs(argument, part, path, known, depth)
+            found |= read_pairs(argument, part, path, known, depth)
             continue
-        found[argument] = x = decoded(part, below(path, argument), known, depth)
+        found[argument] = x = read_value(part, join_path(path, argument), known, depth)
         if argument == factory.variadic and type(x) is not tuple:
-            raise Refusal(TypeError, f"{below(path, argument)} must be a list, got {excerpt(x)}")
-        joins = name in SIGNS and factory.signature.parameters[argument].annotation is Selector
-        if joins and not isinstance(x, Selector):
-            raise Refusal(TypeError, f"{below(path, argument)} must be a selector, got {excerpt(x)}")
+            raise Refusal(TypeError, f"{join_path(path, argument)} must be a list, got {excerpt(x)}")
     return found.pop(factory.variadic or "", ()), found
 
 
-def decoded_pairs(argument: str, data: Any, path: str, known: Vocabulary, depth: int) -> dict[str, Any]:
+def read_pairs(argument: str, data: Any, path: str, known: Vocabulary, depth: int) -> dict[str, Any]:
     """Arguments whose order counts, which an object of JSON would not keep for sure."""
     if type(data) is not list or not all(type(x) is list and len(x) == 2 and type(x[0]) is str for x in data):
-        expected = f"{below(path, argument)} must be a list of pairs [name, value], since the order counts"
+        expected = f"{join_path(path, argument)} must be a list of pairs [name, value], since the order counts"
         raise Refusal(TypeError, f"{expected}, got {excerpt(data)}")
-    found = {name: decoded(x, below(path, name), known, depth) for name, x in data}
+    found = {name: read_value(x, join_path(path, name), known, depth) for name, x in data}
     if len(found) < len(data):
-        raise Refusal(ValueError, f"{below(path, argument)} has a name twice: {', '.join(name for name, _ in data)}")
+        raise Refusal(
+            ValueError, f"{join_path(path, argument)} has a name twice: {', '.join(name for name, _ in data)}"
+        )
     return found
 
 
-def handed_in(name: Any, path: str, known: Vocabulary) -> Any:
+def find_object(name: Any, where: str, known: Vocabulary) -> Any:
     """An object of the caller's."""
     if type(name) is str and name in known.objects:
         return known.objects[name]
     if type(name) is str and name in known.factories:
-        raise Refusal(ValueError, f'{place(path)}: {name} is a factory; write {{"{name}": {{…}}}}, with its arguments')
-    known_names = ", ".join(known.objects) or "none: hand it in as names={…}"
-    raise Refusal(ValueError, f"{place(path)}: unknown name {excerpt(name)}{instead(name, known.objects, known_names)}")
+        raise Refusal(ValueError, f'{where}: {name} is a factory; write {{"{name}": {{…}}}}, with its arguments')
+    remedy = suggest_names(name, known.objects, ", ".join(known.objects) or "none: hand it in as names={…}")
+    raise Refusal(ValueError, f"{where}: unknown name {excerpt(name)}{remedy}")
 
 
-def number(x: Any, path: str, dtype: str | None = None) -> Any:
+def read_number(x: Any, path: str, dtype: str | None = None) -> Any:
     """A number, if there is a dtype, NumPy's."""
     allowed = (int,) if dtype and dtype not in FLOATS else (int, float)
     if type(x) not in allowed:
         expected = "a whole number" if allowed == (int,) else "a number"
-        raise Refusal(TypeError, f"{place(path)} must be {expected}, got {type(x).__name__} {excerpt(x)}")
+        raise Refusal(TypeError, f"{name_place(path)} must be {expected}, got {type(x).__name__} {excerpt(x)}")
     try:
         with np.errstate(over="ignore"):
             found = np.asarray(x, jnp.dtype(dtype))[()] if dtype else x
@@ -203,10 +205,4 @@ def number(x: Any, path: str, dtype: str | None = None) -> Any:
     except OverflowError:
         pass
     size = f" in {dtype}" if dtype else ""
-    raise Refusal(ValueError, f"{place(path)} is {excerpt(x)}, which is no finite number{size}")
-
-
-def instead(name: Any, known: Iterable[str], otherwise: str) -> str:
-    """What may have been meant by an unknown name."""
-    close = difflib.get_close_matches(str(name)[:60], list(known))
-    return f"; did you mean {' or '.join(close)}?" if close else f"; known are {otherwise}"
+    raise Refusal(ValueError, f"{name_place(path)} is {excerpt(x)}, which is no finite number{size}")

@@ -7,7 +7,8 @@ import jax
 import numpy as np
 from jax.core import Tracer
 
-from gradtx.config.names import DTYPES, KINDS, NAME, SIGNS, VERSION, Names, Vocabulary, below, place, vocabulary
+from gradtx.config.form import DTYPES, KINDS, NAME, VERSION, Names, Vocabulary, join_path, make_vocabulary, name_place
+from gradtx.config.names import SIGNS
 from gradtx.values.errors import Refusal, errors_of
 from gradtx.values.printing import excerpt
 from gradtx.values.value import Value, comparable, written
@@ -45,52 +46,52 @@ def to_config(value: Any, names: Names | None = None) -> dict[str, Any]:
         if kind is None:
             got = f"{type(value).__name__} {excerpt(value)}"
             raise Refusal(TypeError, f"the value must be a transformation, a schedule or a selector, got {got}")
-        return {"gradtx": VERSION, kind: encoded(value, "", vocabulary(names))}
+        return {"gradtx": VERSION, kind: write_value(value, "", make_vocabulary(names))}
 
 
-def encoded(x: Any, path: str, known: Vocabulary) -> Any:
+def write_value(x: Any, path: str, known: Vocabulary) -> Any:
     """An argument as data."""
     if isinstance(x, Value):
         for name, factory in known.factories.items():
             if factory is x.recipe:
-                return {name: encoded_arguments(x, name, path, known)}
+                return {name: write_arguments(x, name, path, known)}
     if x is None or type(x) in (bool, int, str):
         return x
     if type(x) is tuple:
-        return [encoded(part, f"{path}[{i}]", known) for i, part in enumerate(x)]
+        return [write_value(part, f"{path}[{i}]", known) for i, part in enumerate(x)]
     if type(x) is float:
-        return finite(x, path)
-    if is_number(x):
-        return {str(x.dtype): finite(x.item(), path)}
+        return require_finite(x, path)
+    if is_typed_number(x):
+        return {str(x.dtype): require_finite(x.item(), path)}
     for name, other in known.objects.items():
         if comparable(other) == comparable(x):
             return {NAME: name}
     own = x.recipe.__name__ if isinstance(x, Value) else getattr(x, "__name__", "")
     remedy = f'hand it in: names={{"{own if own.isidentifier() else "mine"}": …}}, for from_config too'
-    raise Refusal(TypeError, f"{place(path)} is {written(x):.60}, for which no plain data can stand; {remedy}")
+    raise Refusal(TypeError, f"{name_place(path)} is {written(x):.60}, for which no plain data can stand; {remedy}")
 
 
-def encoded_arguments(value: Value, name: str, path: str, known: Vocabulary) -> Any:
+def write_arguments(value: Value, name: str, path: str, known: Vocabulary) -> Any:
     recipe = value.recipe
     if name in SIGNS:
-        return [encoded(x, below(path, argument), known) for argument, x in value.arguments.items()]
+        return [write_value(x, join_path(path, argument), known) for argument, x in value.arguments.items()]
     found: dict[str, Any] = {}
     for argument, x in value.arguments.items():
         parameter = recipe.signature.parameters.get(argument)
         if parameter is None or argument == recipe.named:  # the name of a part
-            found.setdefault(recipe.named, []).append([argument, encoded(x, below(path, argument), known)])
+            found.setdefault(recipe.named, []).append([argument, write_value(x, join_path(path, argument), known)])
         elif x != () if argument == recipe.variadic else comparable(x) != comparable(parameter.default):
-            found[argument] = encoded(x, below(path, argument), known)
+            found[argument] = write_value(x, join_path(path, argument), known)
     return found
 
 
-def is_number(x: Any) -> bool:
+def is_typed_number(x: Any) -> bool:
     """Whether it is one number with a dtype."""
     array = isinstance(x, np.generic | np.ndarray | jax.Array) and not isinstance(x, Tracer)
     return array and x.ndim == 0 and str(x.dtype) in DTYPES
 
 
-def finite(x: Any, path: str) -> Any:
+def require_finite(x: Any, path: str) -> Any:
     if not math.isfinite(x):
-        raise Refusal(ValueError, f"{place(path)} is {x}, which JSON does not have")
+        raise Refusal(ValueError, f"{name_place(path)} is {x}, which JSON does not have")
     return x
