@@ -71,7 +71,7 @@ def average_parameters(decay: Decay | None = None):
 
 
 def evaluation_parameters(state: Any, params: Any) -> Any:
-    """The average of an `average_parameters`, from its state or from one that holds it, in the parameters' dtypes.
+    """The average that `average_parameters` keeps in its state, or in a state that holds it, in the parameters' dtypes.
 
     It is a copy, in buffers of its own. Where the average holds None, the parameter stands as it is.
 

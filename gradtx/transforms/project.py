@@ -18,8 +18,9 @@ from gradtx.values.recipe import NonNegative, Positive
 
 @transformation
 def soft_threshold(penalty: NonNegative, learning_rate: NonNegative = 1.0):
-    r"""The proximal step of the L1 penalty, behind the learning rate: $w + u$ is moved toward zero by $\lambda\eta$ and
-    stays exactly there, $u' = \operatorname{sign}(w + u)\max(|w + u| - \lambda\eta,\ 0) - w$. `sparsity` counts zeros.
+    r"""The proximal step of the L1 penalty, behind the learning rate: $w + u$ is moved toward zero by $\lambda\eta$
+    but never past it, $u' = \operatorname{sign}(w + u)\max(|w + u| - \lambda\eta,\ 0) - w$. What reaches zero is
+    exactly zero; `sparsity` counts it.
 
     **Arguments:** `penalty` $\lambda \ge 0$ of $\lambda\lVert w\rVert_1$; `learning_rate` $\eta \ge 0$, that of the
     chain, a schedule too: `chain(sgd(rate), soft_threshold(0.1, rate))`. Behind momentum $\mu$ it is $\eta/(1 - \mu)$;
@@ -58,8 +59,8 @@ def sparsity(tree: Any) -> jax.Array:
 
 @transformation
 def constrain_norm(max_norm: Positive, axis: int | tuple[int, ...] = 0):
-    r"""The max-norm constraint: $u$ such that each unit's weights $x = w + u$ have a norm of at most $c$,
-    $u' = x\cdot\min(1,\ c/\lVert x\rVert_2) - w$.
+    r"""The max-norm constraint: the update changed so that each unit's weights $x = w + u$ have a norm of at
+    most $c$, $u' = x\cdot\min(1,\ c/\lVert x\rVert_2) - w$.
 
     **Arguments:** `max_norm` $c > 0$, in the units of the parameter; `axis`, one or several: a unit's weights lie along
     it, 0 in a matrix of inputs by outputs, `(0, 1, 2)` in a convolution of height, width, inputs, outputs. Arrays of
