@@ -16,41 +16,41 @@ from gradtx.testing.subject import nothing
 
 PAGE = Path(__file__).parent.parent / "docs" / "optax_laws.md"
 HEAD = """
-`gradtx.testing.check_transformation` over every alias of Optax {optax}, on the CPU with JAX {jax} and 64-bit types;
+`gradtx.testing.check_transformation` over every alias of Optax {optax}, on the CPU with JAX {jax} and 64-bit types.
 `python -m benchmarks.laws_of_optax` makes this page. Every alias has its defaults and, where it takes one, the learning
-rate 0.1; `sgd` has momentum 0.9, `noisy_sgd` a key; `lbfgs` and `polyak_sgd` get a loss function and its value. All get
+rate 0.1. `sgd` has momentum 0.9, `noisy_sgd` a key; `lbfgs` and `polyak_sgd` get a loss function and its value. All get
 the parameters at every update. The laws of values do not apply: an Optax transformation is a pair of functions.
 
-A breach is not always a fault: where it is a difference of convention, or documented by Optax, the text below says so.
+A breach is not always a fault. Where it is a difference of convention, or documented by Optax, the text below says so.
 
-`sm3` fails on 0-d arrays and on arrays without elements. The trees of nearly all laws hold one, so that it breaks them
-all; what else it would break is not seen here, and laws that only `sm3` breaks count as held.
+`sm3` fails on 0-d arrays and on arrays without elements. The trees of nearly all laws hold such an array, so `sm3`
+breaks nearly all laws. What else it would break is not seen here, and laws that only `sm3` breaks count as held.
 """
 REMARKS = {
-    "state_keeps_its_form": "The state has its dtypes from the parameters at `init`, from the gradients afterwards: "
-    "under mixed precision the step is compiled twice, and `scan` refuses it.",
+    "state_keeps_its_form": "The state takes its dtypes from the parameters at `init` and from the gradients "
+    "afterwards. Under mixed precision the step is compiled twice, and `scan` refuses it.",
     "state_is_at_least_float32": "A convention: Optax holds states in the parameters' dtype (some aliases have "
     "`mu_dtype` or `accumulator_dtype` for one of them), gradtx never below float32. In bfloat16 an average with decay "
     "0.999 may move by less than one rounding, and stand still.",
     "updates_leave_in_the_wider_dtype": "Mostly a convention: these updates have the gradient's dtype, and "
     "`optax.apply_updates` adds them in the parameter's. `novograd` fails in mixed precision.",
-    "without_x64_the_state_keeps_its_form": "As above: a weak type that is gone after the first update.",
-    "half_precision_computes_in_float32": "What follows from computing and holding in float16: squares of gradients "
+    "without_x64_the_state_keeps_its_form": "As above, with a weak type that is gone after the first update.",
+    "half_precision_computes_in_float32": "These aliases compute and hold their state in float16. Squares of gradients "
     "above 256 overflow, and the update is lost; the other differences are roundings that add up. `noisy_sgd` draws "
-    "its noise in the gradient's dtype, which gives other random numbers: no loss.",
-    "second_call_traces_nothing": "A weak type again, for which the step is compiled twice.",
+    "its noise in the gradient's dtype, which gives other random numbers but loses nothing.",
+    "second_call_traces_nothing": "A weak type again: the step is compiled twice.",
     "differentiates": "A loop whose length is not known beforehand has no gradient in reverse mode.",
-    "init_aliases_nothing": "Such a state can't be donated (`lbfgs`), or a donated one takes the key with it that the "
-    "next `init` needs (`noisy_sgd`).",
-    "none_passes_through": "A convention where it is an error: Optax freezes parameters with `optax.masked`, not with "
-    "None in the updates. Where it is none, the state loses its arrays in silence.",
+    "init_aliases_nothing": "The state of `lbfgs` can't be donated. A donated state of `noisy_sgd` takes the key with "
+    "it that the next `init` needs.",
+    "none_passes_through": "Where it is an error, it is a convention: Optax freezes parameters with `optax.masked`, "
+    "not with None in the updates. Where it is no error, the state loses its arrays in silence.",
     "integer_leaf_is_refused": "A difference of opinion: Optax makes a state for an integer leaf as for any other, and "
     "`optax.apply_updates` casts the sum back to integers.",
-    "wrong_shape_is_refused": "An update of one row is taken for all rows, and moves them all, in silence; where it "
-    "keeps its shape, `optax.apply_updates` broadcasts it.",
-    "empty_trees_stay_empty": "A model whose parameters are all frozen has such a tree.",
-    "gradient_at_zero_is_finite": "Documented for Adam's family: where one differentiates through the update, "
-    "`eps_root` has to be above its default, 0.",
+    "wrong_shape_is_refused": "In silence, an update of one row is taken for all rows and moves them all. Where the "
+    "update keeps its shape, `optax.apply_updates` broadcasts it.",
+    "empty_trees_stay_empty": "The tree of a model whose parameters are all frozen is empty.",
+    "gradient_at_zero_is_finite": "Documented for Adam's family: to differentiate through the update, give an "
+    "`eps_root` above its default, 0.",
     "complex_is_a_pair_of_reals": "A convention: to Optax a complex number is one thing, scaled by its absolute value, "
     "to torch and gradtx it is two real numbers. `novograd` holds its squares as complex numbers.",
 }

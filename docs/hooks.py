@@ -1,4 +1,4 @@
-"""What the site has beside docs/: the README, which is its first page, and the notebooks."""
+"""What the site has beside docs/: the README as its first page, other pages of the root, and the notebooks."""
 
 import logging
 import re
@@ -10,19 +10,21 @@ from mkdocs.structure.files import File
 log = logging.getLogger("mkdocs.hooks")
 ROOT = Path(__file__).parent.parent
 NOTEBOOKS = sorted((ROOT / "notebooks").glob("*.ipynb"))
+PAGES = {"README.md": "index.md", "CONTRIBUTING.md": "CONTRIBUTING.md", "CHANGELOG.md": "CHANGELOG.md"}
 
 
 def on_config(config):
     for entry in config.nav:
         if "Notebooks" in entry:
             entry["Notebooks"] = [f"notebooks/{path.name}" for path in NOTEBOOKS]
-    config.watch += [str(path) for path in (ROOT / "README.md", ROOT / "gradtx", *NOTEBOOKS)]
+    config.watch += [str(path) for path in (*map(ROOT.joinpath, PAGES), ROOT / "gradtx", *NOTEBOOKS)]
 
 
 @event_priority(100)  # before mkdocs-jupyter, which looks for notebooks among the files
 def on_files(files, config):
-    readme = re.sub(r'(\]\(|src=")docs/', r"\1", (ROOT / "README.md").read_text())
-    files.append(File.generated(config, "index.md", content=readme))
+    for name, page in PAGES.items():
+        text = re.sub(r'(\]\(|src=")docs/', r"\1", (ROOT / name).read_text()).replace("](README.md", "](index.md")
+        files.append(File.generated(config, page, content=text))
     for path in NOTEBOOKS:
         files.append(File(f"notebooks/{path.name}", str(ROOT), config.site_dir, config.use_directory_urls))
 

@@ -85,25 +85,26 @@ __all__ = [  # noqa: RUF022  # in reading order
     "lion",
     "lbfgs",
     "newton",
-    # Its numbers while it runs
+    # Hyperparameters
     "hyperparameters",
     "set_hyperparameters",
     "controlled",
-    # Looking at it
+    # Inspection
     "describe",
     "summary",
-    # As data, for files
-    "to_config",
-    "from_config",
-    # Looking into its state
+    "explain",
+    # State queries
     "find",
     "metrics",
     "record",
-    # Putting one together
+    # Serialization
+    "to_config",
+    "from_config",
+    # Combining
     "chain",
     "parallel",
     "identity",
-    # Where a transformation acts
+    # Masking and partitioning
     "Selector",
     "by_path",
     "by_ndim",
@@ -113,14 +114,13 @@ __all__ = [  # noqa: RUF022  # in reading order
     "only",
     "freeze",
     "partition",
-    "explain",
-    # When it acts
+    # Accumulation and guards
     "accumulate",
     "every",
     "switch",
     "skip_nonfinite",
     "skip_spikes",
-    # Its blocks
+    # Building blocks
     "square",
     "scale",
     "scale_by_learning_rate",
@@ -149,12 +149,12 @@ __all__ = [  # noqa: RUF022  # in reading order
     "sparsity",
     "constrain_norm",
     "conjugate",
-    # Driven by measurements, and what to evaluate with
+    "average_parameters",
+    "evaluation_parameters",
+    # Measurement-driven
     "reduce_on_plateau",
     "early_stopping",
     "best_parameters",
-    "average_parameters",
-    "evaluation_parameters",
     # Schedules
     "Schedule",
     "constant",
@@ -181,7 +181,7 @@ __all__ = [  # noqa: RUF022  # in reading order
     "condition_number",
     "max_learning_rate",
     "convergence_factor",
-    # Writing a new one
+    # Writing your own
     "transformation",
     "composition",
     "schedule",

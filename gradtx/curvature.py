@@ -19,11 +19,11 @@ Loss = Callable[[Any], Any]
 def hvp(loss: Loss, params: Any, vector: Any) -> Any:
     r"""The Hessian-vector product $\nabla^2 L(w)\,v$, for about twice the cost of a gradient, without the Hessian.
 
-    **Arguments:** `loss` of the parameters alone, with a real scalar for its value; `vector` $v$, a tree like `params`.
-    For complex parameters it is the derivative of JAX's gradient along $v$.
+    **Arguments:** `loss`, a real scalar function of the parameters alone; `vector` $v$, a tree like `params`. For
+    complex parameters the product is the derivative of JAX's gradient along $v$.
 
-    **Raises:** `TypeError` for a loss of anything but a real scalar and for leaves that are neither floating-point
-    nor complex; `ValueError` for a vector of another structure or other shapes than the parameters.
+    **Raises:** `TypeError` for a loss that is not a real scalar and for leaves that are neither floating-point nor
+    complex; `ValueError` for a vector of another structure or other shapes than the parameters.
 
     **Source:** Pearlmutter, Fast exact multiplication by the Hessian (1994), forward over reverse.
 
@@ -42,15 +42,17 @@ def largest_eigenvalue(
     loss: Loss, params: Any, *, rtol: float = 1e-5, max_steps: int = 200, key: jax.Array | None = None
 ) -> jax.Array:
     r"""The algebraically largest eigenvalue of the Hessian, $\max_{\lVert v\rVert=1} v^\top \nabla^2 L(w)\,v$, from
-    Hessian-vector products (Lanczos' method), one to a step.
+    Hessian-vector products (Lanczos' method), one per step.
 
-    It stops where the residual $\lVert\nabla^2 L\,v - \lambda v\rVert$ is at most `rtol` $|\lambda|$, or as small as
-    rounding lets it be, at the latest after `max_steps` or as many steps as there are parameters. Cut short, what comes
-    out is too small, never too large. Its gradient is that of $v^\top \nabla^2 L\,v$, where the eigenvalue is simple.
-    At many points at once, `jax.lax.map` is faster than `vmap`, under which each step looks whether it may stop.
+    It stops when the residual $\lVert\nabla^2 L\,v - \lambda v\rVert$ is at most `rtol` $|\lambda|$ or as small as
+    rounding allows, and at the latest after `max_steps` steps or as many as there are parameters. Stopped early, the
+    result is too small, never too large. Where the eigenvalue is simple, its gradient is that of
+    $v^\top \nabla^2 L\,v$. At many points, `jax.lax.map` is faster than `vmap`, under which every step has to check
+    whether it may stop.
 
-    **Arguments:** `loss` of the parameters alone; `rtol` $\ge 0$, which bounds the relative error; `key` of the random
-    start, always the same by default. The steps keep `max_steps` copies of the parameters, in at least float32.
+    **Arguments:** `loss`, a function of the parameters alone; `rtol` $\ge 0$, which bounds the relative error; `key` of
+    the random start, always the same by default. The steps keep `max_steps` copies of the parameters, in at least
+    float32.
 
     **Raises:** as `hvp` does, and `ValueError` for parameters without a single element and for `max_steps` below 1.
 
@@ -67,11 +69,11 @@ def largest_eigenvalue(
 def smallest_eigenvalue(
     loss: Loss, params: Any, *, rtol: float = 1e-5, max_steps: int = 200, key: jax.Array | None = None
 ) -> jax.Array:
-    r"""The algebraically smallest eigenvalue of the Hessian, $\min_{\lVert v\rVert=1} v^\top \nabla^2 L(w)\,v$, as the
-    largest one of the negative loss is found; cut short, what comes out is too large.
+    r"""The algebraically smallest eigenvalue of the Hessian, $\min_{\lVert v\rVert=1} v^\top \nabla^2 L(w)\,v$, found
+    as `largest_eigenvalue` of the negative loss. Stopped early, the result is too large.
 
     Where it is tiny beside the largest, as in an ill-conditioned problem, it takes many steps: up to as many as there
-    are parameters. Below zero, there is a direction of negative curvature.
+    are parameters. A negative one means a direction of negative curvature.
 
     >>> import gradtx, jax.numpy as jnp
     >>> gradtx.smallest_eigenvalue(lambda w: w["x"] ** 2 / 64 + w["y"] ** 2, {"x": 1.0, "y": 1.0}).round(4)
@@ -86,10 +88,10 @@ def smallest_eigenvalue(
 def condition_number(loss: Loss, params: Any) -> jax.Array:
     r"""The condition number of the Hessian, $\max_i|\lambda_i| / \min_i|\lambda_i|$; infinite for a singular one.
 
-    For small problems: the Hessian of $n$ parameters is formed, $n^2$ numbers, and all its eigenvalues are taken. What
-    comes out is right while it is well below one over the dtype's precision: 8e6 in float32, where from there on only
-    rounding is left of the smallest eigenvalue.
-    Gradient descent at its best constant rate shrinks the error by $(\kappa - 1)/(\kappa + 1)$ a step.
+    For small problems: it forms the Hessian of $n$ parameters, $n^2$ numbers, and takes all its eigenvalues. The result
+    is right while it is well below one over the dtype's precision, 8e6 in float32; beyond that, only rounding is left
+    of the smallest eigenvalue. Gradient descent at its best constant rate shrinks the error by
+    $(\kappa - 1)/(\kappa + 1)$ a step.
 
     **Raises:** as `largest_eigenvalue` does.
 
@@ -107,13 +109,13 @@ def condition_number(loss: Loss, params: Any) -> jax.Array:
 def max_learning_rate(
     loss: Loss, params: Any, *, rtol: float = 1e-5, max_steps: int = 200, key: jax.Array | None = None
 ) -> jax.Array:
-    r"""The bound on the learning rate of gradient descent, $2/\lambda_{\max}$: on a quadratic it converges below, and
-    diverges above. Elsewhere that holds near a minimum, with the Hessian there.
+    r"""The bound on the learning rate of gradient descent, $2/\lambda_{\max}$: on a quadratic it converges below the
+    bound and diverges above. For other losses this holds near a minimum, with the Hessian there.
 
     **Arguments:** those of `largest_eigenvalue`.
 
-    **Raises:** as `largest_eigenvalue` does, and `ValueError` where $\lambda_{\max} \le 0$, since there is no bound
-    (in `jit`, where it can't be looked at, the quotient is then negative or infinite).
+    **Raises:** as `largest_eigenvalue` does, and `ValueError` where $\lambda_{\max} \le 0$, since there is no bound. In
+    `jit`, where values can't be checked, the quotient is then negative or infinite.
 
     >>> import gradtx, jax.numpy as jnp
     >>> gradtx.max_learning_rate(lambda w: w["x"] ** 2 / 64 + w["y"] ** 2, {"x": 1.0, "y": 1.0}).round(4)
@@ -128,8 +130,8 @@ def max_learning_rate(
 
 
 def convergence_factor(learning_rate: Any, eigenvalue: Any) -> jax.Array:
-    r"""What a step of gradient descent leaves of the error along an eigenvector, $|1 - \eta\lambda|$: below 1 that part
-    converges, above it diverges.
+    r"""The factor by which a step of gradient descent multiplies the error along an eigenvector, $|1 - \eta\lambda|$:
+    below 1 this part converges, above 1 it diverges.
 
     **Arguments:** the learning rate $\eta$ and the Hessian's eigenvalue $\lambda$ along that vector, numbers or arrays.
 

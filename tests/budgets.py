@@ -15,12 +15,14 @@ N = 1 << 20
 HEAD = """# What a step moves in memory
 
 Bytes per float32 parameter of one compiled, donated step, `update` and `apply_updates`, by XLA's own count on the CPU
-(JAX 0.10 and newer): what it reads and writes, its temporaries, and the state that it keeps. Reading gradients and
-parameters and writing parameters is 12. A test holds the numbers, so that a change that makes one worse is seen;
-`python -m tests.budgets` writes them anew. Four bytes of temporaries are one copy of the parameters: XLA's CPU backend
-makes one where an array of the old state, or a parameter, is read by two outputs and overwritten by one of them (of
-Optax's Lion too). What Newton's method and the line search count is that of one pass through their loops, and differs
-by up to a fifth between versions of XLA.
+(JAX 0.10 and newer): what the step reads and writes, its temporaries, and the state that it keeps. Reading gradients
+and parameters and writing parameters is 12. A test holds the numbers, so that a change for the worse is seen.
+`python -m tests.budgets` writes them anew.
+
+Four bytes of temporaries are one copy of the parameters. XLA's CPU backend makes one where an array of the old state,
+or a parameter, is read by two outputs and overwritten by one of them; so it does for Optax's Lion. For Newton's method
+and the line search the count is that of one pass through their loops. It differs by up to a fifth between versions of
+XLA.
 
 | step | accessed | temporary | state |
 | --- | --: | --: | --: |

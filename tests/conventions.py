@@ -68,7 +68,7 @@ def made() -> dict[str, str]:
     return {rule: table_of_rule(rule) for rule in rules} | {
         "How they were compared": table_of_libraries(),
         "Schedules by themselves": table_of_schedules(),
-        "A schedule that the lines name": f"```python\n{inspect.getsource(folded.factory)}```\n",
+        "The schedule `folded`": f"```python\n{inspect.getsource(folded.factory)}```\n",
     }
 
 

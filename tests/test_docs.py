@@ -1,4 +1,4 @@
-"""Examples that are run: those of the docstrings and the README's."""
+"""Examples that are run: those of the docstrings, of README.md and of CONTRIBUTING.md."""
 
 import doctest
 import importlib
@@ -35,13 +35,15 @@ def test_docstrings(name):
     assert tried + below == len(re.findall(r"^ *>>> ", path.read_text(), re.MULTILINE))
 
 
-def test_readme(capsys, monkeypatch):
-    blocks = re.findall(r"```python\n(.*?)```", (ROOT / "README.md").read_text(), re.DOTALL)
+@pytest.mark.parametrize("name", ["README", "CONTRIBUTING"])
+def test_page(name, capsys, monkeypatch):
+    blocks = re.findall(r"```python\n(.*?)```", (ROOT / f"{name}.md").read_text(), re.DOTALL)
     assert blocks
-    readme = ModuleType("readme")  # by whose name pickle finds what the blocks define
-    monkeypatch.setitem(sys.modules, "readme", readme)
+    page = ModuleType(name)  # by whose name pickle finds what the blocks define
+    monkeypatch.setitem(sys.modules, name, page)
     for block in blocks:
-        exec(block, vars(readme))
+        exec(block, vars(page))
     shown = [line.removeprefix("# ") for block in blocks for line in block.splitlines() if line.startswith("# ")]
     assert capsys.readouterr().out.splitlines() == shown
-    check_transformation(readme.scale_by_yogi()).raise_if_broken()
+    if name == "CONTRIBUTING":
+        check_transformation(page.scale_by_yogi()).raise_if_broken()

@@ -1,4 +1,4 @@
-"""What tells one family of optimizers from another, and the README's table of it."""
+"""What tells one family of optimizers from another, and the table of it in the reference."""
 
 import re
 from pathlib import Path
@@ -52,20 +52,20 @@ def properties(tx):
     return velocity, magnitudes, keeps and forgets, keeps and sized and corrects
 
 
-def readme():
-    text = (Path(__file__).parent.parent / "README.md").read_text()
+def page():
+    text = (Path(__file__).parent.parent / "docs/reference/optimizers.md").read_text()
     rows = re.findall(r"^\| (.+?) \| (yes|) ?\| (yes|) ?\| (yes|) ?\| (yes|) ?\| (\d+) \|$", text, re.MULTILINE)
     return {name.replace("`", ""): ([mark == "yes" for mark in marks[:4]], int(marks[4])) for name, *marks in rows}
 
 
-def test_the_readme_has_every_family():
-    assert list(readme()) == list(FAMILIES)
+def test_the_page_of_optimizers_has_every_family():
+    assert list(page()) == list(FAMILIES)
 
 
 @pytest.mark.parametrize("name", FAMILIES)
-def test_what_a_family_keeps_forgets_and_corrects_is_what_the_readme_says(name):
+def test_what_a_family_keeps_forgets_and_corrects_is_what_the_page_says(name):
     tx = FAMILIES[name]
-    marks, size = readme()[name]
+    marks, size = page()[name]
     assert list(properties(tx)) == marks
     arrays = [x for x in jax.tree.leaves(tx.init(jnp.zeros(100, jnp.float32))) if x.ndim]
     assert sum(x.nbytes for x in arrays) == 100 * size

@@ -50,8 +50,8 @@ def test_what_it_shows():
         == """\
 ## 1. `state_keeps_its_form`
 
-The state after an update has the structure, shapes, dtypes and weak types that `init` gave. The state has its dtypes
-from the parameters at `init`, from the gradients afterwards: under mixed precision the step is compiled twice, and
+The state after an update has the structure, shapes, dtypes and weak types that `init` gave. The state takes its dtypes
+from the parameters at `init` and from the gradients afterwards. Under mixed precision the step is compiled twice, and
 `scan` refuses it.
 
 - `one`, on params and updates bfloat16[]: expected state.trace bfloat16[] after init, got float32[] after an update;

@@ -57,6 +57,12 @@ def test_imports_go_up_the_list_of_layers_and_never_down():
     assert seen > 30
 
 
+def test_the_map_of_folders_has_all_of_them():
+    rows = re.findall(r"^\| `gradtx/(\w+)(?:/|\.py)` \|", (ROOT / "CONTRIBUTING.md").read_text(), re.MULTILINE)
+    there = {path.relative_to(PACKAGE).parts[0].removesuffix(".py") for path in FILES}
+    assert sorted(rows) == sorted(there)
+
+
 def test_no_file_is_longer_than_a_sitting():
     files = [*FILES, *Path(__file__).parent.rglob("*.py")]
     assert {path.name: n for path in files if (n := len(path.read_text().splitlines())) > 300} == {}

@@ -52,7 +52,7 @@ def notebooks() -> dict[str, str]:
 
 
 def pages() -> dict[str, str]:
-    return {path.name: path.read_text() for path in [ROOT / "README.md", *(ROOT / "docs").rglob("*.md")]}
+    return {path.name: path.read_text() for path in [*ROOT.glob("*.md"), *(ROOT / "docs").rglob("*.md")]}
 
 
 def described() -> dict[str, str]:

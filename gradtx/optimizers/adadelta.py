@@ -29,10 +29,10 @@ class ScaleByAdadeltaState(NamedTuple):
 @transformation
 def scale_by_adadelta(decay: Decay = 0.9, eps: Positive = 1e-6):
     r"""The gradient in the units of the parameter, $d = g\,\sqrt{s + \varepsilon}/\sqrt{r + \varepsilon}$, with
-    $r \leftarrow \rho r + (1 - \rho)\,g^2$ before it and $s \leftarrow \rho s + (1 - \rho)\,d^2$ behind it.
+    $r \leftarrow \rho r + (1 - \rho)\,g^2$ taken before $d$ and $s \leftarrow \rho s + (1 - \rho)\,d^2$ after it.
 
-    **Arguments:** `decay` $\rho \in [0, 1)$; `eps` $\varepsilon > 0$, in the square of either's units: it sets the
-    first steps, about $\sqrt{\varepsilon/(1 - \rho)}$ each.
+    **Arguments:** `decay` $\rho \in [0, 1)$; `eps` $\varepsilon > 0$, in the squared units of what it is added to: it
+    sets the first steps, about $\sqrt{\varepsilon/(1 - \rho)}$ each.
 
     **State:** `e_g` $r$ and `e_x` $s$: two arrays per parameter.
 

@@ -36,9 +36,9 @@ def scale_by_rss(eps: NonNegative = 1e-8, *, eps_root: NonNegative = 0.0, initia
 
     **State:** `sum_of_squares` $h$, one array per parameter.
 
-    **Source:** Duchi, Hazan & Singer, Adaptive Subgradient Methods (2011), figure 1 with a diagonal matrix.
-    `eps=1e-10` equals torch; `eps=1e-7, initial=0.1` is what Keras documents, whose code has it under the root, as
-    Optax's: `eps=0.0, eps_root=1e-7, initial=0.1` equals both.
+    **Source:** Duchi, Hazan & Singer, Adaptive Subgradient Methods (2011), figure 1 with a diagonal matrix. `eps=1e-10`
+    equals torch. `eps=0.0, eps_root=1e-7, initial=0.1` equals Optax and Keras, whose documentation, unlike its code,
+    has epsilon outside the root.
 
     >>> import gradtx, jax.numpy as jnp
     >>> tx, g = gradtx.scale_by_rss(), jnp.array([4.0])
@@ -62,8 +62,8 @@ def adagrad(
 ):
     r"""AdaGrad, $w \leftarrow w - \eta\,g/(\sqrt h + \varepsilon)$: `scale_by_rss` times the learning rate.
 
-    **Arguments:** `learning_rate` $\eta \ge 0$, often larger than Adam's; the others are `scale_by_rss`'s, with its
-    state and its source. torch's `lr_decay` is a rate of `inverse_time`.
+    **Arguments:** `learning_rate` $\eta \ge 0$, often larger than Adam's; the others, the state and the source are
+    those of `scale_by_rss`. For torch's `lr_decay`, give a rate of `inverse_time`.
 
     >>> import gradtx
     >>> gradtx.adagrad(0.1)

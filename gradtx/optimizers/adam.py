@@ -46,7 +46,7 @@ def scale_by_adam(
 
     **Arguments:** `b1` $\beta_1$ and `b2` $\beta_2 \in [0, 1)$; `eps` $\varepsilon$ and `eps_root`
     $\varepsilon_r \ge 0$, not both 0 where gradients may stay zero (0/0). With `nesterov`,
-    $\beta_1 m/(1 - \beta_1^{t+1}) + (1 - \beta_1)\,g/(1 - \beta_1^t)$ is in the place of $\hat m$.
+    $\beta_1 m/(1 - \beta_1^{t+1}) + (1 - \beta_1)\,g/(1 - \beta_1^t)$ takes the place of $\hat m$.
 
     **State:** `count`, `mu` $m$, `nu` $v$: two arrays per parameter.
 
@@ -84,7 +84,7 @@ def adam(
 ):
     r"""Adam, $w \leftarrow w - \eta\,\hat m/(\sqrt{\hat v} + \varepsilon)$: `scale_by_adam` times the learning rate.
 
-    **Arguments:** `learning_rate` $\eta \ge 0$; the others are `scale_by_adam`'s, with its state and its source.
+    **Arguments:** `learning_rate` $\eta \ge 0$; the others, the state and the source are those of `scale_by_adam`.
 
     >>> import gradtx
     >>> gradtx.adam(1e-3, b2=0.99)
@@ -107,10 +107,10 @@ def adamw(
     r"""Adam with decoupled weight decay, $w \leftarrow w - \eta\,(\hat m/(\sqrt{\hat v} + \varepsilon) + \lambda w)$.
 
     **Arguments:** `learning_rate` $\eta \ge 0$; `weight_decay` $\lambda \ge 0$, here 1e-4 as in Optax (torch: 1e-2,
-    Keras: 4e-3); the others are `scale_by_adam`'s, with its state. `update` needs the parameters.
+    Keras: 4e-3); the others and the state are those of `scale_by_adam`. `update` needs the parameters.
 
-    **Source:** Loshchilov & Hutter, Decoupled Weight Decay Regularization (2019), algorithm 2, with the rate times the
-    decay as in torch and Optax.
+    **Source:** Loshchilov & Hutter, Decoupled Weight Decay Regularization (2019), algorithm 2. As in torch and Optax,
+    the decay is multiplied by the rate.
 
     >>> import gradtx
     >>> gradtx.adamw(1e-3, weight_decay=0.1)

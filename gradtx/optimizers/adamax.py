@@ -69,7 +69,7 @@ def adamax(
 ):
     r"""Adamax, $w \leftarrow w - \eta\,\hat m/(u + \varepsilon)$: `scale_by_adamax` times the learning rate.
 
-    **Arguments:** `learning_rate` $\eta \ge 0$; the others are `scale_by_adamax`'s, with its state and its source.
+    **Arguments:** `learning_rate` $\eta \ge 0$; the others, the state and the source are those of `scale_by_adamax`.
 
     >>> import gradtx
     >>> gradtx.adamax(2e-3)

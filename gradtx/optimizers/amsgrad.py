@@ -46,7 +46,7 @@ def scale_by_amsgrad(
 ):
     r"""Adam's direction over the largest second moment so far,
     $\hat m / (\sqrt{\max_{i\le t} v_i/(1 - \beta_2^t) + \varepsilon_r} + \varepsilon)$ with Adam's $m$ and $v$: where
-    $v$ falls the steps don't grow again.
+    $v$ falls, the steps don't grow again.
 
     **Arguments:** `b1`, `b2`, `eps`, `eps_root` as in `scale_by_adam`. With `debias_first` the maximum is that of
     $\hat v_i = v_i/(1 - \beta_2^i)$; without `debias`, $m/(\sqrt{\max v_i + \varepsilon_r} + \varepsilon)$.
@@ -55,8 +55,8 @@ def scale_by_amsgrad(
 
     **Raises:** `ValueError` for `debias_first` without `debias`.
 
-    **Source:** Reddi, Kale & Kumar, On the Convergence of Adam and Beyond (2018), algorithm 2, which is
-    `debias=False`. The default equals torch and, but for its folded epsilon, Keras; `debias_first` equals Optax.
+    **Source:** Reddi, Kale & Kumar, On the Convergence of Adam and Beyond (2018), algorithm 2 (with `debias=False`).
+    The default equals torch and, apart from its folded epsilon, Keras; `debias_first` equals Optax.
 
     >>> import gradtx, jax.numpy as jnp
     >>> tx = gradtx.scale_by_amsgrad()
@@ -93,9 +93,10 @@ def amsgrad(
     debias: bool = True,
     debias_first: bool = False,
 ):
-    r"""AMSGrad, $w \leftarrow w - \eta\,\hat m/(\sqrt{\hat v_{\max}} + \varepsilon)$: `scale_by_amsgrad` and rate.
+    r"""AMSGrad, $w \leftarrow w - \eta\,\hat m/(\sqrt{\hat v_{\max}} + \varepsilon)$: `scale_by_amsgrad` times the
+    learning rate.
 
-    **Arguments:** `learning_rate` $\eta \ge 0$; the others are `scale_by_amsgrad`'s, with its state and its source.
+    **Arguments:** `learning_rate` $\eta \ge 0$; the others, the state and the source are those of `scale_by_amsgrad`.
 
     >>> import gradtx
     >>> gradtx.amsgrad(1e-3)

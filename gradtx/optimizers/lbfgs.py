@@ -42,9 +42,10 @@ def scale_by_lbfgs(memory_size: int = 10):
     r"""The quasi-Newton direction $H g$, where $H$ is BFGS's approximation to the inverse Hessian from the last $m$
     pairs $s = w' - w$, $y = g' - g$ of changes, applied by the two-loop recursion.
 
-    It starts from $\gamma I$ with $\gamma = s^\top y / y^\top y$ of the last pair, without pairs from
-    $g/\max(\lVert g\rVert, 1)$. A pair with no positive curvature, $s^\top y \le \varepsilon \lVert s\rVert \lVert
-    y\rVert$ at the machine's $\varepsilon$, is left out, so that $g^\top H g > 0$ always.
+    It starts from $\gamma I$ with $\gamma = s^\top y / y^\top y$ of the last pair. Without pairs the direction is
+    $g/\max(\lVert g\rVert, 1)$. A pair with no positive curvature,
+    $s^\top y \le \varepsilon \lVert s\rVert \lVert y\rVert$ at the machine's $\varepsilon$, is left out, so that always
+    $g^\top H g > 0$.
 
     **Arguments:** `memory_size` $m \ge 1$.
 
@@ -168,14 +169,14 @@ def lbfgs(
     curv_rtol: Fraction = 0.9,
     max_learning_rate: Positive | None = None,
 ):
-    r"""L-BFGS, $w \leftarrow w - \eta H g$ with $\eta$ from a line search: for losses without noise, as that of the
-    whole data.
+    r"""L-BFGS, $w \leftarrow w - \eta H g$ with $\eta$ from a line search: for losses without noise, such as the loss
+    over all data.
 
     `update` takes `value`, `grad` and `value_fn` beside the parameters; `optax.value_and_grad_from_state(value_fn)`
     gets the first two from the state, where the line search left them.
 
-    **Arguments:** `memory_size` as in `scale_by_lbfgs`, the others as in `scale_by_zoom_linesearch`; with the states
-    and the sources of both. Equals `optax.lbfgs()`.
+    **Arguments:** `memory_size` as in `scale_by_lbfgs`, the others as in `scale_by_zoom_linesearch`. The states and the
+    sources are those of both. Equals `optax.lbfgs()`.
 
     >>> import gradtx, jax, jax.numpy as jnp
     >>> tx, w = gradtx.lbfgs(), jnp.array([1.0, 2.0])

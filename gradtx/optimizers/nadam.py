@@ -95,7 +95,7 @@ def nadam(
 ):
     r"""NAdam, $w \leftarrow w - \eta\,\bar m/(\sqrt{\hat v} + \varepsilon)$: `scale_by_nadam` times the learning rate.
 
-    **Arguments:** `learning_rate` $\eta \ge 0$; the others are `scale_by_nadam`'s, with its state and its source.
+    **Arguments:** `learning_rate` $\eta \ge 0$; the others, the state and the source are those of `scale_by_nadam`.
 
     >>> import gradtx
     >>> gradtx.nadam(2e-3, momentum_decay=4e-3)
@@ -118,8 +118,8 @@ def nadamw(
 ):
     r"""NAdam with decoupled decay, $w \leftarrow w - \eta\,(\bar m/(\sqrt{\hat v} + \varepsilon) + \lambda w)$.
 
-    **Arguments:** `learning_rate` $\eta \ge 0$; `weight_decay` $\lambda \ge 0$; the others are `scale_by_nadam`'s, with
-    its state. `update` needs the parameters.
+    **Arguments:** `learning_rate` $\eta \ge 0$; `weight_decay` $\lambda \ge 0$; the others and the state are those of
+    `scale_by_nadam`. `update` needs the parameters.
 
     Equals Optax's `nadamw` and, with `momentum_decay`, torch's `NAdam(decoupled_weight_decay=True)`.
 

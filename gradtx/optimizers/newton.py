@@ -26,15 +26,15 @@ LEAST_COSINE = 1e-4  # between a direction and the gradient: with less, hardly a
 def scale_by_newton(damping: NonNegative = 0.0, *, tol: Fraction = 1e-3, max_steps: int | None = None):
     r"""Newton's direction $(\nabla^2 L(w) + \lambda I)^{-1} g$, by conjugate gradients on Hessian-vector products.
 
-    Where that leads upward, or nearly so, the Hessian is indefinite, and $\tfrac32|\lambda_{\min}|$ is added to
-    $\lambda$, with its smallest eigenvalue $\lambda_{\min}$; what comes out has a positive product with $g$ always.
-    `update` takes `loss_fn`, the loss as a function of the parameters alone, and the parameters.
+    Where that leads upward, or nearly so, the Hessian is indefinite. Then $\tfrac32|\lambda_{\min}|$ is added to
+    $\lambda$, with the Hessian's smallest eigenvalue $\lambda_{\min}$. The result always has a positive product with
+    $g$. `update` takes `loss_fn`, the loss as a function of the parameters alone, and the parameters.
 
     **Arguments:** `damping` $\lambda \ge 0$ (Levenberg & Marquardt); `tol` $\in [0, 1]$, the norm of the residual over
-    that of $g$ at which the conjugate gradients stop; `max_steps` of them, None for as many as there are parameters.
+    that of $g$ at which the conjugate gradients stop; `max_steps`, None for as many as there are parameters.
 
-    **State:** none. For small problems: an indefinite Hessian costs up to 200 products more, and as many copies of the
-    parameters while they are made.
+    **State:** none. For small problems: an indefinite Hessian costs up to 200 more products, and as many copies of the
+    parameters meanwhile.
 
     **Raises:** `ValueError` where `update` is called without the parameters, `TypeError` without `loss_fn`.
 
@@ -105,7 +105,7 @@ def newton(
     the first two from the state, where the line search left them.
 
     **Arguments:** `damping`, `tol` and `max_steps` as in `scale_by_newton`, the others as in
-    `scale_by_zoom_linesearch`; with the states and the sources of both.
+    `scale_by_zoom_linesearch`. The states and the sources are those of both.
 
     >>> import gradtx, jax, jax.numpy as jnp
     >>> tx, w = gradtx.newton(), jnp.array([1.0, 2.0])

@@ -26,7 +26,7 @@ def rmsprop(
     `momentum`, the velocity of that.
 
     **Arguments:** `learning_rate` $\eta \ge 0$; `momentum` $\mu \in [0, 1]$ or None, and `nesterov` as in
-    `scale_by_momentum`; the others are `scale_by_rms`'s, with its state and its source.
+    `scale_by_momentum`; the others, the state and the source are those of `scale_by_rms`.
 
     **Raises:** `ValueError` for `nesterov` without momentum.
 

@@ -27,7 +27,8 @@ def sgd(
 
     **Raises:** `ValueError` for `nesterov` or `dampening` without momentum.
 
-    Equals torch's SGD and Optax's `sgd` (with dampening, torch takes the first gradient whole, and Optax has none).
+    Equals torch's SGD and Optax's `sgd`. With dampening, torch still takes the first gradient whole; Optax has no such
+    argument.
 
     >>> import gradtx
     >>> gradtx.sgd(0.1, momentum=0.9, nesterov=True)

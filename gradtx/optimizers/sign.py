@@ -55,8 +55,8 @@ class ScaleByLionState(NamedTuple):
 
 @transformation
 def scale_by_lion(b1: Decay = 0.9, b2: Decay = 0.99):
-    r"""The sign of two averages of one memory, $\operatorname{sign}(\beta_1 m + (1 - \beta_1)\,g)$, then
-    $m \leftarrow \beta_2 m + (1 - \beta_2)\,g$.
+    r"""The sign of an average, $\operatorname{sign}(\beta_1 m + (1 - \beta_1)\,g)$; the memory $m$ itself is
+    averaged with $\beta_2$, $m \leftarrow \beta_2 m + (1 - \beta_2)\,g$.
 
     **Arguments:** `b1` $\beta_1$ and `b2` $\beta_2 \in [0, 1)$.
 
@@ -83,9 +83,9 @@ def scale_by_lion(b1: Decay = 0.9, b2: Decay = 0.99):
 def lion(learning_rate: NonNegative, b1: Decay = 0.9, b2: Decay = 0.99, weight_decay: NonNegative = 1e-3):
     r"""Lion, $w \leftarrow w - \eta\,(\operatorname{sign}(\beta_1 m + (1 - \beta_1)\,g) + \lambda w)$.
 
-    **Arguments:** `learning_rate` $\eta \ge 0$, a third to a tenth of AdamW's; `weight_decay` $\lambda \ge 0$,
-    three to ten times AdamW's, here 1e-3 as in Optax (Keras: none); the others are `scale_by_lion`'s, with its
-    state and its source. `update` needs the parameters.
+    **Arguments:** `learning_rate` $\eta \ge 0$, a third to a tenth of AdamW's; `weight_decay` $\lambda \ge 0$, three to
+    ten times AdamW's, here 1e-3 as in Optax (Keras: none); the others, the state and the source are those of
+    `scale_by_lion`. `update` needs the parameters.
 
     >>> import gradtx
     >>> gradtx.lion(1e-4, weight_decay=1.0)

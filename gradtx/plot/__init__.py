@@ -1,10 +1,10 @@
 """Pictures of schedules, of paths over a surface, of training curves and of spectra, on Matplotlib's `Axes`.
 
-Each function draws on the `Axes` that it is given, or on one of its own as wide as a notebook, and returns it:
-titles, limits and further lines are Matplotlib's. What is drawn is labelled with what it prints of itself; long
-labels stand below the axes, for which a figure of several makes room with `layout="constrained"`. `LINES` is the
-cycle of colours and dashes, from dark to light, with which a figure is read in greyscale too; other figures have it
-with `plt.rcParams["axes.prop_cycle"] = plot.LINES`.
+Each function draws on the `Axes` that it is given, or on new ones as wide as a notebook, and returns them. Titles,
+limits and further lines are added with Matplotlib. The label of a line is what its value prints. Long labels stand
+below the axes; a figure of several axes makes room for them with `layout="constrained"`. `LINES` is the cycle of
+colours and dashes, from dark to light, so that a figure can be read in greyscale too. Other figures use it with
+`plt.rcParams["axes.prop_cycle"] = plot.LINES`.
 """
 
 try:

@@ -20,7 +20,7 @@ from gradtx.values.value import written
 COLORS = ("#140e36", "#8c2369", "#2f7fc1", "#e8853a", "#8fbf5a")  # each lighter than the one before
 DASHES = ("-", "--", "-.", ":", (0, (6, 1, 1, 1, 1, 1)))
 LINES = cycler(color=[COLORS[i % 5] for i in range(25)], linestyle=[DASHES[(i + i // 5) % 5] for i in range(25)])
-"""The cycle of lines: in five of them all colours and all dashes, then the same colours with other dashes.
+"""The cycle of lines: five lines have five colours and five dashes, the next five the same colours with other dashes.
 
 >>> import matplotlib.pyplot as plt
 >>> from gradtx import plot

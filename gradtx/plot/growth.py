@@ -13,12 +13,12 @@ from gradtx.values.errors import Refusal, errors_of, require_whole
 def animation(ax: Axes, *, frames: int = 60, interval: int = 80) -> FuncAnimation:
     r"""The lines of `ax` growing from their first point to their last, whichever function drew them.
 
-    In a notebook it is shown with `IPython.display.HTML(plot.animation(ax).to_jshtml())`, and written to a file with
+    Show it in a notebook with `IPython.display.HTML(plot.animation(ax).to_jshtml())`. Write it to a file with
     `plot.animation(ax).save("paths.gif", writer="pillow")`.
 
-    **Arguments:** `frames` $\ge 2$ until all is there; `interval` $\ge 1$ between two of them, in milliseconds.
+    **Arguments:** `frames` $\ge 2$, the number of pictures; `interval` $\ge 1$, the time between two, in milliseconds.
 
-    **Raises:** `TypeError` for what is no `Axes`, `ValueError` for one without a line of two points.
+    **Raises:** `TypeError` for anything but an `Axes`, `ValueError` for one without a line of two points.
 
     >>> import gradtx as gx
     >>> from gradtx import plot

@@ -19,7 +19,7 @@ def schedule(*schedules: Any, steps: int, ax: Axes | None = None) -> Axes:
 
     **Arguments:** schedules and numbers, `controlled` ones too; `steps` $n \ge 1$; `ax`, by default a new one.
 
-    **Raises:** `TypeError` for what is neither a schedule nor a number, `ValueError` for `steps` below 1.
+    **Raises:** `TypeError` for anything but schedules and numbers, `ValueError` for `steps` below 1.
 
     >>> import gradtx as gx
     >>> from gradtx import plot
@@ -57,15 +57,16 @@ def curves(
 ) -> Axes:
     r"""Training curves: a number for each step $t = 1, 2, \dots$, by optimizer or by name.
 
-    With a `window` $n > 1$ the mean of the last $n$ numbers is drawn, $\frac{1}{n} \sum_{i=t-n+1}^{t} x_i$ (at the
-    start of as many as there are), and the numbers themselves pale behind it. What is not finite leaves a gap; what
-    grows beyond a hundred times the largest start is cut off where another line does not, which it would hide.
+    With a `window` $n > 1$ it draws the mean of the last $n$ numbers, $\frac{1}{n} \sum_{i=t-n+1}^{t} x_i$ (at the
+    start, of as many as there are), and behind it the numbers themselves, pale. Numbers that are not finite leave a
+    gap. A line that grows beyond a hundred times the largest start is cut off there if another line stays below, which
+    it would otherwise hide.
 
     **Arguments:** `histories`, a dictionary from optimizers or names to one real number per step; `window` $\ge 1$;
     `xscale`, `yscale` as for `Axes.set`, `"linear"` or `"log"`; `ax`, by default a new one.
 
-    **Raises:** `TypeError` for what is no dictionary of real numbers; `ValueError` for other than one number per step,
-    and on a logarithmic scale for numbers that are not positive.
+    **Raises:** `TypeError` for anything but a dictionary of real numbers; `ValueError` for anything but one number per
+    step, and on a logarithmic scale for numbers that are not positive.
 
     >>> import gradtx as gx
     >>> from gradtx import plot

@@ -13,7 +13,7 @@ from gradtx.values.errors import Refusal, errors_of
 def spectrum(eigenvalues: Any, *, ax: Axes | None = None) -> Axes:
     r"""Eigenvalues by size, $|\lambda_i|$ against $i$ on logarithmic scales: full for positive ones, hollow for
     negative ones. Those within rounding of zero, $|\lambda_i| \le n\,\epsilon \max_j |\lambda_j|$ with the machine
-    precision $\epsilon$ of their dtype, are counted and not drawn.
+    precision $\epsilon$ of their dtype, are counted, not drawn.
 
     **Arguments:** the $n$ eigenvalues of a symmetric matrix, in any order; `ax`, by default a new one.
 

@@ -33,11 +33,11 @@ def paths(
 
     **Arguments:** `loss` of an array of shape (2,); the optimizers, or a dictionary with a name for each; `start`, two
     numbers; `steps` $\ge 1$; `view`, the ends of $w_1$ and of $w_2$ that are shown, by default around all points that
-    are not higher than the start, and where all paths only rise around the start of each; `ax`, by default a new one.
-    Between any two neighbouring contours lies the same area.
+    are not higher than the start or, where all paths only rise, around the beginning of each; `ax`, by default a new
+    one. Between any two neighbouring contours lies the same area.
 
-    **Raises:** `TypeError` for what is no transformation and for a loss of anything but a real scalar; `ValueError` for
-    other than two numbers, for a start where the loss is not finite and for a view that is no box.
+    **Raises:** `TypeError` for anything but transformations and for a loss that is not a real scalar; `ValueError` for
+    anything but two numbers, for a start where the loss is not finite and for a view that is not a box.
 
     >>> import gradtx as gx
     >>> from gradtx import plot

@@ -104,8 +104,8 @@ def one_cycle(
     r"""Up to the peak, down to where it started, and in the rest of the steps down to almost nothing.
 
     $$s\,\eta \to \eta \text{ at } rK, \quad \to s\,\eta \text{ at } (r + f)K, \quad \to e\,\eta \text{ at } K,$$
-    then $e\,\eta$ for ever, in straight lines or, with `cosine`, in half cosine waves. The peak lies between two steps
-    where $rK$ is no whole number.
+    then $e\,\eta$ for ever, in straight lines or, with `cosine`, in half cosine waves. Where $rK$ is not a whole
+    number, the peak lies between two steps.
 
     **Arguments:** `peak` $\eta$, finite; `steps` $K \ge 1$; `rise` $r$ and `fall` $f$, in [0, 1], shares of the steps,
     together at most 1; `start_share` $s$ and `end_share` $e \ge 0$, shares of the peak.
@@ -113,11 +113,12 @@ def one_cycle(
     **Raises:** `ValueError` where the rise and the fall are longer than all steps.
 
     **Source:** Smith & Topin, Super-Convergence (2017); the defaults are Géron's, Hands-On Machine Learning, chapter
-    11. Optax's `linear_onecycle_schedule` is `start_share=1 / div_factor`, `end_share` that over `final_div_factor`,
-    `rise=pct_start`, `fall=pct_final - pct_start`, where these fall on whole steps. torch's `OneCycleLR(peak, T,
-    three_phase=True)` is the same with `cosine=True`, `steps=T - 1` and `rise` and `fall` of
-    `(pct_start * T - 1) / (T - 1)`. The form in two phases, torch's and fastai's default, is two schedules joined, in
-    Optax `cosine_onecycle_schedule`: `cosine(η / 25, n, floor=η).then(cosine(η, K - n, floor=η / 25e4), at=n)`.
+    11. Optax's `linear_onecycle_schedule` is `start_share=1 / div_factor`, `end_share=start_share / final_div_factor`,
+    `rise=pct_start`, `fall=pct_final - pct_start`, where these fall on whole steps. torch's
+    `OneCycleLR(peak, T, three_phase=True)` is the same with `cosine=True`, `steps=T - 1` and `rise` and `fall` of
+    `(pct_start * T - 1) / (T - 1)`. The two-phase form is the default of torch and fastai, and Optax's
+    `cosine_onecycle_schedule`. Here it is two schedules joined:
+    `cosine(η / 25, n, floor=η).then(cosine(η, K - n, floor=η / 25e4), at=n)`.
 
     >>> import gradtx
     >>> [round(float(gradtx.one_cycle(1.0, 100)(t)), 5) for t in (0, 45, 90, 95, 100, 999)]
@@ -136,15 +137,15 @@ def one_cycle_momentum(
     fall: Fraction = 0.45,
     cosine: bool = False,
 ):
-    r"""The momentum against `one_cycle`: $\mu$ down to $\mu'$ at $rK$, up again to $\mu$ at $(r + f)K$, then $\mu$.
+    r"""A momentum opposite to `one_cycle`: from $\mu$ down to $\mu'$ at $rK$, up to $\mu$ at $(r + f)K$, then $\mu$.
 
     **Arguments:** `steps`, `rise`, `fall` and `cosine` as in `one_cycle`; `high` $\mu$ and `low` $\mu'$, in [0, 1).
     It is for `decay` of `scale_by_momentum`, `momentum` of `sgd` and `b1` of Adam.
 
     **Raises:** `ValueError` where the rise and the fall are longer than all steps.
 
-    **Source:** Smith, A Disciplined Approach (2018), section 4.3; torch's `OneCycleLR` as under `one_cycle`, in which
-    0.95 and 0.85 are the defaults as well.
+    **Source:** Smith, A Disciplined Approach (2018), section 4.3; torch's `OneCycleLR` as under `one_cycle`, with 0.95
+    and 0.85 as its defaults too.
 
     >>> import gradtx
     >>> [round(float(gradtx.one_cycle_momentum(100)(t)), 3) for t in (0, 45, 90, 100)]

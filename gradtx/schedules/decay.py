@@ -41,11 +41,11 @@ def compounded(factor: Any, times: Any) -> jax.Array:
 def power(start: Scalar, scale: Positive, exponent: Scalar):
     r"""A power law, $\eta_\tau = \eta_0\,(1 + \tau/s)^c$.
 
-    **Arguments:** `start` $\eta_0$ and `exponent` $c$, finite, $c$ negative for a decay; `scale` $s > 0$ steps: those
-    after which $1 + \tau/s$ has doubled.
+    **Arguments:** `start` $\eta_0$ and `exponent` $c$, finite, $c$ negative for a decay; `scale` $s > 0$, the number of
+    steps after which $1 + \tau/s$ has doubled.
 
-    **Source:** Bishop & Bishop, Deep Learning (2024), section 7.3; power scheduling of Géron, Hands-On Machine
-    Learning, is $-c$. The Transformer's rate (Vaswani et al., 2017) of peak $\eta$ after $K$ steps is
+    **Source:** Bishop & Bishop, Deep Learning (2024), section 7.3. In power scheduling of Géron, Hands-On Machine
+    Learning, the exponent is $-c$. The Transformer's rate (Vaswani et al., 2017) of peak $\eta$ after $K$ steps is
     `linear(0.0, η, K).then(power(η, K, -0.5), at=K)`.
 
     >>> import gradtx

@@ -30,12 +30,14 @@ def step(start: Scalar, factor: Positive, every: Steps):
 def piecewise_constant(boundaries: tuple[Steps, ...], values: tuple[Scalar, ...]):
     r"""One value per piece, $\eta_\tau = v_i$ for $b_{i-1} \le \tau < b_i$.
 
-    **Arguments:** `boundaries` $b$, strictly increasing numbers of steps $\ge 1$; `values` $v$, finite, one more.
+    **Arguments:** `boundaries` $b$, strictly increasing numbers of steps $\ge 1$; `values` $v$, finite, one more than
+    boundaries.
 
     **Raises:** `ValueError` for boundaries that don't increase and for another number of values.
 
     **Source:** Keras's `PiecewiseConstantDecay` holds each value one step longer, through its boundary; Optax's
-    `piecewise_constant_schedule` and torch's `MultiStepLR` jump where this one does, and take factors for values.
+    `piecewise_constant_schedule` and torch's `MultiStepLR` jump where this one does, and take factors in place of
+    values.
 
     >>> import gradtx
     >>> [round(float(gradtx.piecewise_constant((10, 20), (0.1, 0.03, 0.01))(t)), 2) for t in (0, 9, 10, 19, 20)]

@@ -39,8 +39,8 @@ def linear(start: Scalar, end: Scalar, steps: Steps):
 def polynomial(start: Scalar, end: Scalar, steps: Steps, power: Positive):
     r"""A power of what is left, $\eta_\tau = \eta_K + (\eta_0 - \eta_K)(1 - \tau/K)^p$, then $\eta_K$ for ever.
 
-    **Arguments:** `start` $\eta_0$ and `end` $\eta_K$, finite; `steps` $K \ge 1$; `power` $p > 0$: 1 is `linear`,
-    more falls fast at first.
+    **Arguments:** `start` $\eta_0$ and `end` $\eta_K$, finite; `steps` $K \ge 1$; `power` $p > 0$: 1 is `linear`, a
+    larger one falls faster at first.
 
     **Source:** the "poly" policy of Caffe and DeepLab; Optax's `polynomial_schedule`, torch's `PolynomialLR` (with
     `end=0.0`) and Keras's `PolynomialDecay` (without `cycle`) equal it.

@@ -21,7 +21,7 @@ class Schedule(Value):
 
     `a * 0.1`, `a * b`, `a + b`, `1 - a` are schedules; `a.then(b, at=n)` is `a` for the steps before `n`, then `b` from
     its own step 0. The count may be an array: the schedule is then evaluated at each of its elements. Numbers of steps
-    are integer leaves: `jax.grad` over a value that holds a schedule wants `allow_int=True`, or steps written as 10.0.
+    are integer leaves: `jax.grad` over a value that holds a schedule needs `allow_int=True`, or steps written as 10.0.
 
     >>> import gradtx, jax.numpy as jnp
     >>> rate = gradtx.warmup(1.0, 4).then(gradtx.step(1.0, 0.5, 2), at=4) * 0.1
@@ -61,7 +61,7 @@ class Schedule(Value):
 
 
 class schedule(Recipe[P, Schedule]):
-    """Makes a factory of functions of the count a factory of `Schedule`.
+    """Turns a factory of functions of the count into a factory of schedules.
 
     >>> import gradtx, jax.numpy as jnp
     >>> @gradtx.schedule

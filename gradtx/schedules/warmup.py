@@ -28,12 +28,12 @@ def warmup(value: Scalar, steps: Steps):
 
 @schedule
 def warmup_stable_decay(peak: Scalar, steps: Steps, warmup_steps: Steps, decay_steps: Steps, floor: Scalar = 0.0):
-    r"""A warmup to $\eta$ as `warmup` does it, then $\eta$, then in the last $D$ of all $K$ steps a line to the floor.
+    r"""A rise to $\eta$ like that of `warmup`, then $\eta$, then a line to the floor in the last $D$ of all $K$ steps.
 
     $$\eta_\tau = f + (\eta - f)\,(K - \tau)/D \quad\text{for } K - D \le \tau \le K, \text{ then } f.$$
 
     **Arguments:** `peak` $\eta$ and `floor` $f$, finite; `steps` $K$, `warmup_steps` and `decay_steps` $D \ge 1$, the
-    two together at most $K$. For another form of the decay join the parts yourself:
+    two together at most $K$. For another form of the decay, join the parts yourself:
     `warmup(η, 100).then(η, at=100).then(cosine(η, 200), at=800)`.
 
     **Raises:** `ValueError` where the warmup and the decay overlap.

@@ -31,15 +31,15 @@ class AverageParametersState(NamedTuple):
 
 @transformation
 def average_parameters(decay: Decay | None = None):
-    r"""The updates as they are, $u$, and beside them the average of the parameters that they lead to,
-    $a \leftarrow a + (1 - \beta)(w + u - a)$ from $a = w_0$; without a decay the mean of all steps,
+    r"""Leaves the updates $u$ as they are and averages the parameters that they lead to,
+    $a \leftarrow a + (1 - \beta)(w + u - a)$ from $a = w_0$. Without a decay it is the mean of all steps,
     $1 - \beta = 1/t$. Evaluate with `evaluation_parameters(state, params)`.
 
     It must stand last in a chain: what changes the updates behind it is not in the average. Half-precision parameters
-    are averaged as they are before they are rounded.
+    are averaged before they are rounded.
 
-    **Arguments:** `decay` $\beta \in [0, 1)$, for a memory of about $1/(1 - \beta)$ steps. A schedule averages over the
-    tail alone: `lambda t: jnp.where(t < n, 0.0, 1.0 - 1.0 / (t - n + 1.0))` gives the mean of the steps after the
+    **Arguments:** `decay` $\beta \in [0, 1)$, for a memory of about $1/(1 - \beta)$ steps. A schedule averages only
+    over the tail: `lambda t: jnp.where(t < n, 0.0, 1.0 - 1.0 / (t - n + 1.0))` gives the mean of the steps after the
     first `n`.
 
     **State:** `count` and `average`, one array per parameter in at least float32.
@@ -72,7 +72,7 @@ def average_parameters(decay: Decay | None = None):
 
 
 def evaluation_parameters(state: Any, params: Any) -> Any:
-    """The average of an `average_parameters`, from its state or from one that holds it, in the parameters' dtypes.
+    """The average that `average_parameters` keeps in its state, or in a state that holds it, in the parameters' dtypes.
 
     It is a copy, in buffers of its own. Where the average holds None, the parameter stands as it is.
 

@@ -25,7 +25,7 @@ def scale_by_zoom_linesearch(
     r"""The direction $u$ times a step $\eta$ that keeps the strong Wolfe conditions,
     $L(w + \eta u) \le L(w) + c_1 \eta\, g^\top u$ and $|\nabla L(w + \eta u)^\top u| \le c_2 |g^\top u|$.
 
-    The step 1 is tried first: right behind a Newton-like direction and `scale(-1.0)`. What comes in must lead downward.
+    The step 1 is tried first, as suits a Newton-like direction behind `scale(-1.0)`. The direction must lead downward.
     `update` takes, beside the parameters, `value` and `grad`, the loss there and JAX's gradient of it, and `value_fn`,
     the loss as a function of the parameters alone; `loss_fn`, as Newton's method has it, is as good. The step counts as
     a constant in gradients through the update.
@@ -33,8 +33,8 @@ def scale_by_zoom_linesearch(
     **Arguments:** `max_linesearch_steps`, evaluations of the loss and its gradient at most; `slope_rtol`
     $c_1$, `curv_rtol` $c_2 \in [0, 1]$; `max_learning_rate` > 0, None for no bound.
 
-    **State:** Optax's: `learning_rate`, and `value` and `grad` at the end of the step, which
-    `optax.value_and_grad_from_state` takes from there in place of another evaluation: one array per parameter.
+    **State:** Optax's: `learning_rate`, and `value` and `grad` at the end of the step: one array per parameter.
+    `optax.value_and_grad_from_state` reads these two, which saves an evaluation.
 
     **Raises:** `ValueError` where `update` is called without the parameters, `TypeError` without `value`, `grad` or
     `value_fn`.

@@ -37,9 +37,10 @@ def scale_by_momentum(decay: Fraction = 0.9, *, nesterov: bool = False, dampenin
     **State:** `trace` $v$, one array per parameter.
 
     **Source:** Polyak (1964); Sutskever et al., On the importance of initialization and momentum (2013), whose
-    look-ahead form `nesterov` rewrites with the gradient at one place. Ahead of the learning rate it equals torch's SGD
-    and Optax's `trace`; behind it, the rate is inside the velocity, as in Bishop and Keras. The averaged form of Ng is
-    `ema`. With dampening $d$, torch takes the first gradient whole: `dampening=constant(0.0).then(constant(d), at=1)`.
+    look-ahead form `nesterov` rewrites with the gradient at the parameters themselves. Ahead of the learning rate it
+    equals torch's SGD and Optax's `trace`; behind it, the rate is inside the velocity, as in Bishop and Keras. The
+    averaged form of Ng is `ema`. With dampening $d$, torch takes the first gradient whole:
+    `dampening=constant(0.0).then(constant(d), at=1)`.
 
     >>> import gradtx, jax.numpy as jnp
     >>> tx = gradtx.scale_by_momentum(0.5)
@@ -75,7 +76,7 @@ class EmaState(NamedTuple):
 def ema(decay: Decay):
     r"""The exponentially weighted average, $v \leftarrow \beta v + (1 - \beta)\,g$, over about $1/(1-\beta)$ steps.
 
-    It starts at zero; `bias_correction` with the same decay, behind it, takes that start out.
+    It starts at zero. `bias_correction` with the same decay, behind it, removes the effect of that start.
 
     **Arguments:** `decay` $\beta \in [0, 1)$.
 

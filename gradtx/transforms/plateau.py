@@ -50,15 +50,17 @@ def reduce_on_plateau(
     every: Steps = 1,
 ):
     r"""The updates times a scale, $s\,g$ from $s = 1$, with $s \leftarrow \max(c\,s, s_{\min})$ when `patience`
-    measurements in a row were no improvement. One is $v < b - (\mathrm{rtol}\,|b| + \mathrm{atol})$ over the best so
-    far $b$, with `maximize` $v > b + (\mathrm{rtol}\,|b| + \mathrm{atol})$. NaN and infinities never are.
+    measurements in a row were no improvement. With the best so far $b$, an improvement is
+    $v < b - (\mathrm{rtol}\,|b| + \mathrm{atol})$ or, with `maximize`, $v > b + (\mathrm{rtol}\,|b| + \mathrm{atol})$.
+    NaN and infinities never are one.
 
-    The measurement is an argument of `update`, `value=`; that same update has the new scale. To measure once per epoch,
-    drive it alone, `_, state = tx.update(None, state, value=loss)`, and use `state.scale`.
+    The measurement is an argument of `update`, `value=`; that same update already has the new scale. To measure once
+    per epoch, drive it alone, `_, state = tx.update(None, state, value=loss)`, and use `state.scale`.
 
-    **Arguments:** `factor` $c \in [0, 1)$; `patience` $\ge 1$; `cooldown` $\ge 0$, measurements after a reduction that
-    only the best takes notice of; `min_scale` $s_{\min}$ and `rtol` $\in [0, 1]$; `atol` $\ge 0$, in units of the
-    value; `every` $\ge 1$: so many values are averaged into one measurement, a loss per step into one per epoch.
+    **Arguments:** `factor` $c \in [0, 1)$; `patience` $\ge 1$; `cooldown` $\ge 0$, the measurements after a reduction
+    that can improve the best and count for nothing else; `min_scale` $s_{\min}$ and `rtol` $\in [0, 1]$; `atol`
+    $\ge 0$, in units of the value; `every` $\ge 1$, the values averaged into one measurement: a loss per step into one
+    per epoch.
 
     **State:** `scale`, `best_value` and four counters and means; nothing per parameter.
 
@@ -66,7 +68,7 @@ def reduce_on_plateau(
 
     **Source:** equals Optax's `contrib.reduce_on_plateau` (its `accumulation_size` is `every`) and, with a patience
     greater by one and `threshold` as `rtol` ("rel") or `atol` ("abs"), torch's `ReduceLROnPlateau`, for positive
-    measurements: both take $b(1 - \mathrm{rtol})$ for the bound, which for a negative $b$ lies above it, so that worse
+    measurements. Both take $b(1 - \mathrm{rtol})$ for the bound. For a negative $b$ that lies above $b$, so that worse
     values pass for improvements. Keras counts the last measurement of its cooldown again.
 
     >>> import gradtx, jax.numpy as jnp

@@ -18,12 +18,13 @@ from gradtx.values.recipe import NonNegative, Positive
 
 @transformation
 def soft_threshold(penalty: NonNegative, learning_rate: NonNegative = 1.0):
-    r"""The proximal step of the L1 penalty, behind the learning rate: $w + u$ is moved toward zero by $\lambda\eta$ and
-    stays exactly there, $u' = \operatorname{sign}(w + u)\max(|w + u| - \lambda\eta,\ 0) - w$. `sparsity` counts.
+    r"""The proximal step of the L1 penalty, behind the learning rate: $w + u$ is moved toward zero by $\lambda\eta$
+    but never past it, $u' = \operatorname{sign}(w + u)\max(|w + u| - \lambda\eta,\ 0) - w$. What reaches zero is
+    exactly zero; `sparsity` counts it.
 
     **Arguments:** `penalty` $\lambda \ge 0$ of $\lambda\lVert w\rVert_1$; `learning_rate` $\eta \ge 0$, that of the
-    chain, schedules too, `chain(sgd(rate), soft_threshold(0.1, rate))`; behind momentum $\mu$ it is $\eta/(1 - \mu)$;
-    1 where the penalty is the threshold itself. It does not follow a `reduce_on_plateau` in the chain. A complex
+    chain, a schedule too: `chain(sgd(rate), soft_threshold(0.1, rate))`. Behind momentum $\mu$ it is $\eta/(1 - \mu)$;
+    it is 1 where the penalty is the threshold itself. It does not follow a `reduce_on_plateau` in the chain. A complex
     element is moved in its real and in its imaginary part.
 
     **Raises:** `ValueError` where `update` is called without the parameters.
@@ -45,7 +46,7 @@ def soft_threshold(penalty: NonNegative, learning_rate: NonNegative = 1.0):
 
 
 def sparsity(tree: Any) -> jax.Array:
-    r"""The share of exact zeros among all elements of a tree, from 0 to 1; of none, 0.
+    r"""The share of exact zeros among all elements of a tree, from 0 to 1; 0 without elements.
 
     >>> import gradtx, jax.numpy as jnp
     >>> float(gradtx.sparsity({"w": jnp.array([0.0, 2.0, 0.0]), "b": jnp.array([1.0]), "frozen": None}))
@@ -58,12 +59,12 @@ def sparsity(tree: Any) -> jax.Array:
 
 @transformation
 def constrain_norm(max_norm: Positive, axis: int | tuple[int, ...] = 0):
-    r"""The max-norm constraint: $u$ such that each unit's weights $x = w + u$ have a norm of at most $c$,
-    $u' = x\cdot\min(1,\ c/\lVert x\rVert_2) - w$.
+    r"""The max-norm constraint: the update changed so that each unit's weights $x = w + u$ have a norm of at
+    most $c$, $u' = x\cdot\min(1,\ c/\lVert x\rVert_2) - w$.
 
     **Arguments:** `max_norm` $c > 0$, in the units of the parameter; `axis`, one or several: a unit's weights lie along
     it, 0 in a matrix of inputs by outputs, `(0, 1, 2)` in a convolution of height, width, inputs, outputs. Arrays of
-    less than two dimensions (biases, gains) stay as they are. A norm beyond float32 (1.8e19) gives zeros.
+    fewer than two dimensions (biases, gains) stay as they are. A norm beyond float32 (1.8e19) gives zeros.
 
     **Raises:** `ValueError` for an array of two dimensions or more that lacks an axis, for one given twice, and where
     `update` is called without the parameters.
