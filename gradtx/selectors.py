@@ -11,9 +11,10 @@ import numpy as np
 from jax.tree_util import GetAttrKey, keystr, tree_flatten_with_path
 
 from gradtx.core.check import is_none
+from gradtx.values.annotations import Check
 from gradtx.values.errors import Refusal, errors_of, require_whole
 from gradtx.values.printing import excerpt
-from gradtx.values.recipe import Check, Operator, Recipe
+from gradtx.values.recipe import Operator, Recipe
 from gradtx.values.value import Value, build, register, written
 
 P = ParamSpec("P")

@@ -10,6 +10,7 @@ import gradtx
 import gradtx.plot
 import gradtx.testing
 from gradtx.testing import Law
+from gradtx.values.recipe import Recipe
 
 PACKAGE = Path(gradtx.__file__).parent
 MODULES = [gradtx, gradtx.plot, gradtx.testing]
@@ -33,6 +34,7 @@ def of_public_names() -> dict[str, str]:
     def of(name: str, x: Any) -> str:
         if name in assigned:
             return assigned[name]
-        return inspect.cleandoc((x.body if isinstance(x, Law) else x).__doc__ or "")
+        written = x.body if isinstance(x, Law) else x.factory if isinstance(x, Recipe) else x  # as in the source
+        return inspect.cleandoc(written.__doc__ or "")
 
     return {f"{m.__name__}.{name}": of(name, getattr(m, name)) for m in MODULES for name in m.__all__}

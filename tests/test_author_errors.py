@@ -117,6 +117,6 @@ def test_an_error_inside_of_an_update_is_raised_once():
         return gx.stateless(formula)
 
     tx = fails()
-    with pytest.raises(ValueError, match="^as the author wrote it"):
+    with pytest.raises(ValueError, match=r"^as the author wrote it"):
         tx.update(jnp.ones(2), tx.init(jnp.ones(2)))
     assert len(calls) == 1

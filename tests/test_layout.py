@@ -10,12 +10,27 @@ from tests.docstrings import MODULES, PACKAGE, of_public_names
 
 ROOT = Path(__file__).parent.parent
 FILES = sorted(PACKAGE.rglob("*.py"))
-CORE = ["check", "tree", "reals", "flow", "count", "eager", "transformation", "lift", "combine", "apply"]
-VALUES = ["printing", "mathematics", "errors", "ranges", "value", "recipe"]
+CORE = [
+    "check",
+    "tree",
+    "reals",
+    "count",
+    "eager",
+    "flow",
+    "rule",
+    "transformation",
+    "pair",
+    "walk",
+    "factories",
+    "lift",
+    "combine",
+    "apply",
+]
+VALUES = ["printing", "mathematics", "errors", "ranges", "annotations", "value", "recipe"]
 LAYERS = [
     *[f"gradtx.values.{name}" for name in VALUES],
-    "gradtx.selectors",
     *[f"gradtx.core.{name}" for name in CORE],
+    "gradtx.selectors",
     "gradtx.schedules",
     "gradtx.curvature",
     "gradtx.transforms",

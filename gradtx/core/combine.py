@@ -12,8 +12,8 @@ from gradtx.core.flow import Fields, Flow
 from gradtx.core.lift import stateless
 from gradtx.core.rule import Keys, Part, Rule
 from gradtx.core.transformation import advance, start
+from gradtx.values.annotations import Check
 from gradtx.values.errors import Refusal, require_function
-from gradtx.values.recipe import Check
 
 
 def dissolve(name: str, parts: Any) -> tuple[Any, ...]:

@@ -14,9 +14,10 @@ from gradtx.core.flow import Flow
 from gradtx.core.pair import rule_of_pair, transformations_in, with_extra
 from gradtx.core.rule import Part, Rule
 from gradtx.core.transformation import Transformation, advance, selects_by_rule, start, takes_of_rule
+from gradtx.values.annotations import Check
 from gradtx.values.errors import Refusal
 from gradtx.values.printing import excerpt
-from gradtx.values.recipe import Check, Recipe
+from gradtx.values.recipe import Recipe
 
 P = ParamSpec("P")
 

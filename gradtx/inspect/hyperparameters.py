@@ -10,9 +10,10 @@ from gradtx.core.count import value_at
 from gradtx.core.rule import Keys
 from gradtx.core.transformation import Transformation
 from gradtx.core.walk import Node, state_at, walk, with_state_at
+from gradtx.values.annotations import Scalar
 from gradtx.values.errors import Refusal, errors_of
 from gradtx.values.ranges import Range
-from gradtx.values.recipe import Controlled, Recipe, Scalar, as_number
+from gradtx.values.recipe import Controlled, Recipe, as_number
 from gradtx.values.value import Value, nested, restore
 
 APART = "_apart"  # where an instance keeps its copy

@@ -9,7 +9,7 @@ from gradtx.core.factories import composition, transformation
 from gradtx.core.lift import per_array
 from gradtx.core.transformation import Updates
 from gradtx.transforms.rate import scale_by_learning_rate
-from gradtx.values.recipe import Decay, NonNegative, Positive
+from gradtx.values.annotations import Decay, NonNegative, Positive
 
 
 class ScaleByAdadeltaState(NamedTuple):

@@ -10,7 +10,7 @@ from gradtx.core.lift import per_array
 from gradtx.core.transformation import Updates
 from gradtx.core.tree import root
 from gradtx.transforms.rate import scale_by_learning_rate
-from gradtx.values.recipe import NonNegative
+from gradtx.values.annotations import NonNegative
 
 
 class ScaleByRssState(NamedTuple):

@@ -11,7 +11,7 @@ from gradtx.core.lift import per_array
 from gradtx.core.transformation import Updates
 from gradtx.transforms.momentum import debias
 from gradtx.transforms.rate import scale_by_learning_rate
-from gradtx.values.recipe import Decay, NonNegative
+from gradtx.values.annotations import Decay, NonNegative
 
 
 class ScaleByAdamaxState(NamedTuple):

@@ -12,8 +12,8 @@ from gradtx.core.transformation import Updates
 from gradtx.core.tree import root
 from gradtx.transforms import momentum
 from gradtx.transforms.rate import scale_by_learning_rate
+from gradtx.values.annotations import Decay, NonNegative
 from gradtx.values.errors import Refusal
-from gradtx.values.recipe import Decay, NonNegative
 
 
 class ScaleByAmsgradState(NamedTuple):

@@ -15,8 +15,8 @@ from gradtx.core.tree import root
 from gradtx.transforms.clip import shrinkage
 from gradtx.transforms.linesearch import scale_by_zoom_linesearch
 from gradtx.transforms.rate import scale
+from gradtx.values.annotations import Fraction, Positive
 from gradtx.values.errors import require_whole
-from gradtx.values.recipe import Fraction, Positive
 
 
 class ScaleByLbfgsState(NamedTuple):

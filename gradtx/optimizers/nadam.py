@@ -14,7 +14,7 @@ from gradtx.optimizers.adam import scale_by_adam
 from gradtx.transforms.decay import add_decayed_weights
 from gradtx.transforms.momentum import debias
 from gradtx.transforms.rate import scale_by_learning_rate
-from gradtx.values.recipe import Decay, NonNegative
+from gradtx.values.annotations import Decay, NonNegative
 
 
 class ScaleByNadamState(NamedTuple):

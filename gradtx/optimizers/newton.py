@@ -15,8 +15,8 @@ from gradtx.core.tree import root
 from gradtx.curvature import scalar, smallest_eigenvalue
 from gradtx.transforms.linesearch import scale_by_zoom_linesearch
 from gradtx.transforms.rate import scale
+from gradtx.values.annotations import Fraction, NonNegative, Positive
 from gradtx.values.errors import require_whole
-from gradtx.values.recipe import Fraction, NonNegative, Positive
 
 Arrays = list[jax.Array]
 LEAST_COSINE = 1e-4  # between a direction and the gradient: with less, hardly anything leads downward

@@ -5,8 +5,8 @@ from gradtx.core.factories import composition
 from gradtx.transforms.momentum import scale_by_momentum
 from gradtx.transforms.rate import scale_by_learning_rate
 from gradtx.transforms.rms import scale_by_rms
+from gradtx.values.annotations import Decay, Fraction, NonNegative
 from gradtx.values.errors import Refusal
-from gradtx.values.recipe import Decay, Fraction, NonNegative
 
 
 @composition

@@ -7,8 +7,8 @@ from gradtx.core.combine import chain
 from gradtx.core.factories import composition
 from gradtx.transforms.momentum import scale_by_momentum
 from gradtx.transforms.rate import scale_by_learning_rate
+from gradtx.values.annotations import Fraction, NonNegative
 from gradtx.values.errors import Refusal
-from gradtx.values.recipe import Fraction, NonNegative
 
 
 @composition

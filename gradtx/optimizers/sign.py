@@ -10,7 +10,7 @@ from gradtx.core.lift import per_array, stateless
 from gradtx.core.transformation import Updates
 from gradtx.transforms.decay import add_decayed_weights
 from gradtx.transforms.rate import scale_by_learning_rate
-from gradtx.values.recipe import Decay, NonNegative
+from gradtx.values.annotations import Decay, NonNegative
 
 
 @transformation

@@ -9,8 +9,8 @@ from jax.core import Tracer
 from gradtx.schedules.decay import compounded
 from gradtx.schedules.ramp import half_wave, left, mixed
 from gradtx.schedules.value import schedule
+from gradtx.values.annotations import Decay, Fraction, NonNegative, Positive, Scalar, Steps
 from gradtx.values.errors import Refusal
-from gradtx.values.recipe import Decay, Fraction, NonNegative, Positive, Scalar, Steps
 
 
 @schedule

@@ -8,7 +8,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from gradtx.schedules.value import schedule
-from gradtx.values.recipe import NonNegative, Positive, Scalar, Steps
+from gradtx.values.annotations import NonNegative, Positive, Scalar, Steps
 
 
 @schedule

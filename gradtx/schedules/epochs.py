@@ -4,10 +4,10 @@ from collections.abc import Callable
 from typing import Any
 
 from gradtx.schedules.value import Schedule, schedule
+from gradtx.values.annotations import Steps
 from gradtx.values.errors import Refusal
 from gradtx.values.printing import excerpt
 from gradtx.values.ranges import require_schedule
-from gradtx.values.recipe import Steps
 
 
 @schedule

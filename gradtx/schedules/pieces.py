@@ -7,8 +7,8 @@ from jax.core import Tracer
 
 from gradtx.schedules.decay import compounded
 from gradtx.schedules.value import schedule
+from gradtx.values.annotations import Positive, Scalar, Steps
 from gradtx.values.errors import Refusal
-from gradtx.values.recipe import Positive, Scalar, Steps
 
 
 @schedule

@@ -6,7 +6,7 @@ import jax
 import jax.numpy as jnp
 
 from gradtx.schedules.value import schedule
-from gradtx.values.recipe import Positive, Scalar, Steps
+from gradtx.values.annotations import Positive, Scalar, Steps
 
 
 @schedule

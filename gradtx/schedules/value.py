@@ -7,9 +7,10 @@ import jax
 import jax.numpy as jnp
 from jax.core import Tracer
 
+from gradtx.values.annotations import Scalar, Steps
 from gradtx.values.errors import Refusal
 from gradtx.values.ranges import Range
-from gradtx.values.recipe import Controlled, Operator, Recipe, Scalar, Steps
+from gradtx.values.recipe import Controlled, Operator, Recipe
 from gradtx.values.value import Value, build, register
 
 P = ParamSpec("P")

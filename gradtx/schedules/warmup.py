@@ -5,8 +5,8 @@ from jax.core import Tracer
 
 from gradtx.schedules.ramp import mixed
 from gradtx.schedules.value import schedule
+from gradtx.values.annotations import Scalar, Steps
 from gradtx.values.errors import Refusal
-from gradtx.values.recipe import Scalar, Steps
 
 
 @schedule

@@ -11,8 +11,8 @@ from gradtx.core.factories import transformation
 from gradtx.core.lift import per_array
 from gradtx.core.transformation import Updates
 from gradtx.core.tree import only
+from gradtx.values.annotations import Decay
 from gradtx.values.errors import errors_of
-from gradtx.values.recipe import Decay
 
 
 class AverageParametersState(NamedTuple):

@@ -12,7 +12,7 @@ from gradtx.core.flow import Flow
 from gradtx.core.lift import scaling
 from gradtx.core.rule import Rule
 from gradtx.core.tree import global_norm, norm
-from gradtx.values.recipe import Positive
+from gradtx.values.annotations import Positive
 
 
 class ClipState(NamedTuple):

@@ -4,7 +4,7 @@ import jax.numpy as jnp
 
 from gradtx.core.factories import transformation
 from gradtx.core.lift import stateless
-from gradtx.values.recipe import NonNegative
+from gradtx.values.annotations import NonNegative
 
 
 @transformation

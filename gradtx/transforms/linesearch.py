@@ -10,8 +10,8 @@ from gradtx.core import check
 from gradtx.core.factories import transformation
 from gradtx.core.reals import put, reals
 from gradtx.curvature import scalar
+from gradtx.values.annotations import Fraction, Positive
 from gradtx.values.errors import require_whole
-from gradtx.values.recipe import Fraction, Positive
 
 
 @transformation

@@ -10,7 +10,7 @@ from gradtx.core.count import Count
 from gradtx.core.factories import transformation
 from gradtx.core.lift import per_array
 from gradtx.core.transformation import Updates
-from gradtx.values.recipe import Decay, Fraction
+from gradtx.values.annotations import Decay, Fraction
 
 
 class ScaleByMomentumState(NamedTuple):

@@ -10,7 +10,7 @@ from gradtx.core.count import Count
 from gradtx.core.factories import transformation
 from gradtx.core.lift import scaling
 from gradtx.transforms.best import follow, start
-from gradtx.values.recipe import Decay, Fraction, Natural, NonNegative, Steps
+from gradtx.values.annotations import Decay, Fraction, Natural, NonNegative, Steps
 
 
 class ReduceOnPlateauState(NamedTuple):

@@ -11,9 +11,9 @@ from gradtx.core.factories import transformation
 from gradtx.core.lift import init_empty, stateless
 from gradtx.core.tree import root
 from gradtx.transforms.clip import shrinkage
+from gradtx.values.annotations import NonNegative, Positive
 from gradtx.values.errors import Refusal
 from gradtx.values.printing import excerpt
-from gradtx.values.recipe import NonNegative, Positive
 
 
 @transformation

@@ -11,9 +11,9 @@ from gradtx.core.factories import composition, transformation
 from gradtx.core.lift import scaling, stateless
 from gradtx.core.rule import Keys, Rule
 from gradtx.core.walk import walk
+from gradtx.values.annotations import NonNegative, Scalar
 from gradtx.values.errors import Refusal
 from gradtx.values.printing import excerpt
-from gradtx.values.recipe import NonNegative, Scalar
 
 
 @transformation

@@ -10,7 +10,7 @@ from gradtx.core.lift import per_array
 from gradtx.core.transformation import Updates
 from gradtx.core.tree import root
 from gradtx.transforms import momentum
-from gradtx.values.recipe import Decay, NonNegative
+from gradtx.values.annotations import Decay, NonNegative
 
 
 class ScaleByRmsState(NamedTuple):

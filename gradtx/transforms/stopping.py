@@ -13,8 +13,8 @@ from gradtx.core.flow import Flow
 from gradtx.core.rule import Rule
 from gradtx.core.tree import only
 from gradtx.transforms.best import follow, start
+from gradtx.values.annotations import NonNegative, Steps
 from gradtx.values.errors import Refusal, errors_of
-from gradtx.values.recipe import NonNegative, Steps
 
 
 class EarlyStoppingState(NamedTuple):

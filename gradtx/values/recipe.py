@@ -1,16 +1,16 @@
-"""Factories of values: what a hyperparameter may be, and what happens when a factory is called."""
+"""Factories of values: how a call is bound and checked, and how a value is written."""
 
 import functools
 import inspect
 import keyword
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
-from typing import Annotated, Any, Generic, ParamSpec, Self, TypeVar, get_args, get_origin
+from typing import Any, Generic, ParamSpec, Self, TypeVar, get_args, get_origin
 
 import jax
 import numpy as np
 from jax.core import Tracer
 
+from gradtx.values.annotations import Check, range_of
 from gradtx.values.errors import Refusal
 from gradtx.values.mathematics import readable_docstring
 from gradtx.values.printing import excerpt
@@ -19,92 +19,6 @@ from gradtx.values.value import BUILT, Value, comparable, methods, register, res
 
 P = ParamSpec("P")
 V = TypeVar("V", bound=Value)
-
-# A schedule given for one reaches a transformation as its number at the count, so in a body it is a number.
-Scalar = Annotated[Any, Range()]
-"""The annotation of a hyperparameter, a leaf of the value's pytree: any finite number.
-
-`Scalar | None` may be None too; `tuple[Scalar, ...]` is a tuple of numbers, each checked and each a leaf.
-
->>> import gradtx
->>> gradtx.scale(-1.5)
-scale(factor=-1.5)
->>> gradtx.scale(float("inf"))
-Traceback (most recent call last):
-    ...
-ValueError: scale: factor must be finite, got inf
-"""
-
-Positive = Annotated[Any, Range(0)]
-"""A `Scalar` above zero.
-
->>> import gradtx
->>> gradtx.clip_by_norm(0.0)
-Traceback (most recent call last):
-    ...
-ValueError: clip_by_norm: max_norm must be in (0, inf), got 0
-"""
-
-NonNegative = Annotated[Any, Range(0, ends="[)")]
-"""A `Scalar` that is zero or above, as learning rates are.
-
->>> import gradtx
->>> gradtx.sgd(-0.1)
-Traceback (most recent call last):
-    ...
-ValueError: sgd: learning_rate must be in [0, inf), got -0.1
-"""
-
-Fraction = Annotated[Any, Range(0, 1, "[]")]
-"""A `Scalar` from 0 to 1, both included.
-
->>> import gradtx
->>> gradtx.sgd(0.1, momentum=1.5)
-Traceback (most recent call last):
-    ...
-ValueError: sgd: momentum must be in [0, 1], got 1.5
-"""
-
-Decay = Annotated[Any, Range(0, 1, "[)")]
-"""A `Scalar` from 0 to below 1, the share of itself that an average keeps: with 1 it would keep nothing else.
-
->>> import gradtx
->>> gradtx.ema(1.0)
-Traceback (most recent call last):
-    ...
-ValueError: ema: decay must be in [0, 1), got 1
-"""
-
-Steps = Annotated[Any, Range(1, 2**31 - 1, "[]", whole=True)]  # the count is an int32
-"""A whole number of steps, at least 1; it stays an integer.
-
->>> import gradtx
->>> gradtx.warmup(0.1, 2.5)
-Traceback (most recent call last):
-    ...
-ValueError: warmup: steps must be a whole number in [1, 2147483647], got 2.5
-"""
-
-Natural = Annotated[Any, Range(0, 2**31 - 1, "[]", whole=True)]
-"""A whole number of steps, zero among them.
-
->>> import gradtx
->>> gradtx.skip_nonfinite(gradtx.adam(1e-3), limit=-1)
-Traceback (most recent call last):
-    ...
-ValueError: skip_nonfinite: limit must be a whole number in [0, 2147483647], got -1
-"""
-
-
-@dataclass(frozen=True)
-class Check:
-    """In an annotation, `Annotated[T, Check(f)]`: what becomes of an argument, `f(name, value) -> value`.
-
-    Of an argument with a star it gets all values as a tuple.
-    """
-
-    function: Callable[[str, Any], Any]
-    selects: bool = False  # whether the argument decides which arrays are meant
 
 
 @register
@@ -318,10 +232,3 @@ def check_hashable(name: str, value: Any) -> Any:
     except TypeError:
         raise Refusal(TypeError, f"{name} must be hashable, got {type(value).__name__}; give a tuple") from None
     return value
-
-
-def range_of(annotation: Any) -> Range | None:
-    """The range in `Scalar`, `Scalar | None` and the like."""
-    found = [x for x in (annotation, *get_args(annotation)) if isinstance(x, Range)]
-    nested = [r for x in get_args(annotation) if (r := range_of(x))] if annotation is not None else []
-    return next(iter(found + nested), None)

@@ -15,8 +15,8 @@ from gradtx.core.reals import moving
 from gradtx.core.rule import Part, Rule
 from gradtx.core.transformation import Updates, advance, start, takes
 from gradtx.core.walk import walk
+from gradtx.values.annotations import Steps
 from gradtx.values.errors import Refusal
-from gradtx.values.recipe import Steps
 from gradtx.wrappers.branch import choose, in_dtype
 
 FUNCTIONS = {"value_fn", "loss_fn"}

@@ -14,7 +14,7 @@ from gradtx.core.flow import Flow
 from gradtx.core.rule import Part, Rule
 from gradtx.core.transformation import start
 from gradtx.core.tree import global_norm
-from gradtx.values.recipe import Decay, Natural, Positive, Steps
+from gradtx.values.annotations import Decay, Natural, Positive, Steps
 from gradtx.wrappers.branch import advance_where
 
 

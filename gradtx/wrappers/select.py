@@ -11,9 +11,9 @@ from gradtx.core.rule import Part, Route, Rule
 from gradtx.core.transformation import advance, start
 from gradtx.selectors import Selector, Where, as_selector, keep, listed, rows
 from gradtx.transforms.rate import require_block
+from gradtx.values.annotations import Check
 from gradtx.values.errors import Refusal
 from gradtx.values.printing import excerpt
-from gradtx.values.recipe import Check
 from gradtx.values.value import written
 
 

@@ -14,8 +14,8 @@ from gradtx.core.flow import Flow
 from gradtx.core.rule import Part, Rule
 from gradtx.core.transformation import start
 from gradtx.transforms.rate import require_block
+from gradtx.values.annotations import Natural, Steps
 from gradtx.values.errors import Refusal
-from gradtx.values.recipe import Natural, Steps
 from gradtx.wrappers.branch import branch
 
 

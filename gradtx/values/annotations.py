@@ -1,0 +1,100 @@
+"""What an annotation says of an argument: which numbers a hyperparameter may be, and what becomes of another one."""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Annotated, Any, get_args
+
+from gradtx.values.ranges import Range
+
+# A schedule given for one reaches a transformation as its number at the count, so in a body it is a number.
+Scalar = Annotated[Any, Range()]
+"""The annotation of a hyperparameter, a leaf of the value's pytree: any finite number.
+
+`Scalar | None` may be None too; `tuple[Scalar, ...]` is a tuple of numbers, each checked and each a leaf.
+
+>>> import gradtx
+>>> gradtx.scale(-1.5)
+scale(factor=-1.5)
+>>> gradtx.scale(float("inf"))
+Traceback (most recent call last):
+    ...
+ValueError: scale: factor must be finite, got inf
+"""
+
+Positive = Annotated[Any, Range(0)]
+"""A `Scalar` above zero.
+
+>>> import gradtx
+>>> gradtx.clip_by_norm(0.0)
+Traceback (most recent call last):
+    ...
+ValueError: clip_by_norm: max_norm must be in (0, inf), got 0
+"""
+
+NonNegative = Annotated[Any, Range(0, ends="[)")]
+"""A `Scalar` that is zero or above, as learning rates are.
+
+>>> import gradtx
+>>> gradtx.sgd(-0.1)
+Traceback (most recent call last):
+    ...
+ValueError: sgd: learning_rate must be in [0, inf), got -0.1
+"""
+
+Fraction = Annotated[Any, Range(0, 1, "[]")]
+"""A `Scalar` from 0 to 1, both included.
+
+>>> import gradtx
+>>> gradtx.sgd(0.1, momentum=1.5)
+Traceback (most recent call last):
+    ...
+ValueError: sgd: momentum must be in [0, 1], got 1.5
+"""
+
+Decay = Annotated[Any, Range(0, 1, "[)")]
+"""A `Scalar` from 0 to below 1, the share of itself that an average keeps: with 1 it would keep nothing else.
+
+>>> import gradtx
+>>> gradtx.ema(1.0)
+Traceback (most recent call last):
+    ...
+ValueError: ema: decay must be in [0, 1), got 1
+"""
+
+Steps = Annotated[Any, Range(1, 2**31 - 1, "[]", whole=True)]  # the count is an int32
+"""A whole number of steps, at least 1; it stays an integer.
+
+>>> import gradtx
+>>> gradtx.warmup(0.1, 2.5)
+Traceback (most recent call last):
+    ...
+ValueError: warmup: steps must be a whole number in [1, 2147483647], got 2.5
+"""
+
+Natural = Annotated[Any, Range(0, 2**31 - 1, "[]", whole=True)]
+"""A whole number of steps, zero among them.
+
+>>> import gradtx
+>>> gradtx.skip_nonfinite(gradtx.adam(1e-3), limit=-1)
+Traceback (most recent call last):
+    ...
+ValueError: skip_nonfinite: limit must be a whole number in [0, 2147483647], got -1
+"""
+
+
+@dataclass(frozen=True)
+class Check:
+    """In an annotation, `Annotated[T, Check(f)]`: what becomes of an argument, `f(name, value) -> value`.
+
+    Of an argument with a star it gets all values as a tuple.
+    """
+
+    function: Callable[[str, Any], Any]
+    selects: bool = False  # whether the argument decides which arrays are meant
+
+
+def range_of(annotation: Any) -> Range | None:
+    """The range in `Scalar`, `Scalar | None` and the like."""
+    found = [x for x in (annotation, *get_args(annotation)) if isinstance(x, Range)]
+    nested = [r for x in get_args(annotation) if (r := range_of(x))] if annotation is not None else []
+    return next(iter(found + nested), None)
