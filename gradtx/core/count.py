@@ -34,6 +34,12 @@ def in_force(value: Any, count: Count, held: jax.Array) -> jax.Array:
     return held if isinstance(value, Controlled) else value_at(value, count)
 
 
+def as_real(x: Any) -> Any:
+    """Whole numbers as ones that may meet floats, also where JAX promotes nothing by itself."""
+    whole = hasattr(x, "dtype") and jnp.issubdtype(x.dtype, jnp.integer)
+    return x.astype(jnp.result_type(float)) if whole else x
+
+
 def increment(count: Count) -> Count:
     """One more, up to the largest count there is."""
     return jnp.minimum(count, jnp.iinfo(count.dtype).max - 1) + 1

@@ -5,7 +5,7 @@ from typing import Any, NamedTuple
 import jax.numpy as jnp
 
 from gradtx.core.combine import chain
-from gradtx.core.count import Count
+from gradtx.core.count import Count, as_real
 from gradtx.core.factories import composition, transformation
 from gradtx.core.lift import per_array
 from gradtx.core.transformation import Updates
@@ -67,7 +67,7 @@ def scale_by_nadam(
         return b1 * (1.0 - 0.5 * 0.96 ** (t * momentum_decay))
 
     def product(state: Any):
-        return state.product * momentum(state.count + 1.0)
+        return state.product * momentum(as_real(state.count) + 1.0)
 
     def init(p: Any):
         return dict(mu=jnp.zeros_like(p), nu=jnp.zeros_like(p))

@@ -6,6 +6,7 @@ from typing import Any
 import jax.numpy as jnp
 from jax.core import Tracer
 
+from gradtx.core.count import as_real
 from gradtx.schedules.decay import compounded
 from gradtx.schedules.ramp import half_wave, left, mixed
 from gradtx.schedules.value import schedule
@@ -59,7 +60,7 @@ def in_period(count: Any, period: Any, factor: Any) -> tuple[Any, Any]:
     for k, taken, longer, possible in [*reversed(jumps), jumps[0]]:
         over = possible & (whole >= taken)
         ahead, part = jnp.divmod(whole - taken, longer)
-        rest = jnp.where(over, (longer - 1 - part + rest) / longer, rest)
+        rest = jnp.where(over, (as_real(longer - 1 - part) + rest) / as_real(longer), rest)
         whole, restarts = jnp.where(over, ahead, whole), jnp.where(over, restarts + k, restarts)
     return rest, restarts
 
@@ -164,6 +165,7 @@ def phases(steps: Any, rise: Any, fall: Any) -> list[Any]:
 
 def through(count: Any, joints: list[Any], values: list[Any], cosine: bool) -> Any:
     """Through the values, each reached at its joint, and exactly there."""
+    count = as_real(count)
     bend = half_wave if cosine else lambda share: share
     now = values[-1]
     pieces = zip(itertools.pairwise(joints), itertools.pairwise(values), strict=True)

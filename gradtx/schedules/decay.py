@@ -7,6 +7,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
+from gradtx.core.count import as_real
 from gradtx.schedules.value import schedule
 from gradtx.values.annotations import NonNegative, Positive, Scalar, Steps
 
@@ -25,10 +26,11 @@ def exponential(start: Scalar, factor: Positive, every: Steps, staircase: bool =
     >>> [float(gradtx.exponential(1.0, 0.5, every=2, staircase=True)(t)) for t in (0, 1, 2, 4)]
     [1.0, 1.0, 0.5, 0.25]
     """
-    return lambda count: start * compounded(factor, count // every if staircase else count / every)
+    return lambda count: start * compounded(factor, count // every if staircase else as_real(count) / every)
 
 
 def compounded(factor: Any, times: Any) -> jax.Array:
+    times = as_real(times)
     if not isinstance(factor, float):
         return factor**times
     # A factor near 1 loses its distance from 1 in float32: what a Python float knows of it better is put back.
@@ -52,7 +54,7 @@ def power(start: Scalar, scale: Positive, exponent: Scalar):
     >>> [float(gradtx.power(1.0, 10.0, -1.0)(t)) for t in (0, 10, 30)]
     [1.0, 0.5, 0.25]
     """
-    return lambda count: start * (1.0 + count / scale) ** exponent
+    return lambda count: start * (1.0 + as_real(count) / scale) ** exponent
 
 
 @schedule
@@ -68,7 +70,7 @@ def inverse_time(start: Scalar, decay_rate: NonNegative):
     >>> [float(gradtx.inverse_time(1.0, 0.5)(t)) for t in (0, 2, 6)]
     [1.0, 0.5, 0.25]
     """
-    return lambda count: start / (1.0 + decay_rate * count)
+    return lambda count: start / (1.0 + decay_rate * as_real(count))
 
 
 @schedule
@@ -83,4 +85,4 @@ def inverse_sqrt(start: Scalar, k: Scalar = 1.0):
     >>> [float(gradtx.inverse_sqrt(1.0)(t)) for t in (0, 1, 4, 16)]
     [1.0, 1.0, 0.5, 0.25]
     """
-    return lambda count: k * start / jnp.sqrt(jnp.maximum(1.0 * count, 1.0))
+    return lambda count: k * start / jnp.sqrt(jnp.maximum(as_real(count), 1.0))

@@ -3,6 +3,7 @@
 from collections.abc import Callable
 from typing import Any
 
+from gradtx.core.count import as_real
 from gradtx.schedules.value import Schedule, schedule
 from gradtx.values.annotations import Steps
 from gradtx.values.errors import Refusal
@@ -35,7 +36,8 @@ def per_epoch(schedule: Callable[[Any], Any], steps_per_epoch: Steps, continuous
 
     def value(count):
         # The two parts apart: in float32 count / n would miss an epoch's beginning.
-        part = (count % steps_per_epoch) / steps_per_epoch if continuous else 0
-        return schedule(count // steps_per_epoch + part)
+        part = (count % steps_per_epoch) / steps_per_epoch
+        epoch = count // steps_per_epoch
+        return schedule(as_real(epoch) + part if continuous else epoch)
 
     return value

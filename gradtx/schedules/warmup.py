@@ -3,6 +3,7 @@
 import jax.numpy as jnp
 from jax.core import Tracer
 
+from gradtx.core.count import as_real
 from gradtx.schedules.ramp import mixed
 from gradtx.schedules.value import schedule
 from gradtx.values.annotations import Scalar, Steps
@@ -23,7 +24,7 @@ def warmup(value: Scalar, steps: Steps):
     >>> [float(gradtx.warmup(1.0, 4)(t)) for t in (0, 1, 3, 9)]
     [0.25, 0.5, 1.0, 1.0]
     """
-    return lambda count: value * jnp.minimum((count + 1.0) / steps, 1.0)
+    return lambda count: value * jnp.minimum((as_real(count) + 1.0) / steps, 1.0)
 
 
 @schedule
@@ -52,7 +53,7 @@ def warmup_stable_decay(peak: Scalar, steps: Steps, warmup_steps: Steps, decay_s
         raise Refusal(ValueError, f"warmup_steps + decay_steps must be at most steps, got {got}")
 
     def value(count):
-        risen = jnp.minimum((count + 1.0) / warmup_steps, 1.0)
+        risen = jnp.minimum((as_real(count) + 1.0) / warmup_steps, 1.0)
         rest = jnp.clip((steps - count) / decay_steps, 0.0, 1.0)
         return risen * mixed(rest, peak, floor)
 

@@ -6,7 +6,7 @@ import jax
 import jax.numpy as jnp
 
 from gradtx.core import check
-from gradtx.core.count import increment
+from gradtx.core.count import as_real, increment
 
 
 def start(maximize: bool) -> dict[str, jax.Array]:
@@ -28,7 +28,8 @@ def follow(
     A mean with NaN or an infinity in it is never better, for it says nothing about the parameters that one would keep.
     """
     count = state.count + 1
-    mean = state.avg_value + (check.as_measurement("value", value) - state.avg_value) / count  # no sum that outgrows it
+    change = check.as_measurement("value", value) - state.avg_value
+    mean = state.avg_value + change / as_real(count)  # no sum that outgrows it
     complete = count >= every
     best = state.best_value
     margin = atol + rtol * jnp.abs(jnp.where(jnp.isfinite(best), best, 0.0))

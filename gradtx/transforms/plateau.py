@@ -91,12 +91,13 @@ def reduce_on_plateau(
     def scale(state: Any, *, value: Any) -> tuple[jax.Array, ReduceOnPlateauState]:
         check.require_state(state, ReduceOnPlateauState)
         fields, complete, _ = follow(state, value, rtol=rtol, atol=atol, maximize=maximize, every=every)
+        measured = complete.astype(jnp.int32)
         cooling = state.cooldown_count > 0
         reduce = complete & ~cooling & (fields["plateau_count"] >= patience)
         after = state._replace(**fields)._replace(
             scale=jnp.where(reduce, jnp.maximum(factor * state.scale, min_scale), state.scale),
             plateau_count=jnp.where(cooling | reduce, 0, fields["plateau_count"]),
-            cooldown_count=jnp.where(reduce, cooldown, jnp.maximum(state.cooldown_count - complete, 0)),
+            cooldown_count=jnp.where(reduce, cooldown, jnp.maximum(state.cooldown_count - measured, 0)),
         )
         after = jax.tree.map(lambda new, old: new.astype(old.dtype), after, state)
         return after.scale, after

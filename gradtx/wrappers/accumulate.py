@@ -7,7 +7,7 @@ import jax.numpy as jnp
 import optax
 
 from gradtx.core import check
-from gradtx.core.count import Count, in_force, increment, value_at
+from gradtx.core.count import Count, as_real, in_force, increment, value_at
 from gradtx.core.eager import ARRAYS
 from gradtx.core.factories import composition
 from gradtx.core.flow import Flow
@@ -91,7 +91,7 @@ def accumulate(tx: optax.GradientTransformation, steps: Steps):
     def advance_window(flow: Flow, state: Any, ok: Any, extra: dict[str, Any]) -> AccumulateState:
         check.require_state(state, AccumulateState)
         size, now = state.mini_step + 1, in_force(steps, state.count, state.steps)
-        last = ok & ~(size < now)
+        last = ok & ~(as_real(size) < now)
         updates = flow.updates()
         mean = average(state.acc_grads, updates, size, ok, "updates")
         means = {name: average_extra(x, extra.get(name), size, ok, name) for name, x in state.acc_extra.items()}
@@ -197,5 +197,5 @@ def average(mean: Any, tree: Any, size: jax.Array, ok: Any, name: str) -> Any:
                 problem = f"{where} is {x.dtype}{list(x.shape)}, the state's mean has {got} there"
                 raise Refusal(ValueError, f"{problem}; {remedy}")
             x = choose(ok, x.astype(m.dtype), m)  # what is not finite would be in a gradient even where it is left out
-            means[i] = choose(ok, m + (x - m) / size, m)
+            means[i] = choose(ok, m + (x - m) / size.astype(m.dtype), m)
     return structure.unflatten(means)
