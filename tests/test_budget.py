@@ -1,5 +1,8 @@
 """What a step costs, by XLA's own count and by JAX's: deterministic, and so held by tests."""
 
+import functools
+import os
+import sys
 from typing import Any
 
 import jax
@@ -88,6 +91,39 @@ def test_equations_are_at_most_a_third_of_optax(ours, theirs):
     params = gpt2()
     assert len(jax.tree.leaves(params)) == 148
     assert 3 * equations(ours, params) <= equations(theirs, params)
+
+
+def calls_of_gradtx(run):
+    """How many functions of gradtx are entered, comprehensions and generators among them."""
+    calls = []
+
+    def look(frame, event, _):
+        if event == "call" and f"{os.sep}gradtx{os.sep}" in frame.f_code.co_filename:
+            calls.append(frame.f_code)
+
+    sys.setprofile(look)
+    try:
+        run()
+    finally:
+        sys.setprofile(None)
+    return len(calls)
+
+
+@pytest.mark.parametrize("as_argument", [True, False], ids=["value as an argument", "value closed over"])
+def test_a_step_is_traced_in_few_calls(as_argument):
+    tx = gx.chain(gx.clip_by_global_norm(1.0), gx.adamw(gx.cosine(1e-3, 100)))
+    params = {"w": jnp.ones((3, 4)), "b": jnp.ones(4)}
+    state = tx.init(params)
+
+    def step(tx, params, state, g):
+        updates, state = tx.update(g, state, params)
+        return gx.apply_updates(params, updates), state
+
+    if as_argument:
+        calls = calls_of_gradtx(lambda: jax.jit(step).trace(tx, params, state, params))
+    else:
+        calls = calls_of_gradtx(lambda: jax.jit(functools.partial(step, tx)).trace(params, state, params))
+    assert 100 < calls <= (500 if as_argument else 300)
 
 
 def test_a_formula_is_traced_once_per_shape():

@@ -68,14 +68,15 @@ class PerArray:
 
     def init(self, params: Any) -> Any:
         leaves, structure = jax.tree.flatten(params)
-        rows = [init_array(self.init_one, jnp.asarray(p)) for p in leaves]
+        absent, scalars = dict.fromkeys(self.state_type._fields), self.scalars()
+        has_arrays = absent.keys() > scalars.keys()
+        rows = [init_array(self.init_one, p) for p in (leaves if has_arrays else leaves[:1])]
         names = rows[0] if rows else init_array(self.init_one, jnp.zeros([]))  # an empty tree has the fields too
-        absent = dict.fromkeys(self.state_type._fields)
         if not names.keys() <= absent.keys():
             has = f"{self.state_type.__name__} has {list(absent)}"
             raise Refusal(ValueError, f"init returned the fields {sorted(names)}, but {has}")
         fields: dict[str, Any] = {name: structure.unflatten([row[name] for row in rows]) for name in names}
-        for name, (start, _) in self.scalars().items():
+        for name, (start, _) in scalars.items():
             fields[name] = jnp.array(start, jnp.int32 if name == "count" else jnp.result_type(float))
         return self.state_type(**absent | fields)
 
@@ -195,14 +196,15 @@ def init_empty(params: Any) -> optax.EmptyState:
     return optax.EmptyState()
 
 
-def init_array(init: Callable[..., Fields], p: jax.Array) -> Fields:
+def init_array(init: Callable[..., Fields], p: Any) -> Fields:
     """The fields for one parameter, strongly typed, in buffers of their own so that both can be donated."""
+    p = p if isinstance(p, jax.Array) else jnp.asarray(p)
     wide = widen(p)
     is_complex = p.dtype.kind == "c"
     fields: Fields = {}
     taken = [p, wide]
     for name, x in init(wide).items():
-        x = jnp.asarray(x)
+        x = x if isinstance(x, jax.Array) else jnp.asarray(x)
         if is_complex and x.shape == wide.shape:
             x = narrow(x, p.dtype)
         elif x.weak_type:
