@@ -128,6 +128,34 @@ def on_the_host_jvp(primals, tangents):
     return on_the_host(*primals), tangents[0]
 
 
+def same_buffer(params):  # by another object
+    return jax.tree.map(lambda p: p if isinstance(p, Tracer) else jax.device_put(p, p.sharding), params)
+
+
+def turned(updates, state, params=None):  # what is held is the conjugate, which no result shows
+    u, state = RIGHT.update(updates, jax.tree.map(jnp.conj, state), params)
+    return u, jax.tree.map(jnp.conj, state)
+
+
+def count_elements(params):
+    return jnp.asarray(float(sum(x.size for x in jax.tree.leaves(params))))
+
+
+def with_int(g):
+    return g * jnp.asarray(2, jnp.int32)
+
+
+def keeping(g):
+    kept.append(g)
+    return g
+
+
+def from_numpy(g):
+    with jax.ensure_compile_time_eval():
+        return g * jnp.asarray(np.full((), 2.0, g.dtype))
+
+
+kept = []
 KEY = jax.random.key(0)
 counter = itertools.count(2)
 wide_number = np.zeros((), np.int64)
@@ -156,6 +184,20 @@ def forgotten(factor: gx.Scalar):
 @gx.composition
 def one_step_late(factor: gx.Scalar):
     return gx.scale((lambda count: factor(count + 1)) if callable(factor) else factor)  # pyright: ignore[reportCallIssue]
+
+
+@gx.composition
+def second_one_late(factor: gx.Scalar, other: gx.Scalar):
+    return gx.chain(gx.scale(factor), one_step_late(other))
+
+
+@gx.composition
+def keeping_the_count(factor: gx.Scalar):
+    def factor_at(count):
+        kept.append(count)
+        return factor(count)  # pyright: ignore[reportCallIssue]
+
+    return gx.scale_by_learning_rate(factor_at if callable(factor) else factor)
 
 
 @gx.transformation
@@ -235,6 +277,8 @@ WRONG = [
           "buffers of its own in a fresh state", "state[1][1] is the buffer of state[1][0]"),
     wrong("init_aliases_nothing", beside(lambda params: KEY), F32,
           "buffers of its own in a fresh state", "state[1] is the buffer of state[1] of another init"),
+    wrong("init_aliases_nothing", beside(same_buffer), F32,
+          "no error", "donate"),
     wrong("none_passes_through", pair(update=none_to_zeros),
           "params {'frozen': None, 'moving': float32[], 'still': float32[4]}, "
           "updates {'frozen': None, 'moving': float32[], 'still': None}",
@@ -251,6 +295,10 @@ WRONG = [
           "finite numbers in the gradient", "nan"),
     wrong("complex_is_a_pair_of_reals", behind(jnp.conj), "params and updates complex128[]",
           "as pairs", "as complex numbers"),
+    wrong("complex_is_a_pair_of_reals", pair(update=turned), "params and updates complex128[]",
+          "as pairs", "as complex numbers"),
+    wrong("complex_is_a_pair_of_reals", beside(count_elements), "params and updates complex128[]",
+          "state[1] 2 as pairs", "1 as complex numbers"),
     wrong("value_round_trips", local(), ANY, "no error", "local object 'local"),
     wrong("values_differ_by_their_numbers", as_kind(Equal, gx.scale(2.0)), ANY,
           "scale(factor=5.0) to differ from scale(factor=2.0)", "equality"),
@@ -262,9 +310,21 @@ WRONG = [
           "other updates with factor=0.5", "those of factor=2.0"),
     wrong("schedule_is_evaluated_at_the_count", one_step_late(2.0), F32,
           "with factor=2", "with factor=linear(start=2.0, end=1.0, steps=2) at count 0"),
+    wrong("schedule_is_evaluated_at_the_count", second_one_late(2.0, 4.0), F32,
+          "with other=4", "with other=linear(start=4.0, end=2.0, steps=2) at count 0"),
     wrong("vmap_sweeps_the_numbers", from_the_host(2.0), F32, "no error", "vmap"),
     wrong("mixes_with_optax", pair(update=needing_value), F64,
           "no error", "TypeError: ", extra=lambda updates, params: dict(value=1.0)),
     wrong("chain_is_associative_with_identity", pair(update=needing_value), F32,
           "no error", "TypeError: ", extra=lambda updates, params: dict(value=1.0)),
+    wrong("no_tracer_leaks", behind(keeping), F32,
+          "no error", "Leaked trace"),
+    wrong("no_tracer_leaks", keeping_the_count(0.5), F32,
+          "no error with schedules for its numbers", "Leaked trace"),
+    wrong("dtypes_meet_explicitly", behind(with_int), F32,
+          "no error", "TypePromotionError"),
+    wrong("update_transfers_nothing", behind(from_numpy), F64,
+          "no error", "Disallowed host-to-device transfer"),
+    wrong("no_nan_on_the_way", stateless(lambda g: jnp.where(g == 0, 0.0, g * (g / g))), F64,
+          "no error", "FloatingPointError: invalid value (nan) encountered in div"),
 ]  # fmt: skip

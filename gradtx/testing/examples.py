@@ -6,6 +6,7 @@ from typing import Any
 
 import jax
 import jax.numpy as jnp
+import numpy as np
 
 f32 = jnp.float32
 REAL = (jnp.float32, jnp.bfloat16, jnp.float16, jnp.float64)
@@ -107,9 +108,14 @@ def size(tree: Any) -> int:
 
 
 def normal(shapes: Any, seed: int = 0) -> Any:
-    leaves, structure = jax.tree.flatten(shapes)
-    keys = jax.random.split(jax.random.key(seed), max(4, len(leaves)))
-    return structure.unflatten([jax.random.normal(key, x.shape, x.dtype) for key, x in zip(keys, leaves, strict=False)])
+    source = np.random.default_rng(seed)  # NumPy's: JAX would compile a program for each shape and dtype
+
+    def draw(x: Any) -> jax.Array:
+        numbers = source.standard_normal((2, *x.shape))
+        is_complex = jnp.issubdtype(x.dtype, jnp.complexfloating)
+        return jnp.asarray((numbers[0] + 1j * numbers[1]) / 2**0.5 if is_complex else numbers[0], x.dtype)
+
+    return jax.tree.map(draw, shapes)
 
 
 class Written(str):

@@ -7,9 +7,11 @@ from typing import Any
 
 import jax
 import jax.numpy as jnp
+import numpy as np
 import optax
 
 import gradtx as gx
+from gradtx.testing.examples import FEW, example
 from gradtx.values.errors import Refusal, errors_of
 from gradtx.values.printing import excerpt
 
@@ -58,6 +60,11 @@ class Subject:
     def used(self) -> dict[str, Any]:
         return {path: x for path, x in self.numbers.items() if path not in self.unused}
 
+    @property
+    def scheduled(self) -> dict[str, Any]:
+        """The numbers that may be schedules: an unused one may be 0.0 where nothing else may be given."""
+        return {path: x for path, x in self.numbers.items() if path in self.used or x != 0.0}
+
     def update(self, updates: Any, state: Any, params: Any = None, *, tx: Any = None) -> tuple[Any, Any]:
         """The update of the transformation, or of a relative of it that takes the same extra arguments."""
         return (tx or self.tx).update(updates, state, params, **self.extra(updates, params))
@@ -87,9 +94,29 @@ class Subject:
 
         return jax.lax.scan(body, tx.init(params), stacked(gradients))[1]
 
+    def program(self, updates: Any, state: Any, params: Any) -> Any:
+        """The program of `step`, as it was traced when it was compiled."""
+        return self.compiled(self.tx).trace(self.tx, updates, state, params).jaxpr
+
+    def program_again(self, updates: Any, state: Any, params: Any, tx: Any = None) -> Any:
+        """What `step` is traced to once more, with this transformation or a relative."""
+        tx = self.tx if tx is None else tx
+        is_value = isinstance(tx, gx.Transformation)
+        again = (lambda tx, *args: self.update(*args, tx=tx)) if is_value else (lambda *args: self.update(*args, tx=tx))
+        return jax.make_jaxpr(again)(*([tx] if is_value else []), updates, state, params)
+
+    @functools.cached_property
+    def traces(self) -> list[int]:
+        """Grows with each tracing of `step`."""
+        return []
+
     @functools.cached_property
     def both(self) -> Any:
-        return both_ways(lambda tx, g, state, params: self.update(g, state, params, tx=tx))
+        def one_step(tx: Any, g: Any, state: Any, params: Any) -> Any:
+            self.traces.append(1)
+            return self.update(g, state, params, tx=tx)
+
+        return both_ways(one_step)
 
     @functools.cached_property
     def both_first(self) -> Any:
@@ -104,15 +131,24 @@ class Subject:
     def traced(self, example: Any, *, with_params: bool = True) -> tuple[Any, Any, Any]:
         """The shapes of `init`'s state, of the updates and of the next state, traced once for several laws."""
         key = str(example), with_params
-        if key not in self.seen:
+        if key not in self.traced_before:
             state = jax.eval_shape(self.tx.init, example.params)
             params = (example.params,) if with_params else ()
-            self.seen[key] = state, *jax.eval_shape(lambda *x: self.update(*x), example.updates, state, *params)
-        return self.seen[key]
+            self.traced_before[key] = state, *jax.eval_shape(lambda *x: self.update(*x), example.updates, state, *params)
+        return self.traced_before[key]
 
     @functools.cached_property
-    def seen(self) -> dict[Any, Any]:
+    def traced_before(self) -> dict[Any, Any]:
         return {}
+
+    @functools.cached_property
+    def fresh(self) -> Any:
+        """A state of `init` by its shapes."""
+        return jax.eval_shape(self.tx.init, example(FEW).params)
+
+    def takes_functions(self, updates: Any, params: Any) -> bool:
+        """Whether there is a function among the extra arguments; outside of `jit` its loops compile one by one."""
+        return any(map(callable, jax.tree.leaves(self.extra(updates, params))))
 
 
 def both_ways(function: Any) -> tuple[Any, Any]:
@@ -121,7 +157,7 @@ def both_ways(function: Any) -> tuple[Any, Any]:
 
 
 def stacked(trees: list[Any]) -> Any:
-    return jax.tree.map(lambda *x: jnp.stack(x), *trees)
+    return jax.tree.map(lambda *x: jnp.asarray(np.stack(x)), *trees)  # NumPy's stack compiles nothing
 
 
 def refuse(tx: Any, extra: Any, unused: Any) -> None:
@@ -166,18 +202,25 @@ def problem(updates: Any, params: Any, sign: float = 1.0) -> dict[str, Any]:
     """
     leaves, structure = jax.tree.flatten(updates, is_leaf=lambda x: x is None)
 
+    def moving(tree: Any) -> list[Any]:
+        return [x for x, u in zip(structure.flatten_up_to(tree), leaves, strict=True) if u is not None]
+
+    given, start = moving(updates), moving(params)
+
+    def loss(w: Any) -> Any:
+        return loss_of_arrays(sign, given, start, moving(w))
+
+    grad = jax.tree.map(lambda u: sign * jnp.conj(u), updates)
+    return dict(value=1.0, grad=grad, value_fn=loss, loss_fn=loss)
+
+
+@functools.partial(jax.jit, static_argnums=0)  # a second-order step takes it dozens of times: it is traced once
+def loss_of_arrays(sign: float, updates: list[Any], params: list[Any], arrays: list[Any]) -> Any:
     def part(u: Any, p: Any, x: Any) -> Any:
-        if u is None:
-            return 0.0
         change, u = (jnp.asarray(a, jnp.promote_types(a.dtype, jnp.float32)) for a in (x - p, u))
-        curved = jnp.linspace(0.5, 1.5, x.shape[-1] if x.ndim else 1).reshape((1,) * (x.ndim - 1) + (-1,))
+        curved = np.linspace(0.5, 1.5, x.shape[-1] if x.ndim else 1).reshape((1,) * (x.ndim - 1) + (-1,))
         squares = curved.astype(change.real.dtype) * (change * change.conj()).real
         fourth = jnp.real(change) ** 4 + jnp.imag(change) ** 4
         return jnp.sum(sign * (u.conj() * change).real + squares + 0.2 * fourth)
 
-    def loss(w: Any) -> Any:
-        others = (structure.flatten_up_to(tree) for tree in (params, w))
-        return jnp.asarray(1.0 + sum(map(part, leaves, *others)))
-
-    grad = jax.tree.map(lambda u: sign * jnp.conj(u), updates)
-    return dict(value=1.0, grad=grad, value_fn=loss, loss_fn=loss)
+    return jnp.asarray(1.0 + sum(map(part, updates, params, arrays)))
