@@ -1,7 +1,8 @@
 """The conformance kit: each law can be broken, and the report says what is true."""
 
+import dataclasses
 import re
-from typing import Any
+from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
@@ -11,9 +12,13 @@ import pytest
 import gradtx as gx
 from gradtx.testing import (
     LAWS,
+    QUICK,
     Broken,
     Subject,
     check_transformation,
+    complex_is_a_pair_of_reals,
+    eager_jitted_and_as_written_agree,
+    half_precision_computes_in_float32,
     init_aliases_nothing,
     none_passes_through,
     problem,
@@ -23,7 +28,8 @@ from gradtx.testing import (
     value_round_trips,
     wrong_shape_is_refused,
 )
-from tests.wrong import WRONG, behind, init_like_params, pair, promoting
+from tests.broken import behind, init_like_params, pair, promoting
+from tests.wrong import WRONG
 
 BY_NAME = {law.name: law for law in LAWS}
 KEEP = pair(lambda params: params, lambda updates, state, params=None: (updates, state))
@@ -95,11 +101,87 @@ got state is the buffer of params |
 
 
 def test_a_report_without_a_breach():
-    report = check_transformation(gx.scale(2.0), laws=[init_aliases_nothing])
-    assert repr(report) == "scale(factor=2.0): 1 held\n  held            init_aliases_nothing"
+    report = check_transformation(gx.scale(2.0), laws=[none_passes_through])
+    assert repr(report) == "scale(factor=2.0): 1 held\n  held            none_passes_through"
     assert report.held
     assert report.broken == ()
     report.raise_if_broken()
+
+
+def test_laws_that_do_not_apply_say_why():
+    laws = [law for law in LAWS if law not in (eager_jitted_and_as_written_agree, half_precision_computes_in_float32)]
+    report = check_transformation(gx.identity(), elementwise=True, laws=laws)
+    assert {finding.law.name: finding.excuse for finding in report.findings if finding.verdict != "held"} == {
+        "state_is_at_least_float32": "its state holds no floating-point numbers",
+        "init_aliases_nothing": "its state holds no arrays",
+        "values_differ_by_their_numbers": "it has no numbers",
+        "arrays_serve_as_numbers": "it has no numbers",
+        "hyperparameter_kinds_agree": "it has no hyperparameter that is a number",
+        "every_hyperparameter_matters": "it has no hyperparameter that is a number",
+        "schedule_is_evaluated_at_the_count": "it has no hyperparameter that is a number",
+        "vmap_sweeps_the_numbers": "it has no numbers",
+    }
+
+
+@pytest.mark.parametrize(
+    ("law", "subject", "excuse"),
+    [
+        ("state_is_at_least_float32", Subject(gx.adam(0.1), copies_params=True), "it keeps copies of the parameters"),
+        ("state_is_at_least_float32", Subject(gx.scale(gx.linear(1.0, 0.5, 2))), ""),  # the number in force
+        ("state_is_at_least_float32", Subject(gx.every(gx.scale(0.5), 2)), "its state holds no floating-point numbers"),
+        ("init_aliases_nothing", Subject(gx.every(gx.scale(0.5), 2)), ""),
+        ("integer_leaf_is_refused", Subject(gx.chain(), selects=True),
+         "it leaves some arrays alone, whatever they are"),
+        ("complex_is_a_pair_of_reals", Subject(gx.conjugate(), pairs=False), "it takes a complex number for one thing"),
+        ("every_hyperparameter_matters", Subject(gx.scale(2.0), unused=("factor",)),
+         "none of its numbers changes its updates"),
+        ("schedule_is_evaluated_at_the_count", Subject(gx.scale(2.0), own_count=True),
+         "its schedules count something else than the updates"),
+        ("schedule_is_evaluated_at_the_count", Subject(gx.scale(gx.linear(1.0, 0.5, 2))),
+         "it has no hyperparameter that is a number"),
+        ("values_differ_by_their_numbers", Subject(gx.scale(gx.linear(1.0, 0.5, 2))), ""),
+        ("vmap_sweeps_the_numbers", Subject(pair()), "it is a plain pair"),
+        ("init_aliases_nothing", Subject(pair(init=lambda params: 1 / 0)), ""),  # which the law reports
+    ],
+)  # fmt: skip
+def test_an_excuse(law, subject, excuse):
+    assert BY_NAME[law].excuse(subject) == excuse
+
+
+def test_no_law_reads_a_name():
+    class LastState(NamedTuple):
+        grad: Any
+
+    @gx.transformation
+    def difference():
+        return gx.per_array(LastState, lambda p: dict(grad=jnp.zeros_like(p)), lambda g, s: (g - s.grad, dict(grad=g)))
+
+    check_transformation(difference(), laws=[complex_is_a_pair_of_reals]).raise_if_broken()
+
+
+# ---- quick ----
+
+
+def test_a_quick_report_says_so():
+    report = check_transformation(gx.sgd(0.1), quick=True, unused=("dampening",))
+    assert report.quick
+    assert tuple(finding.law for finding in report.findings) == QUICK
+    assert report.title.endswith(f" (quick: {len(QUICK)} of {len(LAWS)} laws)")
+    assert report._repr_markdown_().startswith(f"**{report.title}**")
+    assert set(QUICK) < set(LAWS)
+
+
+@pytest.mark.parametrize("case", [case for case in WRONG if BY_NAME[case.law] in QUICK], ids=lambda case: case.law)
+def test_quick_finds_the_usual_breaches(case):
+    known = {field.name: getattr(case.subject, field.name) for field in dataclasses.fields(case.subject)}
+    report = check_transformation(**known, quick=True)
+    found = [finding.broken for finding in report.broken if finding.law.name == case.law]
+    assert [str(broken.example) for broken in found if broken] == [case.example]
+
+
+def test_quick_and_laws_exclude_each_other():
+    with pytest.raises(ValueError, match="check_transformation: quick chooses the laws itself"):
+        check_transformation(KEEP, quick=True, laws=[init_aliases_nothing])
 
 
 # ---- what it says is true ----

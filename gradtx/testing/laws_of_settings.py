@@ -69,11 +69,11 @@ def update_transfers_nothing(subject: Subject, example: Example) -> None:
 @law(on=few_wide)
 def no_nan_on_the_way(subject: Subject, example: Example) -> None:
     """Under `jax_debug_nans`, no operation makes a NaN, of zeros neither: compiled, and as it is written."""
-    params, (g,) = example.filled(1)
-    zeros = jax.tree.map(jnp.zeros_like, params)
-    for params, g in ((params, g), (zeros, zeros)):
+    some, (g,) = example.filled(1)
+    zeros = jax.tree.map(jnp.zeros_like, some)
+    for params, updates in ((some, g), (zeros, zeros)):
         state = subject.tx.init(params)
         with jax.debug_nans(True):
-            subject.step(g, state, params)
+            subject.step(updates, state, params)
             with jax.disable_jit():
-                subject.update(g, state, params)
+                subject.update(updates, state, params)

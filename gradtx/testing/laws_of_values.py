@@ -131,14 +131,16 @@ def schedule_is_evaluated_at_the_count(subject: Subject, example: Example) -> No
     numbers = subject.scheduled
     halves = [half for half in (list(numbers)[::2], list(numbers)[1::2]) if half]
     for half in halves:
-        breach = breach_of(lambda half=half: follows(subject, {path: numbers[path] for path in half}, params, gradients))
+        together = {path: numbers[path] for path in half}
+        breach = breach_of(lambda together=together: follow(subject, together, params, gradients))
         if breach:  # which one of them it is
             for path in half:
-                follows(subject, {path: numbers[path]}, params, gradients)
+                follow(subject, {path: numbers[path]}, params, gradients)
             raise breach
 
 
-def follows(subject: Subject, numbers: dict[str, Any], params: Any, gradients: list[Any]) -> None:
+def follow(subject: Subject, numbers: dict[str, Any], params: Any, gradients: list[Any]) -> None:
+    """Take steps with schedules, and each of them with the numbers of its count."""
     schedules = {path: gx.linear(x, x + 2 if isinstance(x, int) else x / 2 or 0.5, 2) for path, x in numbers.items()}
     tx = subject.value.replace(**schedules)
     state = tx.init(params)

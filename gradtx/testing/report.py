@@ -46,7 +46,13 @@ QUICK = (
     laws_of_settings.no_tracer_leaks,
     laws_of_settings.dtypes_meet_explicitly,
 )
-"""Those of `LAWS` that compile next to nothing: what `check_transformation(tx, quick=True)` runs, in seconds."""
+"""Those of `LAWS` that compile next to nothing: what `check_transformation(tx, quick=True)` runs, in seconds.
+
+>>> import gradtx
+>>> from gradtx.testing import LAWS, QUICK, check_transformation
+>>> set(QUICK) < set(LAWS), check_transformation(gradtx.identity(), quick=True).quick
+(True, True)
+"""
 
 
 @dataclass(frozen=True)

@@ -134,7 +134,8 @@ class Subject:
         if key not in self.traced_before:
             state = jax.eval_shape(self.tx.init, example.params)
             params = (example.params,) if with_params else ()
-            self.traced_before[key] = state, *jax.eval_shape(lambda *x: self.update(*x), example.updates, state, *params)
+            after = jax.eval_shape(lambda *args: self.update(*args), example.updates, state, *params)
+            self.traced_before[key] = state, *after
         return self.traced_before[key]
 
     @functools.cached_property
