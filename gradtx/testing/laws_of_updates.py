@@ -193,19 +193,9 @@ def with_float32_numbers(subject: Subject) -> Any:
 @law(on=few)
 def differentiates(subject: Subject, example: Example) -> None:
     """The gradient through an update, by the gradients and by a value's hyperparameters, is finite."""
-    is_value = isinstance(subject.tx, gx.Transformation)
-
-    def loss(g: Any, tx: Any) -> Any:
-        u, _ = subject.update(g, tx.init(g), g, tx=tx)
-        return sum(jnp.sum(jnp.square(x)) for x in jax.tree.leaves(u))
-
-    if is_value:
-        slope = jax.jit(jax.grad(loss, argnums=(0, 1), allow_int=True))
-        by_g, by_tx = slope(normal(example.params, 1), subject.tx)
-        real = {path: x for path, x in rows(by_tx).items() if x.dtype != jax.dtypes.float0}  # an int has no gradient
-        finite(real, "the gradient by the value")
-        if jax.tree.structure(by_tx) != jax.tree.structure(subject.tx):
-            raise Broken("a gradient of the value's structure", "another one")
-    else:
-        by_g = jax.jit(jax.grad(lambda g: loss(g, subject.tx)))(normal(example.params, 1))
+    by_g, by_tx = subject.slope(normal(example.params, 1))
     finite(by_g, "the gradient by the updates")
+    real = {path: x for path, x in rows(by_tx).items() if x.dtype != jax.dtypes.float0}  # an int has no gradient
+    finite(real, "the gradient by the value")
+    if isinstance(subject.tx, gx.Transformation) and jax.tree.structure(by_tx) != jax.tree.structure(subject.tx):
+        raise Broken("a gradient of the value's structure", "another one")

@@ -141,7 +141,7 @@ def schedule_is_evaluated_at_the_count(subject: Subject, example: Example) -> No
 
 def follow(subject: Subject, numbers: dict[str, Any], params: Any, gradients: list[Any]) -> None:
     """Take steps with schedules, and each of them with the numbers of its count."""
-    schedules = {path: gx.linear(x, x + 2 if isinstance(x, int) else x / 2 or 0.5, 2) for path, x in numbers.items()}
+    schedules = {path: moving(x) for path, x in numbers.items()}
     tx = subject.value.replace(**schedules)
     state = tx.init(params)
     for t, g in enumerate(gradients):
@@ -154,6 +154,13 @@ def follow(subject: Subject, numbers: dict[str, Any], params: Any, gradients: li
         words = f"with {for_numbers}", f"with {for_schedules} at count {t}"
         same(expected, got, "updates", *words, rtol=2e-5, atol=1e-7)
         state = after
+
+
+def moving(number: Any) -> Any:
+    """A schedule from a number to another one that may stand in its place, by whole numbers where it is one."""
+    if isinstance(number, int):
+        return gx.linear(number, number + 1, 1)
+    return gx.linear(number, number / 2 if number else 0.5, 2)
 
 
 def without_frames(state: Any, like: Any) -> Any:

@@ -110,6 +110,21 @@ class Subject:
         """Grows with each tracing of `step`."""
         return []
 
+    def moved(self, g: Any, tx: Any = None) -> Any:
+        """One number of a first step, in which every element of its updates counts."""
+        u, _ = self.update(g, (tx or self.tx).init(g), g, tx=tx)
+        return sum(jnp.sum(x + jnp.square(x)) for x in jax.tree.leaves(u))
+
+    def slope(self, g: Any) -> tuple[Any, Any]:
+        """The compiled gradient of that number by the updates and, if it is one, by the value."""
+        if isinstance(self.tx, gx.Transformation):
+            return self.compiled_slope[1](g, self.tx)
+        return self.compiled_slope[0](g), None
+
+    @functools.cached_property
+    def compiled_slope(self) -> tuple[Any, Any]:
+        return jax.jit(jax.grad(self.moved)), jax.jit(jax.grad(self.moved, argnums=(0, 1), allow_int=True))
+
     @functools.cached_property
     def both(self) -> Any:
         def one_step(tx: Any, g: Any, state: Any, params: Any) -> Any:
