@@ -19,16 +19,16 @@ FAST_XLA = (
 DEFAULT_XLA = ("test_benchmark", "test_budget", "test_parity_", "test_wrapper_costs")
 
 
-def accepts_fast_xla() -> bool:
-    """Whether this jaxlib knows all of these: XLA aborts a process on a flag that it does not know, so a child tries.
+def accepts(flags: str) -> bool:
+    """Whether this jaxlib knows all flags: XLA aborts a process on one that it does not know, so a child tries.
 
     The verdict stays in a file, so that not every run and not every worker has to try.
     """
-    key = hashlib.sha256(f"{version('jaxlib')} {FAST_XLA}".encode()).hexdigest()[:16]
+    key = hashlib.sha256(f"{version('jaxlib')} {flags}".encode()).hexdigest()[:16]
     verdict = Path(tempfile.gettempdir()) / f"gradtx-fast-xla-{os.getuid()}-{key}"
     if not verdict.exists():
         run = [sys.executable, "-c", "import jax; jax.jit(lambda x: x + 1)(1.0)"]
-        child = subprocess.run(run, env=os.environ | {"XLA_FLAGS": FAST_XLA}, capture_output=True)
+        child = subprocess.run(run, env=os.environ | {"XLA_FLAGS": flags}, capture_output=True)
         whole = verdict.with_name(f"{verdict.name}.{os.getpid()}")
         whole.write_text("no" if child.returncode else "yes")
         whole.replace(verdict)  # at once: another worker may be reading
@@ -41,7 +41,7 @@ def choose_xla() -> bool:
     if os.environ.get("GRADTX_TESTS_DEFAULT_XLA") == "1" or "jax" in sys.modules:
         return FAST_XLA in before
     if FAST_XLA not in before:
-        if not accepts_fast_xla():
+        if not accepts(FAST_XLA):
             return False
         os.environ["XLA_FLAGS"] = f"{before} {FAST_XLA}".strip()
     return True

@@ -165,18 +165,15 @@ def moving(number: Any) -> Any:
 
 def without_frames(state: Any, like: Any) -> Any:
     """The state without what schedules add to one like another."""
-    if isinstance(state, gx.ScheduledState) and isinstance(like, gx.ScheduledState):
-        hyperparams = {name: state.hyperparams[name] for name in like.hyperparams}
-        state = state._replace(hyperparams=hyperparams)
-    elif isinstance(state, gx.ScheduledState):
-        return without_frames(state.inner_state, like)
-    if hasattr(state, "inner_state"):
-        return state._replace(inner_state=without_frames(state.inner_state, like.inner_state))
-    if type(state) is tuple:
-        return tuple(without_frames(s, one) for s, one in zip(state, like, strict=True))
-    if isinstance(state, dict):
-        return {name: without_frames(s, like[name]) for name, s in state.items()}
-    return state
+    if isinstance(state, gx.ScheduledState):
+        if not isinstance(like, gx.ScheduledState):
+            return without_frames(state.inner_state, like)
+        state = state._replace(hyperparams={name: state.hyperparams[name] for name in like.hyperparams})
+    children, structure = jax.tree.flatten(state, is_leaf=lambda x: x is not state)
+    others = jax.tree.leaves(like, is_leaf=lambda x: x is not like)
+    if len(children) != len(others) or (len(children) == 1 and children[0] is state):  # an array
+        return state
+    return structure.unflatten([without_frames(x, other) for x, other in zip(children, others, strict=True)])
 
 
 @law(on=few, excuse=without_leaves)
