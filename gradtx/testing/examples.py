@@ -40,7 +40,7 @@ class Example:
         return normal(self.params), [normal(self.updates, seed) for seed in range(1, steps + 1)]
 
     def __str__(self) -> str:
-        params, updates = shown(self.params), shown(self.updates)
+        params, updates = describe_tree(self.params), describe_tree(self.updates)
         return f"params and updates {params}" if params == updates else f"params {params}, updates {updates}"
 
 
@@ -123,7 +123,7 @@ class Written(str):
         return self
 
 
-def shown(tree: Any) -> str:
+def describe_tree(tree: Any) -> str:
     """A tree with the dtype and the shape of each array in its place."""
     return repr(jax.tree.map(lambda x: Written(form(x)), tree))
 

@@ -28,7 +28,7 @@ def without_effect(subject: Subject) -> str:
 def without_schedules(subject: Subject) -> str:
     if plain_pair(subject) or subject.own_count:
         return plain_pair(subject) or "its schedules count something else than the updates"
-    return "" if subject.scheduled else "it has no hyperparameter that is a number"
+    return "" if subject.schedulable else "it has no hyperparameter that is a number"
 
 
 # ---- what a state has ----
@@ -49,7 +49,7 @@ def without_floats(subject: Subject) -> str:
 def state_leaves(subject: Subject) -> list[Any] | None:
     """The arrays of a fresh state, by their shapes; None where `init` raises, which is for the laws to report."""
     try:
-        return jax.tree.leaves(subject.fresh)
+        return jax.tree.leaves(subject.fresh_state)
     except Exception:
         return None
 

@@ -9,7 +9,7 @@ import jax.numpy as jnp
 import numpy as np
 
 import gradtx as gx
-from gradtx.testing.examples import MATRIX, VECTOR, Example, array, everything, example, few, shown, widest
+from gradtx.testing.examples import MATRIX, VECTOR, Example, array, describe_tree, everything, example, few, widest
 from gradtx.testing.excuses import not_pairwise, selective, without_state
 from gradtx.testing.law import Broken, breach_of, exact, finite, law, plain, rows, same, same_form
 from gradtx.testing.subject import Subject
@@ -75,11 +75,11 @@ def with_integer(subject: Subject) -> list[Example]:
 def integer_leaf_is_refused(subject: Subject, example: Example) -> None:
     """An integer leaf is refused with a `TypeError` that names the leaf and its dtype, by `init` and by `update`."""
     params = jax.tree.map(lambda x: jnp.zeros(x.shape, x.dtype), example.params)
-    refused(lambda: subject.tx.init(params), TypeError, "['step']", "int32", "init")
+    require_refusal(lambda: subject.tx.init(params), TypeError, "['step']", "int32", "init")
     without: Any = {**params, "step": None}
     state = subject.tx.init(without)
     call = functools.partial(subject.update, params, state, params if subject.needs_params else None)
-    refused(call, TypeError, "['step']", "int32", "update")
+    require_refusal(call, TypeError, "['step']", "int32", "update")
 
 
 def wrong_shapes(subject: Subject) -> list[Example]:
@@ -95,10 +95,12 @@ def wrong_shape_is_refused(subject: Subject, example: Example) -> None:
     """An update that does not have its parameter's shape is refused with an error that names the leaf and the shape."""
     state = jax.eval_shape(subject.tx.init, example.params)
     call = functools.partial(jax.eval_shape, lambda *args: subject.update(*args)[0], example.updates, state)
-    refused(lambda: call(example.params), (TypeError, ValueError), "['w']", str(example.updates["w"].shape), "update")
+    require_refusal(
+        lambda: call(example.params), (TypeError, ValueError), "['w']", str(example.updates["w"].shape), "update"
+    )
 
 
-def refused(call: Any, kind: Any, leaf: str, what: str, name: str) -> None:
+def require_refusal(call: Any, kind: Any, leaf: str, what: str, name: str) -> None:
     expected = f"an error of {name} that names {leaf} and {what}"
     try:
         accepted = call()
@@ -106,7 +108,7 @@ def refused(call: Any, kind: Any, leaf: str, what: str, name: str) -> None:
         if not (isinstance(error, kind) and leaf in str(error) and what in str(error)):
             raise Broken(expected, f"{type(error).__name__}: {str(error).splitlines()[0]:.120}") from error
     else:
-        raise Broken(expected, f"{shown(accepted) if name == 'update' else 'a state'}, in silence")
+        raise Broken(expected, f"{describe_tree(accepted) if name == 'update' else 'a state'}, in silence")
 
 
 # ---- zero and empty ----
@@ -115,7 +117,7 @@ def refused(call: Any, kind: Any, leaf: str, what: str, name: str) -> None:
 @law(on=everything)
 def zeros_stay_finite(subject: Subject, example: Example) -> None:
     """Zero gradients of zero parameters give finite updates and states."""
-    stepped(subject, jax.tree.map(lambda x: jnp.zeros(x.shape, x.dtype), example.params), subject.step)
+    check_steps(subject, jax.tree.map(lambda x: jnp.zeros(x.shape, x.dtype), example.params), subject.step)
 
 
 def empty(subject: Subject) -> list[Example]:
@@ -128,15 +130,15 @@ def empty_trees_stay_empty(subject: Subject, example: Example) -> None:
     """Trees without leaves, None, and arrays without elements get updates like them, and a finite state."""
     params = jax.tree.map(lambda x: jnp.zeros(x.shape, x.dtype), example.params)
     at_once = not jax.tree.leaves(params) and not subject.takes_functions(params, params)
-    stepped(subject, params, subject.update if at_once else subject.step)
+    check_steps(subject, params, subject.update if at_once else subject.step)
 
 
-def stepped(subject: Subject, zeros: Any, step: Any) -> None:
+def check_steps(subject: Subject, zeros: Any, step: Any) -> None:
     state = subject.tx.init(zeros)
     for _ in range(3):
         u, state = step(zeros, state, zeros)
         if jax.tree.structure(u) != jax.tree.structure(zeros):
-            raise Broken("updates of the gradients' structure", f"{shown(u):.80}")
+            raise Broken("updates of the gradients' structure", f"{describe_tree(u):.80}")
         finite(u, "updates")
         finite(state, "state")
 
@@ -147,7 +149,7 @@ def gradient_at_zero_is_finite(subject: Subject, example: Example) -> None:
     zeros = jax.tree.map(lambda x: jnp.zeros(x.shape, x.dtype), example.params)
     finite(subject.slope(zeros)[0], "the gradient")
     if not subject.takes_functions(zeros, zeros):
-        finite(jax.grad(subject.moved)(zeros), "the gradient outside of jit")
+        finite(jax.grad(subject.first_sum)(zeros), "the gradient outside of jit")
 
 
 # ---- complex ----

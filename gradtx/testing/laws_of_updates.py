@@ -23,7 +23,7 @@ from gradtx.testing.examples import (
 )
 from gradtx.testing.excuses import without_floats
 from gradtx.testing.law import Broken, exact, finite, law, lines_of, rows, same, same_form
-from gradtx.testing.subject import Subject, stacked
+from gradtx.testing.subject import Subject, stack
 
 # ---- dtypes ----
 
@@ -168,10 +168,10 @@ def scan_and_cond_equal_a_loop(subject: Subject, example: Example) -> None:
         u, state = jax.lax.cond(True, lambda: subject.update(g, state, params), lambda: skipped)
         return (gx.apply_updates(params, u), state), u
 
-    _, scanned = jax.lax.scan(body, (params, subject.tx.init(params)), stacked(gradients))
+    _, scanned = jax.lax.scan(body, (params, subject.tx.init(params)), stack(gradients))
     looped, _ = subject.run(params, gradients)
     # Outside of `jit` the numbers are float32 arguments, where a formula's 1 - 0.999 is off by 1e-5.
-    same(stacked(looped), scanned, "updates", "in a loop", "in scan", rtol=2e-5, atol=1e-7)
+    same(stack(looped), scanned, "updates", "in a loop", "in scan", rtol=2e-5, atol=1e-7)
 
 
 @law(on=few)
@@ -180,8 +180,8 @@ def vmap_equals_one_at_a_time(subject: Subject, example: Example) -> None:
     trees = [normal(example.params, seed) for seed in (1, 2, 3)]
     tx = with_float32_numbers(subject)
     step = jax.vmap(lambda g: subject.first(g, g, tx))
-    together = jax.jit(step)(stacked(trees))
-    alone = stacked([subject.first(one, one, tx) for one in trees])
+    together = jax.jit(step)(stack(trees))
+    alone = stack([subject.first(one, one, tx) for one in trees])
     same(alone, together, "updates", "one at a time", "under vmap", rtol=2e-5)
 
 

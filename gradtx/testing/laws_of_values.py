@@ -11,7 +11,7 @@ import gradtx as gx
 from gradtx.testing.examples import MATRIX, Example, example, f32, few, few_wide
 from gradtx.testing.excuses import plain_pair, without_effect, without_leaves, without_schedules
 from gradtx.testing.law import Broken, breach_of, exact, law, lines_of, same, wide
-from gradtx.testing.subject import Subject, stacked
+from gradtx.testing.subject import Subject, stack
 from gradtx.values.value import Value, arguments
 
 
@@ -94,13 +94,14 @@ def hyperparameter_kinds_agree(subject: Subject, example: Example) -> None:
     # What is traced is told apart by its dtype alone: a NumPy scalar and a JAX one are the same.
     of_kinds = [assign_kinds(tx, numbers, turn, [np.float64, f32, gx.constant]) for turn in range(3)]
     params, gradients = example.filled(3)
+    gradients = stack(gradients)
 
     @jax.jit
     def updates_of_all(traced: Any) -> Any:
         return [subject.scan(one, params, gradients) for one in (tx, *closed_over, *traced)]
 
-    expected, *others = updates_of_all(of_kinds)
-    names = [f"of {one!r}" for one in closed_over] + [f"of {one!r}, traced" for one in of_kinds]
+    expected, *others = *updates_of_all(of_kinds), subject.compiled_scan(tx, params, gradients)
+    names = [f"of {one!r}" for one in closed_over] + [f"of {one!r}, traced" for one in (*of_kinds, tx)]
     for name, got in zip(names, others, strict=True):
         same(expected, got, "updates", f"of {tx!r}", name, rtol=2e-5, atol=1e-7)
 
@@ -109,11 +110,11 @@ def hyperparameter_kinds_agree(subject: Subject, example: Example) -> None:
 def every_hyperparameter_matters(subject: Subject, example: Example) -> None:
     """No hyperparameter is dropped on the way to the formula: another number gives other updates, to the bit."""
     params, gradients = example.filled(3)
-    updates = jax.jit(lambda tx: subject.scan(tx, params, gradients))
-    expected = updates(subject.value)
+    gradients = stack(gradients)
+    expected = subject.compiled_scan(subject.value, params, gradients)
     for path, x in subject.used.items():
         changed = x + 1 if isinstance(x, int) else 0.25 if x == 0.5 else 0.5
-        got = updates(subject.value.replace(**{path: changed}))
+        got = subject.compiled_scan(subject.value.replace(**{path: changed}), params, gradients)
         if all(map(np.array_equal, jax.tree.leaves(got), jax.tree.leaves(expected))):
             raise Broken(f"other updates with {path}={changed}", f"those of {path}={x}")
 
@@ -128,7 +129,7 @@ def assign_kinds(tx: Any, numbers: dict[str, Any], turn: int, kinds: list[Any]) 
 def schedule_is_evaluated_at_the_count(subject: Subject, example: Example) -> None:
     """Under a schedule each step equals that of the transformation with that step's number, from the same state."""
     params, gradients = example.filled(3)
-    numbers = subject.scheduled
+    numbers = subject.schedulable
     halves = [half for half in (list(numbers)[::2], list(numbers)[1::2]) if half]
     for half in halves:
         together = {path: numbers[path] for path in half}
@@ -141,7 +142,7 @@ def schedule_is_evaluated_at_the_count(subject: Subject, example: Example) -> No
 
 def follow(subject: Subject, numbers: dict[str, Any], params: Any, gradients: list[Any]) -> None:
     """Take steps with schedules, and each of them with the numbers of its count."""
-    schedules = {path: moving(x) for path, x in numbers.items()}
+    schedules = {path: schedule_from(x) for path, x in numbers.items()}
     tx = subject.value.replace(**schedules)
     state = tx.init(params)
     for t, g in enumerate(gradients):
@@ -156,7 +157,7 @@ def follow(subject: Subject, numbers: dict[str, Any], params: Any, gradients: li
         state = after
 
 
-def moving(number: Any) -> Any:
+def schedule_from(number: Any) -> Any:
     """A schedule from a number to another one that may stand in its place, by whole numbers where it is one."""
     if isinstance(number, int):
         return gx.linear(number, number + 1, 1)
@@ -182,7 +183,7 @@ def vmap_sweeps_the_numbers(subject: Subject, example: Example) -> None:
     many = jax.tree.map(lambda x: x * np.array([1.0, 0.9, 0.5], np.float32), subject.value)
     params, (g,) = example.filled(1)
     swept = jax.jit(jax.vmap(lambda tx: subject.first(g, params, tx)))(many)
-    alone = stacked([subject.first(g, params, jax.tree.map(lambda x, i=i: x[i], many)) for i in range(3)])
+    alone = stack([subject.first(g, params, jax.tree.map(lambda x, i=i: x[i], many)) for i in range(3)])
     same(alone, swept, "updates", "one value at a time", "under vmap", rtol=2e-5, atol=1e-7)
 
 

@@ -61,7 +61,7 @@ class Subject:
         return {path: x for path, x in self.numbers.items() if path not in self.unused}
 
     @property
-    def scheduled(self) -> dict[str, Any]:
+    def schedulable(self) -> dict[str, Any]:
         """The numbers that may be schedules: an unused one may be 0.0 where nothing else may be given."""
         return {path: x for path, x in self.numbers.items() if path in self.used or x != 0.0}
 
@@ -86,13 +86,13 @@ class Subject:
             out.append(u)
         return out, state
 
-    def scan(self, tx: Any, params: Any, gradients: list[Any]) -> Any:
-        """The updates of several steps, stacked; the parameters stay."""
+    def scan(self, tx: Any, params: Any, gradients: Any) -> Any:
+        """The updates of several steps whose gradients are stacked, stacked too; the parameters stay."""
 
         def body(state: Any, g: Any) -> Any:
             return self.update(g, state, params, tx=tx)[::-1]
 
-        return jax.lax.scan(body, tx.init(params), stacked(gradients))[1]
+        return jax.lax.scan(body, tx.init(params), gradients)[1]
 
     def program(self, updates: Any, state: Any, params: Any) -> Any:
         """The program of `step`, as it was traced when it was compiled."""
@@ -110,7 +110,12 @@ class Subject:
         """Grows with each tracing of `step`."""
         return []
 
-    def moved(self, g: Any, tx: Any = None) -> Any:
+    @functools.cached_property
+    def compiled_scan(self) -> Any:
+        """`scan`, compiled, with a value as an argument."""
+        return jax.jit(self.scan)
+
+    def first_sum(self, g: Any, tx: Any = None) -> Any:
         """One number of a first step, in which every element of its updates counts."""
         u, _ = self.update(g, (tx or self.tx).init(g), g, tx=tx)
         return sum(jnp.sum(x + jnp.square(x)) for x in jax.tree.leaves(u))
@@ -123,7 +128,7 @@ class Subject:
 
     @functools.cached_property
     def compiled_slope(self) -> tuple[Any, Any]:
-        return jax.jit(jax.grad(self.moved)), jax.jit(jax.grad(self.moved, argnums=(0, 1), allow_int=True))
+        return jax.jit(jax.grad(self.first_sum)), jax.jit(jax.grad(self.first_sum, argnums=(0, 1), allow_int=True))
 
     @functools.cached_property
     def both(self) -> Any:
@@ -146,19 +151,19 @@ class Subject:
     def traced(self, example: Any, *, with_params: bool = True) -> tuple[Any, Any, Any]:
         """The shapes of `init`'s state, of the updates and of the next state, traced once for several laws."""
         key = str(example), with_params
-        if key not in self.traced_before:
+        if key not in self.shapes_by_example:
             state = jax.eval_shape(self.tx.init, example.params)
             params = (example.params,) if with_params else ()
             after = jax.eval_shape(lambda *args: self.update(*args), example.updates, state, *params)
-            self.traced_before[key] = state, *after
-        return self.traced_before[key]
+            self.shapes_by_example[key] = state, *after
+        return self.shapes_by_example[key]
 
     @functools.cached_property
-    def traced_before(self) -> dict[Any, Any]:
+    def shapes_by_example(self) -> dict[Any, Any]:
         return {}
 
     @functools.cached_property
-    def fresh(self) -> Any:
+    def fresh_state(self) -> Any:
         """A state of `init` by its shapes."""
         return jax.eval_shape(self.tx.init, example(FEW).params)
 
@@ -172,7 +177,7 @@ def both_ways(function: Any) -> tuple[Any, Any]:
     return jax.jit(function, static_argnums=0), jax.jit(function)
 
 
-def stacked(trees: list[Any]) -> Any:
+def stack(trees: list[Any]) -> Any:
     return jax.tree.map(lambda *x: jnp.asarray(np.stack(x)), *trees)  # NumPy's stack compiles nothing
 
 
@@ -218,13 +223,13 @@ def problem(updates: Any, params: Any, sign: float = 1.0) -> dict[str, Any]:
     """
     leaves, structure = jax.tree.flatten(updates, is_leaf=lambda x: x is None)
 
-    def moving(tree: Any) -> list[Any]:
+    def arrays_of(tree: Any) -> list[Any]:
         return [x for x, u in zip(structure.flatten_up_to(tree), leaves, strict=True) if u is not None]
 
-    given, start = moving(updates), moving(params)
+    given, start = arrays_of(updates), arrays_of(params)
 
     def loss(w: Any) -> Any:
-        return loss_of_arrays(sign, given, start, moving(w))
+        return loss_of_arrays(sign, given, start, arrays_of(w))
 
     grad = jax.tree.map(lambda u: sign * jnp.conj(u), updates)
     return dict(value=1.0, grad=grad, value_fn=loss, loss_fn=loss)
