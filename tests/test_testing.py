@@ -1,5 +1,6 @@
 """The conformance kit: each law can be broken, and the report says what is true."""
 
+import contextlib
 import dataclasses
 import re
 from typing import Any, NamedTuple
@@ -157,6 +158,14 @@ def test_no_law_reads_a_name():
         return gx.per_array(LastState, lambda p: dict(grad=jnp.zeros_like(p)), lambda g, s: (g - s.grad, dict(grad=g)))
 
     check_transformation(difference(), laws=[complex_is_a_pair_of_reals]).raise_if_broken()
+
+
+def test_a_law_finds_a_second_trace_that_other_laws_made_before_it():
+    case = next(case for case in WRONG if case.law == "second_call_traces_nothing")
+    with contextlib.suppress(Broken):
+        BY_NAME["half_precision_computes_in_float32"](case.subject)  # steps, in all forms that there are
+    with pytest.raises(Broken, match="which was traced again"):
+        BY_NAME[case.law](case.subject)
 
 
 # ---- quick ----

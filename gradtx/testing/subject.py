@@ -106,11 +106,6 @@ class Subject:
         return jax.make_jaxpr(again)(*([tx] if is_value else []), updates, state, params)
 
     @functools.cached_property
-    def traces(self) -> list[int]:
-        """Grows with each tracing of `step`."""
-        return []
-
-    @functools.cached_property
     def compiled_scan(self) -> Any:
         """`scan`, compiled, with a value as an argument."""
         return jax.jit(self.scan)
@@ -132,11 +127,7 @@ class Subject:
 
     @functools.cached_property
     def both(self) -> Any:
-        def one_step(tx: Any, g: Any, state: Any, params: Any) -> Any:
-            self.traces.append(1)
-            return self.update(g, state, params, tx=tx)
-
-        return both_ways(one_step)
+        return both_ways(lambda tx, g, state, params: self.update(g, state, params, tx=tx))
 
     @functools.cached_property
     def both_first(self) -> Any:
