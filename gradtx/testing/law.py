@@ -2,6 +2,7 @@
 
 import inspect
 import re
+import textwrap
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -100,7 +101,7 @@ def law(
 
 def first_line(error: Exception) -> str:
     lines = str(error).strip().splitlines() or [""]
-    return f"{type(error).__name__}: {lines[0]:.200}"
+    return f"{type(error).__name__}: {textwrap.shorten(lines[0], 200, placeholder=' …')}"
 
 
 # ---- comparisons ----
