@@ -21,6 +21,7 @@ from gradtx.testing import (
     eager_jitted_and_as_written_agree,
     half_precision_computes_in_float32,
     init_aliases_nothing,
+    no_tracer_leaks,
     none_passes_through,
     problem,
     same_arguments_same_result,
@@ -283,3 +284,22 @@ def test_bad_input(arguments, error, message):
 def test_a_subject_refuses_it_too():
     with pytest.raises(TypeError, match="Subject: tx must be a transformation, got int 3"):
         Subject(3)  # pyright: ignore[reportArgumentType]
+
+
+# ---- what it costs ----
+
+
+def test_all_laws_on_a_member_compile_few_programs():
+    """Compiling is what the laws cost: a program that two of them can share is compiled once."""
+    compiled = []
+
+    def note(event, seconds, **rest):
+        if event == "/jax/core/compile/backend_compile_duration":
+            compiled.append(seconds)
+
+    jax.monitoring.register_event_duration_secs_listener(note)
+    for _ in range(2):  # the second time without those of single operations, which all members share
+        compiled.clear()
+        laws = [law for law in LAWS if law is not no_tracer_leaks]
+        check_transformation(gx.scale_by_momentum(0.9), elementwise=True, laws=laws)
+    assert 5 < len(compiled) <= 22

@@ -121,7 +121,7 @@ def rows(tree: Any) -> dict[str, Any]:
     return {keystr(path): x for path, x in tree_leaves_with_path(tree)}
 
 
-def abstract(tree: Any) -> Any:
+def shapes(tree: Any) -> Any:
     return jax.tree.map(as_struct, tree)
 
 
@@ -134,7 +134,7 @@ def as_struct(x: Any) -> jax.ShapeDtypeStruct:
 
 def same_form(expected: Any, got: Any, name: str, before: str, after: str) -> None:
     """The same structure, shapes, dtypes and weak types: the first place where two trees differ in these."""
-    one, other = ({path: form(x) for path, x in rows(abstract(tree)).items()} for tree in (expected, got))
+    one, other = ({path: form(x) for path, x in rows(shapes(tree)).items()} for tree in (expected, got))
     for path in [*one, *other]:
         wanted, came = one.get(path, "nothing"), other.get(path, "nothing")
         if wanted != came:
@@ -170,7 +170,7 @@ def finite(tree: Any, name: str) -> None:
 
 def plain(tree: Any) -> Any:
     """The tree without weak types, which decide nothing of a result."""
-    return jax.tree.map(lambda x: jax.ShapeDtypeStruct(x.shape, x.dtype), abstract(tree))
+    return jax.tree.map(lambda x: jax.ShapeDtypeStruct(x.shape, x.dtype), shapes(tree))
 
 
 def wide(x: Any) -> np.ndarray:
