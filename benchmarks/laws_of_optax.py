@@ -53,6 +53,10 @@ REMARKS = {
     "`eps_root` above its default, 0.",
     "complex_is_a_pair_of_reals": "A convention: to Optax a complex number is one thing, scaled by its absolute value, "
     "to torch and gradtx it is two real numbers. `novograd` holds its squares as complex numbers.",
+    "dtypes_meet_explicitly": "Mostly the count of updates, an int32, that meets a float in the bias correction; the "
+    "others mix float32 with bfloat16 parameters, or with the float64 that JAX has under 64-bit types.",
+    "no_nan_on_the_way": "The trust ratio of zeros is 0/0 and is replaced behind that: whoever looks for a NaN of his "
+    "own with `jax_debug_nans` is stopped there.",
 }
 
 

@@ -1,8 +1,78 @@
-import jax
+"""What all tests run under: 64-bit types, no silent broadcasting, and XLA's fast way to a slower program."""
+
+import hashlib
+import os
+import subprocess
+import sys
+import tempfile
+from importlib.metadata import version
+from pathlib import Path
+
 import pytest
+
+# Most tests compile many small programs and run each a few times: with these that takes half the time.
+FAST_XLA = (
+    "--xla_backend_optimization_level=0 --xla_llvm_disable_expensive_passes=true "
+    "--xla_cpu_parallel_codegen_split_count=1 --xla_cpu_use_fusion_emitters=false"
+)
+# Tests of what users' programs cost, and of peers to the last bits, run with the defaults, as users do.
+DEFAULT_XLA = ("test_benchmark", "test_budget", "test_parity_", "test_wrapper_costs")
+
+
+def accepts(flags: str) -> bool:
+    """Whether this jaxlib knows all flags: XLA aborts a process on one that it does not know, so a child tries.
+
+    The verdict stays in a file, so that not every run and not every worker has to try.
+    """
+    key = hashlib.sha256(f"{version('jaxlib')} {flags}".encode()).hexdigest()[:16]
+    verdict = Path(tempfile.gettempdir()) / f"gradtx-fast-xla-{os.getuid()}-{key}"
+    if not verdict.exists():
+        run = [sys.executable, "-c", "import jax; jax.jit(lambda x: x + 1)(1.0)"]
+        child = subprocess.run(run, env=os.environ | {"XLA_FLAGS": flags}, capture_output=True)
+        whole = verdict.with_name(f"{verdict.name}.{os.getpid()}")
+        whole.write_text("no" if child.returncode else "yes")
+        whole.replace(verdict)  # at once: another worker may be reading
+    return verdict.read_text() == "yes"
+
+
+def choose_xla() -> bool:
+    """Whether the tests run with the fast flags; set before JAX is imported, and handed on to workers."""
+    before = os.environ.get("XLA_FLAGS", "")
+    if os.environ.get("GRADTX_TESTS_DEFAULT_XLA") == "1" or "jax" in sys.modules:
+        return FAST_XLA in before
+    if FAST_XLA not in before:
+        if not accepts(FAST_XLA):
+            return False
+        os.environ["XLA_FLAGS"] = f"{before} {FAST_XLA}".strip()
+    return True
+
+
+IS_FAST = choose_xla()
+
+import jax  # noqa: E402  # behind its flags
 
 jax.config.update("jax_enable_x64", True)
 jax.config.update("jax_numpy_rank_promotion", "raise")
+
+
+def pytest_configure(config):
+    config.addinivalue_line("markers", "default_xla: measures what XLA makes of a program with its default flags")
+
+
+def pytest_report_header():
+    if IS_FAST:
+        return "XLA: flags that compile fast; what is marked default_xla runs with GRADTX_TESTS_DEFAULT_XLA=1"
+    return "XLA: default flags"
+
+
+def pytest_collection_modifyitems(config, items):
+    for item in items:
+        if item.path.stem.startswith(DEFAULT_XLA):
+            item.add_marker(pytest.mark.default_xla)
+    if IS_FAST:
+        measured = [item for item in items if item.get_closest_marker("default_xla")]
+        config.hook.pytest_deselected(items=measured)
+        items[:] = [item for item in items if item not in measured]
 
 
 @pytest.fixture

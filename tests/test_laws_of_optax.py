@@ -8,7 +8,7 @@ import pytest
 
 from benchmarks.laws_of_optax import PAGE, aliases, kind, section, subjects, table
 from gradtx.testing import LAWS, check_transformation, init_aliases_nothing, state_keeps_its_form, value_round_trips
-from tests.wrong import init_like_params, pair, promoting
+from tests.broken import init_like_params, pair, promoting
 
 
 @pytest.mark.filterwarnings("ignore::DeprecationWarning")

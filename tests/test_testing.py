@@ -1,7 +1,9 @@
 """The conformance kit: each law can be broken, and the report says what is true."""
 
+import contextlib
+import dataclasses
 import re
-from typing import Any
+from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
@@ -11,10 +13,13 @@ import pytest
 import gradtx as gx
 from gradtx.testing import (
     LAWS,
+    QUICK,
     Broken,
     Subject,
     check_transformation,
+    complex_is_a_pair_of_reals,
     init_aliases_nothing,
+    no_tracer_leaks,
     none_passes_through,
     problem,
     same_arguments_same_result,
@@ -23,7 +28,8 @@ from gradtx.testing import (
     value_round_trips,
     wrong_shape_is_refused,
 )
-from tests.wrong import WRONG, behind, init_like_params, pair, promoting
+from tests.broken import behind, init_like_params, pair, promoting
+from tests.wrong import WRONG
 
 BY_NAME = {law.name: law for law in LAWS}
 KEEP = pair(lambda params: params, lambda updates, state, params=None: (updates, state))
@@ -95,11 +101,55 @@ got state is the buffer of params |
 
 
 def test_a_report_without_a_breach():
-    report = check_transformation(gx.scale(2.0), laws=[init_aliases_nothing])
-    assert repr(report) == "scale(factor=2.0): 1 held\n  held            init_aliases_nothing"
+    report = check_transformation(gx.scale(2.0), laws=[none_passes_through])
+    assert repr(report) == "scale(factor=2.0): 1 held\n  held            none_passes_through"
     assert report.held
     assert report.broken == ()
     report.raise_if_broken()
+
+
+def test_no_law_reads_a_name():
+    class LastState(NamedTuple):
+        grad: Any
+
+    @gx.transformation
+    def difference():
+        return gx.per_array(LastState, lambda p: dict(grad=jnp.zeros_like(p)), lambda g, s: (g - s.grad, dict(grad=g)))
+
+    check_transformation(difference(), laws=[complex_is_a_pair_of_reals]).raise_if_broken()
+
+
+def test_a_law_finds_a_second_trace_that_other_laws_made_before_it():
+    case = next(case for case in WRONG if case.law == "second_call_traces_nothing")
+    with contextlib.suppress(Broken):
+        BY_NAME["half_precision_computes_in_float32"](case.subject)  # steps, in all forms that there are
+    with pytest.raises(Broken, match="which was traced again"):
+        BY_NAME[case.law](case.subject)
+
+
+# ---- quick ----
+
+
+def test_a_quick_report_says_so():
+    report = check_transformation(gx.sgd(0.1), quick=True, unused=("dampening",))
+    assert report.quick
+    assert tuple(finding.law for finding in report.findings) == QUICK
+    assert report.title.endswith(f" (quick: {len(QUICK)} of {len(LAWS)} laws)")
+    assert report._repr_markdown_().startswith(f"**{report.title}**")
+    assert set(QUICK) < set(LAWS)
+
+
+@pytest.mark.parametrize("case", [case for case in WRONG if BY_NAME[case.law] in QUICK], ids=lambda case: case.law)
+def test_quick_finds_the_usual_breaches(case):
+    known = {field.name: getattr(case.subject, field.name) for field in dataclasses.fields(case.subject)}
+    report = check_transformation(**known, quick=True)
+    found = [finding.broken for finding in report.broken if finding.law.name == case.law]
+    assert [str(broken.example) for broken in found if broken] == [case.example]
+
+
+def test_quick_and_laws_exclude_each_other():
+    with pytest.raises(ValueError, match="check_transformation: quick chooses the laws itself"):
+        check_transformation(KEEP, quick=True, laws=[init_aliases_nothing])
 
 
 # ---- what it says is true ----
@@ -192,3 +242,22 @@ def test_bad_input(arguments, error, message):
 def test_a_subject_refuses_it_too():
     with pytest.raises(TypeError, match="Subject: tx must be a transformation, got int 3"):
         Subject(3)  # pyright: ignore[reportArgumentType]
+
+
+# ---- what it costs ----
+
+
+def test_all_laws_on_a_member_compile_few_programs():
+    """Compiling is what the laws cost: a program that two of them can share is compiled once."""
+    compiled = []
+
+    def note(event, seconds, **rest):
+        if event == "/jax/core/compile/backend_compile_duration":
+            compiled.append(seconds)
+
+    jax.monitoring.register_event_duration_secs_listener(note)
+    for _ in range(2):  # the second time without those of single operations, which all members share
+        compiled.clear()
+        laws = [law for law in LAWS if law is not no_tracer_leaks]
+        check_transformation(gx.scale_by_momentum(0.9), elementwise=True, laws=laws)
+    assert 5 < len(compiled) <= 22

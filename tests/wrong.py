@@ -1,188 +1,52 @@
 """For every law a transformation that breaks it, and what the report says of it."""
 
-import itertools
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
-import jax
 import jax.numpy as jnp
 import numpy as np
-import optax
 from jax.core import Tracer
 
 import gradtx as gx
 from gradtx.testing import Subject
-from gradtx.values.value import register, restore
-
-RIGHT = gx.scale_by_momentum(0.9)
-
-
-def pair(init: Any = RIGHT.init, update: Any = RIGHT.update):
-    """A plain pair that keeps the laws, but for what is given."""
-    return optax.GradientTransformation(init, update)
-
-
-def behind(change):
-    """What is right, behind a change of each gradient."""
-    return pair(update=lambda u, state, params=None: RIGHT.update(jax.tree.map(change, u), state, params))
-
-
-def stateless(formula):
-    """A formula, lifted as it should be."""
-    tx = gx.transformation(lambda: gx.stateless(formula))()
-    return pair(tx.init, tx.update)
-
-
-def cast(tree, dtype):
-    return jax.tree.map(lambda x: x.astype(dtype), tree)
-
-
-# ---- each with one thing wrong ----
-
-
-def narrowing(updates, state, params=None):
-    u, state = RIGHT.update(updates, state, params)
-    return u, cast(state, jnp.float16)
-
-
-def promoting(updates, state, params=None):  # a state in the parameters' dtype, until the first update
-    u, state = RIGHT.update(updates, cast(state, jnp.float32), params)
-    return u, state
-
-
-def init_like_params(params):
-    return jax.tree.map(lambda x, p: x.astype(p.dtype), RIGHT.init(params), gx.ScaleByMomentumState(params))
-
-
-def narrow(updates, state, params=None):
-    wide = jax.tree.map(lambda x: x.astype(jnp.promote_types(x.dtype, jnp.float32)), state)
-    u, after = RIGHT.update(updates, wide, params)
-    return u, jax.tree.map(lambda x, old: x.astype(old.dtype), after, state)
-
-
-def in_own_dtype(updates, state, params=None):
-    u, state = RIGHT.update(updates, state, params)
-    return jax.tree.map(lambda u, g: u.astype(g.dtype), u, updates), state
-
-
-def in_float64(updates, state, params=None):
-    u, state = RIGHT.update(updates, state, params)
-    return cast(u, jnp.float64), state
-
-
-def beside(make, following=lambda x: x):
-    """What is right, with a second state."""
-
-    def update(updates, state, params=None):
-        u, first = RIGHT.update(updates, state[0], params)
-        return u, (first, following(state[1]))
-
-    return pair(lambda params: (RIGHT.init(params), make(params)), update)
-
-
-def master_copy(params):  # which is no copy where the dtype is wide enough
-    return jax.tree.map(lambda p: p.astype(jnp.promote_types(p.dtype, jnp.float32)), params)
-
-
-def one_array_twice(params):
-    return (x := jnp.zeros(())), x
-
-
-def none_to_zeros(updates, state, params=None):
-    u, state = RIGHT.update(updates, state, params)
-
-    def filled(u, p):
-        return jnp.zeros_like(p) if u is None and p is not None else u
-
-    whole = u if params is None else jax.tree.map(filled, u, params, is_leaf=lambda x: x is None)
-    return whole, state
-
-
-def init_of_floats(params):
-    return RIGHT.init(jax.tree.map(lambda p: jnp.asarray(p, jnp.promote_types(p.dtype, jnp.float16)), params))
-
-
-def broadcasting(updates, state, params=None):
-    def like(x, u):
-        return u if u is None else jnp.broadcast_to(u, x.shape)
-
-    return RIGHT.update(jax.tree.map(like, state.trace, updates, is_leaf=lambda x: x is None), state, params)
-
-
-def joining(updates, state, params=None):
-    total = jnp.concatenate([jnp.ravel(x) for x in jax.tree.leaves(updates)]).sum()
-    u, state = RIGHT.update(updates, state, params)
-    return jax.tree.map(lambda u: jnp.where(jnp.isnan(total), 0, u), u), state
-
-
-def needing_value(updates, state, params=None, *, value):
-    return RIGHT.update(updates, state, params)
-
-
-@jax.custom_jvp
-def on_the_host(x):
-    return jax.pure_callback(lambda x: x, jax.ShapeDtypeStruct(x.shape, x.dtype), x)
-
-
-@on_the_host.defjvp
-def on_the_host_jvp(primals, tangents):
-    return on_the_host(*primals), tangents[0]
-
-
-KEY = jax.random.key(0)
-counter = itertools.count(2)
-wide_number = np.zeros((), np.int64)
-
-# ---- values ----
-
-
-def local():
-    @gx.transformation
-    def hidden():
-        return gx.stateless(lambda g: g)
-
-    return hidden()
-
-
-@gx.transformation
-def twice_in_arrays(factor: gx.Scalar):
-    return gx.stateless(lambda g: (factor if isinstance(factor, float) else 2 * factor) * g)
-
-
-@gx.transformation
-def forgotten(factor: gx.Scalar):
-    return gx.stateless(lambda g: g)
-
-
-@gx.composition
-def one_step_late(factor: gx.Scalar):
-    return gx.scale((lambda count: factor(count + 1)) if callable(factor) else factor)  # pyright: ignore[reportCallIssue]
-
-
-@gx.transformation
-def from_the_host(factor: gx.Scalar):
-    return gx.stateless(lambda g: on_the_host(jnp.asarray(factor, jnp.float32)).astype(g.dtype) * g)
-
-
-@register
-class Equal(gx.Transformation):
-    def __eq__(self, other):
-        return True
-
-    __ne__ = gx.Transformation.__ne__
-    __hash__ = gx.Transformation.__hash__
-
-
-@register
-class Unequal(Equal):
-    def __hash__(self):
-        return id(self)
-
-
-def as_kind(kind, tx):
-    return restore(kind, tx.recipe, tx.arguments)
-
-
-# ---- what each breaks, and in which words ----
+from tests.broken import (
+    KEY,
+    Equal,
+    Unequal,
+    as_kind,
+    behind,
+    beside,
+    broadcasting,
+    count_elements,
+    counter,
+    forgotten,
+    from_numpy,
+    from_the_host,
+    in_float64,
+    in_own_dtype,
+    init_like_params,
+    init_of_floats,
+    joining,
+    keeping,
+    keeping_the_count,
+    local,
+    master_copy,
+    narrow,
+    narrowing,
+    needing_value,
+    none_to_zeros,
+    on_the_host,
+    one_array_twice,
+    one_step_late,
+    pair,
+    promoting,
+    same_buffer,
+    second_one_late,
+    stateless,
+    turned,
+    twice_in_arrays,
+    wide_number,
+    with_int,
+)
 
 
 class Wrong(NamedTuple):
@@ -235,6 +99,8 @@ WRONG = [
           "buffers of its own in a fresh state", "state[1][1] is the buffer of state[1][0]"),
     wrong("init_aliases_nothing", beside(lambda params: KEY), F32,
           "buffers of its own in a fresh state", "state[1] is the buffer of state[1] of another init"),
+    wrong("init_aliases_nothing", beside(same_buffer), F32,
+          "no error", "donate"),
     wrong("none_passes_through", pair(update=none_to_zeros),
           "params {'frozen': None, 'moving': float32[], 'still': float32[4]}, "
           "updates {'frozen': None, 'moving': float32[], 'still': None}",
@@ -251,6 +117,10 @@ WRONG = [
           "finite numbers in the gradient", "nan"),
     wrong("complex_is_a_pair_of_reals", behind(jnp.conj), "params and updates complex128[]",
           "as pairs", "as complex numbers"),
+    wrong("complex_is_a_pair_of_reals", pair(update=turned), "params and updates complex128[]",
+          "as pairs", "as complex numbers"),
+    wrong("complex_is_a_pair_of_reals", beside(count_elements), "params and updates complex128[]",
+          "state[1] 2 as pairs", "1 as complex numbers"),
     wrong("value_round_trips", local(), ANY, "no error", "local object 'local"),
     wrong("values_differ_by_their_numbers", as_kind(Equal, gx.scale(2.0)), ANY,
           "scale(factor=5.0) to differ from scale(factor=2.0)", "equality"),
@@ -262,9 +132,21 @@ WRONG = [
           "other updates with factor=0.5", "those of factor=2.0"),
     wrong("schedule_is_evaluated_at_the_count", one_step_late(2.0), F32,
           "with factor=2", "with factor=linear(start=2.0, end=1.0, steps=2) at count 0"),
+    wrong("schedule_is_evaluated_at_the_count", second_one_late(2.0, 4.0), F32,
+          "with other=4", "with other=linear(start=4.0, end=2.0, steps=2) at count 0"),
     wrong("vmap_sweeps_the_numbers", from_the_host(2.0), F32, "no error", "vmap"),
     wrong("mixes_with_optax", pair(update=needing_value), F64,
           "no error", "TypeError: ", extra=lambda updates, params: dict(value=1.0)),
     wrong("chain_is_associative_with_identity", pair(update=needing_value), F32,
           "no error", "TypeError: ", extra=lambda updates, params: dict(value=1.0)),
+    wrong("no_tracer_leaks", behind(keeping), F32,
+          "no error", "Leaked trace"),
+    wrong("no_tracer_leaks", keeping_the_count(0.5), F32,
+          "no error with schedules for its numbers", "Leaked trace"),
+    wrong("dtypes_meet_explicitly", behind(with_int), F32,
+          "no error", "TypePromotionError"),
+    wrong("update_transfers_nothing", behind(from_numpy), F64,
+          "no error", "Disallowed host-to-device transfer"),
+    wrong("no_nan_on_the_way", stateless(lambda g: jnp.where(g == 0, 0.0, g * (g / g))), F64,
+          "no error", "FloatingPointError: invalid value (nan) encountered in div"),
 ]  # fmt: skip

@@ -11,6 +11,12 @@ from gradtx.testing.laws_of_leaves import (
     wrong_shape_is_refused,
     zeros_stay_finite,
 )
+from gradtx.testing.laws_of_settings import (
+    dtypes_meet_explicitly,
+    no_nan_on_the_way,
+    no_tracer_leaks,
+    update_transfers_nothing,
+)
 from gradtx.testing.laws_of_updates import (
     differentiates,
     eager_jitted_and_as_written_agree,
@@ -35,7 +41,7 @@ from gradtx.testing.laws_of_values import (
     values_differ_by_their_numbers,
     vmap_sweeps_the_numbers,
 )
-from gradtx.testing.report import LAWS, Finding, Report, check_transformation
+from gradtx.testing.report import LAWS, QUICK, Finding, Report, check_transformation
 from gradtx.testing.subject import Subject, measured, problem
 
 __all__ = [  # noqa: RUF022  # in reading order
@@ -46,6 +52,7 @@ __all__ = [  # noqa: RUF022  # in reading order
     "Subject",
     "Law",
     "LAWS",
+    "QUICK",
     # Extra arguments of well-known kinds
     "measured",
     "problem",
@@ -80,4 +87,9 @@ __all__ = [  # noqa: RUF022  # in reading order
     "vmap_sweeps_the_numbers",
     "mixes_with_optax",
     "chain_is_associative_with_identity",
+    # Laws under JAX's strict settings
+    "no_tracer_leaks",
+    "dtypes_meet_explicitly",
+    "update_transfers_nothing",
+    "no_nan_on_the_way",
 ]

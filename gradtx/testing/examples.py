@@ -6,6 +6,7 @@ from typing import Any
 
 import jax
 import jax.numpy as jnp
+import numpy as np
 
 f32 = jnp.float32
 REAL = (jnp.float32, jnp.bfloat16, jnp.float16, jnp.float64)
@@ -39,7 +40,7 @@ class Example:
         return normal(self.params), [normal(self.updates, seed) for seed in range(1, steps + 1)]
 
     def __str__(self) -> str:
-        params, updates = shown(self.params), shown(self.updates)
+        params, updates = describe_tree(self.params), describe_tree(self.updates)
         return f"params and updates {params}" if params == updates else f"params {params}, updates {updates}"
 
 
@@ -107,9 +108,14 @@ def size(tree: Any) -> int:
 
 
 def normal(shapes: Any, seed: int = 0) -> Any:
-    leaves, structure = jax.tree.flatten(shapes)
-    keys = jax.random.split(jax.random.key(seed), max(4, len(leaves)))
-    return structure.unflatten([jax.random.normal(key, x.shape, x.dtype) for key, x in zip(keys, leaves, strict=False)])
+    source = np.random.default_rng(seed)  # NumPy's: JAX would compile a program for each shape and dtype
+
+    def draw(x: Any) -> jax.Array:
+        numbers = source.standard_normal((2, *x.shape))
+        is_complex = jnp.issubdtype(x.dtype, jnp.complexfloating)
+        return jnp.asarray((numbers[0] + 1j * numbers[1]) / 2**0.5 if is_complex else numbers[0], x.dtype)
+
+    return jax.tree.map(draw, shapes)
 
 
 class Written(str):
@@ -117,7 +123,7 @@ class Written(str):
         return self
 
 
-def shown(tree: Any) -> str:
+def describe_tree(tree: Any) -> str:
     """A tree with the dtype and the shape of each array in its place."""
     return repr(jax.tree.map(lambda x: Written(form(x)), tree))
 

@@ -1,6 +1,8 @@
 """What a law is, how it finds its smallest example, and how it says what it expected and what came."""
 
 import inspect
+import re
+import textwrap
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -71,16 +73,23 @@ class Law:
                 raise next(filter(None, smaller), breach)
 
     def breach(self, subject: Subject, example: Example) -> Broken | None:
-        try:
-            self.body(subject, example)
-        except Broken as broken:
+        broken = breach_of(lambda: self.body(subject, example))
+        if broken:
             broken.example = example
-            return broken
-        except Exception as error:  # what a transformation raises is a finding, whatever it is
-            broken = Broken("no error", said(error), example)
-            broken.__cause__ = error
-            return broken
-        return None
+        return broken
+
+
+def breach_of(check: Callable[[], None]) -> Broken | None:
+    """What a check finds; what a transformation raises is a finding, whatever it is."""
+    try:
+        check()
+    except Broken as broken:
+        return broken
+    except Exception as error:
+        broken = Broken("no error", first_line(error))
+        broken.__cause__ = error
+        return broken
+    return None
 
 
 def law(
@@ -90,12 +99,17 @@ def law(
     return lambda body: Law(body, on, excuse)
 
 
-def said(error: Exception) -> str:
+def first_line(error: Exception) -> str:
     lines = str(error).strip().splitlines() or [""]
-    return f"{type(error).__name__}: {lines[0]:.200}"
+    return f"{type(error).__name__}: {textwrap.shorten(lines[0], 200, placeholder=' …')}"
 
 
 # ---- comparisons ----
+
+
+def lines_of(jaxpr: Any) -> list[str]:
+    """A program, line by line, without the addresses of functions."""
+    return [line.strip() for line in re.sub("0x[0-9a-f]+", "", str(jaxpr)).splitlines()]
 
 
 def exact(loose: float, tight: float) -> float:
@@ -108,7 +122,14 @@ def rows(tree: Any) -> dict[str, Any]:
 
 
 def shapes(tree: Any) -> Any:
-    return jax.eval_shape(lambda x: x, tree)
+    return jax.tree.map(as_struct, tree)
+
+
+def as_struct(x: Any) -> jax.ShapeDtypeStruct:
+    if isinstance(x, jax.ShapeDtypeStruct):
+        return x
+    x = jax.typeof(x)
+    return jax.ShapeDtypeStruct(x.shape, x.dtype, weak_type=x.weak_type)
 
 
 def same_form(expected: Any, got: Any, name: str, before: str, after: str) -> None:

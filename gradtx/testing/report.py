@@ -6,7 +6,7 @@ from typing import Any
 
 import optax
 
-from gradtx.testing import laws_of_leaves, laws_of_updates, laws_of_values
+from gradtx.testing import laws_of_leaves, laws_of_settings, laws_of_updates, laws_of_values
 from gradtx.testing.law import Broken, Law
 from gradtx.testing.subject import Subject, nothing, refuse
 from gradtx.values.errors import Refusal, errors_of
@@ -15,7 +15,7 @@ from gradtx.values.value import written
 
 LAWS = tuple(
     x
-    for module in (laws_of_updates, laws_of_leaves, laws_of_values)
+    for module in (laws_of_updates, laws_of_leaves, laws_of_values, laws_of_settings)
     for x in vars(module).values()
     if isinstance(x, Law)
 )
@@ -26,6 +26,32 @@ LAWS = tuple(
 ...     print(f"{law.name}: {law.statement}")
 state_keeps_its_form: The state after an update has the structure, shapes, dtypes and weak types that `init` gave.
 state_is_at_least_float32: A state is held in at least float32, whatever the dtype of the parameters.
+"""
+
+QUICK = (
+    laws_of_updates.state_keeps_its_form,
+    laws_of_updates.state_is_at_least_float32,
+    laws_of_updates.updates_leave_in_the_wider_dtype,
+    laws_of_updates.same_arguments_same_result,
+    laws_of_updates.second_call_traces_nothing,
+    laws_of_leaves.init_aliases_nothing,
+    laws_of_leaves.none_passes_through,
+    laws_of_leaves.integer_leaf_is_refused,
+    laws_of_leaves.wrong_shape_is_refused,
+    laws_of_leaves.zeros_stay_finite,
+    laws_of_values.value_round_trips,
+    laws_of_values.values_differ_by_their_numbers,
+    laws_of_values.arrays_serve_as_numbers,
+    laws_of_values.every_hyperparameter_matters,
+    laws_of_settings.no_tracer_leaks,
+    laws_of_settings.dtypes_meet_explicitly,
+)
+"""Those of `LAWS` that compile next to nothing: what `check_transformation(tx, quick=True)` runs, in seconds.
+
+>>> import gradtx
+>>> from gradtx.testing import LAWS, QUICK, check_transformation
+>>> set(QUICK) < set(LAWS), check_transformation(gradtx.identity(), quick=True).quick
+(True, True)
 """
 
 
@@ -65,6 +91,7 @@ class Report:
 
     name: str
     findings: tuple[Finding, ...]
+    quick: bool = False  # whether only the laws of `QUICK` were run
 
     @property
     def broken(self) -> tuple[Finding, ...]:
@@ -84,7 +111,8 @@ class Report:
     def title(self) -> str:
         verdicts = [finding.verdict for finding in self.findings]
         counts = (f"{verdicts.count(x)} {x}" for x in ("held", "broken", "does not apply") if x in verdicts)
-        return f"{self.name}: " + ", ".join(counts)
+        rest = f" (quick: {len(self.findings)} of {len(LAWS)} laws)" if self.quick else ""
+        return f"{self.name}: " + ", ".join(counts) + rest
 
     def __repr__(self) -> str:
         lines = [self.title]
@@ -115,7 +143,8 @@ def check_transformation(
     copies_params: bool = False,
     selects: bool = False,
     own_count: bool = False,
-    laws: Sequence[Law] = LAWS,
+    quick: bool = False,
+    laws: Sequence[Law] | None = None,
 ) -> Report:
     """Run the laws on a transformation, gradtx's or a plain Optax one, and report what each of them found.
 
@@ -133,6 +162,9 @@ def check_transformation(
     - `copies_params`: whether the state holds parameters in their own dtypes. Default: false.
     - `selects`: whether it leaves some arrays alone, which may then be integers. Default: false.
     - `own_count`: whether its schedules count something else than the updates. Default: false.
+    - `quick`: whether to run those laws alone that compile next to nothing, `QUICK`: seconds in the place of a minute.
+      They find most of what goes wrong: dtypes that drift, buffers that are shared, numbers that are dropped, leaks.
+      They don't compare results: in `scan`, under `vmap`, in half precision, of schedules. Default: false.
     - `laws`: those to run. Default: all, `LAWS`.
 
     A law is first tried on a tree that has everything; where it is broken, on smaller ones, and the smallest that
@@ -153,16 +185,19 @@ def check_transformation(
     """
     with errors_of("check_transformation"):
         refuse(tx, extra, unused)
+        if quick and laws is not None:
+            raise Refusal(ValueError, "quick chooses the laws itself, got quick=True and laws; give one of the two")
+        laws = (QUICK if quick else LAWS) if laws is None else laws
         if not isinstance(laws, list | tuple):
             raise Refusal(TypeError, f"laws must be a list of laws, got {type(laws).__name__} {excerpt(laws)}")
         for i, law in enumerate(laws):
             if not isinstance(law, Law):
                 raise Refusal(TypeError, f"laws[{i}] must be a law, got {type(law).__name__} {excerpt(law)}")
     subject = Subject(tx, extra, needs_params, elementwise, pairs, unused, copies_params, selects, own_count)
-    return Report(written(tx), tuple(found(law, subject) for law in laws))
+    return Report(written(tx), tuple(judge(law, subject) for law in laws), quick)
 
 
-def found(law: Law, subject: Subject) -> Finding:
+def judge(law: Law, subject: Subject) -> Finding:
     if excuse := law.excuse(subject):
         return Finding(law, excuse=excuse)
     try:

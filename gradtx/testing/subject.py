@@ -7,9 +7,11 @@ from typing import Any
 
 import jax
 import jax.numpy as jnp
+import numpy as np
 import optax
 
 import gradtx as gx
+from gradtx.testing.examples import FEW, example
 from gradtx.values.errors import Refusal, errors_of
 from gradtx.values.printing import excerpt
 
@@ -58,6 +60,11 @@ class Subject:
     def used(self) -> dict[str, Any]:
         return {path: x for path, x in self.numbers.items() if path not in self.unused}
 
+    @property
+    def schedulable(self) -> dict[str, Any]:
+        """The numbers that may be schedules: an unused one may be 0.0 where nothing else may be given."""
+        return {path: x for path, x in self.numbers.items() if path in self.used or x != 0.0}
+
     def update(self, updates: Any, state: Any, params: Any = None, *, tx: Any = None) -> tuple[Any, Any]:
         """The update of the transformation, or of a relative of it that takes the same extra arguments."""
         return (tx or self.tx).update(updates, state, params, **self.extra(updates, params))
@@ -79,13 +86,44 @@ class Subject:
             out.append(u)
         return out, state
 
-    def scan(self, tx: Any, params: Any, gradients: list[Any]) -> Any:
-        """The updates of several steps, stacked; the parameters stay."""
+    def scan(self, tx: Any, params: Any, gradients: Any) -> Any:
+        """The updates of several steps whose gradients are stacked, stacked too; the parameters stay."""
 
         def body(state: Any, g: Any) -> Any:
             return self.update(g, state, params, tx=tx)[::-1]
 
-        return jax.lax.scan(body, tx.init(params), stacked(gradients))[1]
+        return jax.lax.scan(body, tx.init(params), gradients)[1]
+
+    def program(self, updates: Any, state: Any, params: Any) -> Any:
+        """The program of `step`, as it was traced when it was compiled."""
+        return self.compiled(self.tx).trace(self.tx, updates, state, params).jaxpr
+
+    def program_again(self, updates: Any, state: Any, params: Any, tx: Any = None) -> Any:
+        """What `step` is traced to once more, with this transformation or a relative."""
+        tx = self.tx if tx is None else tx
+        is_value = isinstance(tx, gx.Transformation)
+        again = (lambda tx, *args: self.update(*args, tx=tx)) if is_value else (lambda *args: self.update(*args, tx=tx))
+        return jax.make_jaxpr(again)(*([tx] if is_value else []), updates, state, params)
+
+    @functools.cached_property
+    def compiled_scan(self) -> Any:
+        """`scan`, compiled, with a value as an argument."""
+        return jax.jit(self.scan)
+
+    def first_sum(self, g: Any, tx: Any = None) -> Any:
+        """One number of a first step, in which every element of its updates counts."""
+        u, _ = self.update(g, (tx or self.tx).init(g), g, tx=tx)
+        return sum(jnp.sum(x + jnp.square(x)) for x in jax.tree.leaves(u))
+
+    def slope(self, g: Any) -> tuple[Any, Any]:
+        """The compiled gradient of that number by the updates and, if it is one, by the value."""
+        if isinstance(self.tx, gx.Transformation):
+            return self.compiled_slope[1](g, self.tx)
+        return self.compiled_slope[0](g), None
+
+    @functools.cached_property
+    def compiled_slope(self) -> tuple[Any, Any]:
+        return jax.jit(jax.grad(self.first_sum)), jax.jit(jax.grad(self.first_sum, argnums=(0, 1), allow_int=True))
 
     @functools.cached_property
     def both(self) -> Any:
@@ -104,15 +142,25 @@ class Subject:
     def traced(self, example: Any, *, with_params: bool = True) -> tuple[Any, Any, Any]:
         """The shapes of `init`'s state, of the updates and of the next state, traced once for several laws."""
         key = str(example), with_params
-        if key not in self.seen:
+        if key not in self.shapes_by_example:
             state = jax.eval_shape(self.tx.init, example.params)
             params = (example.params,) if with_params else ()
-            self.seen[key] = state, *jax.eval_shape(lambda *x: self.update(*x), example.updates, state, *params)
-        return self.seen[key]
+            after = jax.eval_shape(lambda *args: self.update(*args), example.updates, state, *params)
+            self.shapes_by_example[key] = state, *after
+        return self.shapes_by_example[key]
 
     @functools.cached_property
-    def seen(self) -> dict[Any, Any]:
+    def shapes_by_example(self) -> dict[Any, Any]:
         return {}
+
+    @functools.cached_property
+    def fresh_state(self) -> Any:
+        """A state of `init` by its shapes."""
+        return jax.eval_shape(self.tx.init, example(FEW).params)
+
+    def takes_functions(self, updates: Any, params: Any) -> bool:
+        """Whether there is a function among the extra arguments; outside of `jit` its loops compile one by one."""
+        return any(map(callable, jax.tree.leaves(self.extra(updates, params))))
 
 
 def both_ways(function: Any) -> tuple[Any, Any]:
@@ -120,8 +168,8 @@ def both_ways(function: Any) -> tuple[Any, Any]:
     return jax.jit(function, static_argnums=0), jax.jit(function)
 
 
-def stacked(trees: list[Any]) -> Any:
-    return jax.tree.map(lambda *x: jnp.stack(x), *trees)
+def stack(trees: list[Any]) -> Any:
+    return jax.tree.map(lambda *x: jnp.asarray(np.stack(x)), *trees)  # NumPy's stack compiles nothing
 
 
 def refuse(tx: Any, extra: Any, unused: Any) -> None:
@@ -166,18 +214,25 @@ def problem(updates: Any, params: Any, sign: float = 1.0) -> dict[str, Any]:
     """
     leaves, structure = jax.tree.flatten(updates, is_leaf=lambda x: x is None)
 
+    def arrays_of(tree: Any) -> list[Any]:
+        return [x for x, u in zip(structure.flatten_up_to(tree), leaves, strict=True) if u is not None]
+
+    given, start = arrays_of(updates), arrays_of(params)
+
+    def loss(w: Any) -> Any:
+        return loss_of_arrays(sign, given, start, arrays_of(w))
+
+    grad = jax.tree.map(lambda u: sign * jnp.conj(u), updates)
+    return dict(value=1.0, grad=grad, value_fn=loss, loss_fn=loss)
+
+
+@functools.partial(jax.jit, static_argnums=0)  # a second-order step takes it dozens of times: it is traced once
+def loss_of_arrays(sign: float, updates: list[Any], params: list[Any], arrays: list[Any]) -> Any:
     def part(u: Any, p: Any, x: Any) -> Any:
-        if u is None:
-            return 0.0
         change, u = (jnp.asarray(a, jnp.promote_types(a.dtype, jnp.float32)) for a in (x - p, u))
-        curved = jnp.linspace(0.5, 1.5, x.shape[-1] if x.ndim else 1).reshape((1,) * (x.ndim - 1) + (-1,))
+        curved = np.linspace(0.5, 1.5, x.shape[-1] if x.ndim else 1).reshape((1,) * (x.ndim - 1) + (-1,))
         squares = curved.astype(change.real.dtype) * (change * change.conj()).real
         fourth = jnp.real(change) ** 4 + jnp.imag(change) ** 4
         return jnp.sum(sign * (u.conj() * change).real + squares + 0.2 * fourth)
 
-    def loss(w: Any) -> Any:
-        others = (structure.flatten_up_to(tree) for tree in (params, w))
-        return jnp.asarray(1.0 + sum(map(part, leaves, *others)))
-
-    grad = jax.tree.map(lambda u: sign * jnp.conj(u), updates)
-    return dict(value=1.0, grad=grad, value_fn=loss, loss_fn=loss)
+    return jnp.asarray(1.0 + sum(map(part, updates, params, arrays)))
