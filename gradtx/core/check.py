@@ -67,6 +67,12 @@ def is_inexact(dtype: Any) -> bool:
     return jnp.issubdtype(dtype, jnp.inexact)
 
 
+def promote(a: Any, b: Any = jnp.float32) -> Any:
+    """The wider of two dtypes, whatever JAX does by itself."""
+    with jax.numpy_dtype_promotion("standard"):
+        return jnp.promote_types(a, b)
+
+
 def match(updates: Any, other: Any, name: str, what: str = "updates") -> list[Any]:
     """The other tree's part at each leaf of the updates; where they hold None, the other may hold anything."""
     structure = jax.tree.structure(updates, is_leaf=is_none)
@@ -161,7 +167,7 @@ def fit_to_param(u: jax.Array, p: Any, updates: Any, index: int) -> jax.Array:
     if jnp.iscomplexobj(u) != jnp.iscomplexobj(p):
         where = f"updates{path_to(updates, index)}"
         raise Refusal(TypeError, f"{where} is {u.dtype}, its parameter is {p.dtype}: both must be real or both complex")
-    return u.astype(jnp.promote_types(u.dtype, p.dtype))
+    return u.astype(promote(u.dtype, p.dtype))
 
 
 def require_params(params: Any) -> None:

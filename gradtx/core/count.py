@@ -4,6 +4,7 @@ from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
+from jax.extend.core import primitives
 
 from gradtx.values.recipe import Controlled
 
@@ -34,10 +35,19 @@ def in_force(value: Any, count: Count, held: jax.Array) -> jax.Array:
     return held if isinstance(value, Controlled) else value_at(value, count)
 
 
+def as_weak(x: jax.Array) -> jax.Array:
+    """A number that takes the dtype of the array that it meets, as a Python float does."""
+    return primitives.convert_element_type_p.bind(x, new_dtype=x.dtype, weak_type=True, sharding=None)
+
+
 def as_real(x: Any) -> Any:
     """Whole numbers as ones that may meet floats, also where JAX promotes nothing by itself."""
     whole = hasattr(x, "dtype") and jnp.issubdtype(x.dtype, jnp.integer)
     return x.astype(jnp.result_type(float)) if whole else x
+
+
+def as_count(x: Any) -> Count:
+    return jnp.asarray(x).astype(jnp.int32)
 
 
 def increment(count: Count) -> Count:

@@ -9,7 +9,7 @@ import jax.numpy as jnp
 import optax
 
 from gradtx.core import check
-from gradtx.core.count import ScheduledState, in_force, increment, value_at
+from gradtx.core.count import ScheduledState, as_weak, in_force, increment, value_at
 from gradtx.core.flow import Flow
 from gradtx.core.pair import rule_of_pair, transformations_in, with_extra
 from gradtx.core.rule import Part, Rule
@@ -83,7 +83,8 @@ class transformation(Recipe[P, Transformation]):
         def advance_scheduled(flow: Flow, state: Any, extra: dict[str, Any]) -> ScheduledState:
             check.require_state(state, ScheduledState)
             now = {name: in_force(arguments[name], state.count, held) for name, held in state.hyperparams.items()}
-            inner_state = self.rule(arguments | now).advance(flow, state.inner_state, extra)
+            numbers = {name: as_weak(x) for name, x in now.items()}
+            inner_state = self.rule(arguments | numbers).advance(flow, state.inner_state, extra)
             return ScheduledState(increment(state.count), now, inner_state)
 
         outlines: list[Rule] = []

@@ -85,7 +85,7 @@ def scale_by_lbfgs(memory_size: int = 10):
             return [wide(column[i]) for i in places]
 
         def remembered(memory: jax.Array, new: jax.Array) -> jax.Array:
-            return memory.at[here].set(jnp.where(kept, new, memory[here]).astype(memory.dtype))
+            return memory.at[here].set(jnp.where(kept, new.astype(memory.dtype), memory[here]))
 
         def tree(name: str, arrays: list[jax.Array]) -> Any:
             for i, x in zip(places, arrays, strict=True):
@@ -106,7 +106,8 @@ def scale_by_lbfgs(memory_size: int = 10):
             remembered(state.weights_memory, 1.0 / jnp.where(kept, curvature, 1.0)),
         )
         oldest = jnp.where(kept, (here + 1) % memory_size, here)
-        direction = product(pairs, (oldest + jnp.arange(memory_size)) % memory_size, g)
+        now = pairs._replace(weights=pairs.weights.astype(curvature.dtype))
+        direction = product(now, (oldest + jnp.arange(memory_size, dtype=oldest.dtype)) % memory_size, g)
         for i, x in zip(places, direction, strict=True):
             leaves[i] = x.astype(leaves[i].dtype)
         memories = tree("diff_params_memory", pairs.s), tree("diff_updates_memory", pairs.y)
@@ -157,7 +158,7 @@ def added(a: list[jax.Array], factor: jax.Array, b: list[jax.Array]) -> list[jax
 
 
 def wide(x: Any) -> jax.Array:
-    return jnp.asarray(x, jnp.promote_types(jnp.result_type(x), jnp.float32))
+    return jnp.asarray(x, check.promote(jnp.result_type(x)))
 
 
 @composition

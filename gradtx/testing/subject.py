@@ -11,6 +11,7 @@ import numpy as np
 import optax
 
 import gradtx as gx
+from gradtx.core import check
 from gradtx.testing.examples import FEW, example
 from gradtx.values.errors import Refusal, errors_of
 from gradtx.values.printing import excerpt
@@ -229,7 +230,7 @@ def problem(updates: Any, params: Any, sign: float = 1.0) -> dict[str, Any]:
 @functools.partial(jax.jit, static_argnums=0)  # a second-order step takes it dozens of times: it is traced once
 def loss_of_arrays(sign: float, updates: list[Any], params: list[Any], arrays: list[Any]) -> Any:
     def part(u: Any, p: Any, x: Any) -> Any:
-        change, u = (jnp.asarray(a, jnp.promote_types(a.dtype, jnp.float32)) for a in (x - p, u))
+        change, u = (jnp.asarray(a, check.promote(a.dtype)) for a in (x - p, u))
         curved = np.linspace(0.5, 1.5, x.shape[-1] if x.ndim else 1).reshape((1,) * (x.ndim - 1) + (-1,))
         squares = curved.astype(change.real.dtype) * (change * change.conj()).real
         fourth = jnp.real(change) ** 4 + jnp.imag(change) ** 4

@@ -30,7 +30,7 @@ def follow(
     count = state.count + 1
     change = check.as_measurement("value", value) - state.avg_value
     mean = state.avg_value + change / as_real(count)  # no sum that outgrows it
-    complete = count >= every
+    complete = as_real(count) >= every
     best = state.best_value
     margin = atol + rtol * jnp.abs(jnp.where(jnp.isfinite(best), best, 0.0))
     gain = mean - best if maximize else best - mean

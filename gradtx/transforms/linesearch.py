@@ -58,7 +58,7 @@ def scale_by_zoom_linesearch(
     )
 
     def init(params: Any) -> optax.ScaleByZoomLinesearchState:
-        grad = jax.tree.map(lambda p: jnp.zeros_like(p, jnp.promote_types(p.dtype, jnp.float32)), params)
+        grad = jax.tree.map(lambda p: jnp.zeros_like(p, check.promote(p.dtype)), params)
         state: Any = search.init([origin(reals(grad, grad, "params"))])
         info = state.info._replace(num_linesearch_steps=jnp.zeros([], jnp.int32))
         return jax.tree.map(strong, state._replace(grad=grad, info=info))
@@ -89,7 +89,8 @@ def scale_by_zoom_linesearch(
             return jnp.asarray(value_fn(put(arrays[1:], params, updates)), zero.dtype)
 
         at, along, slope, now = jax.lax.stop_gradient(([zero, *w], [zero, *u], [zero, *g], value.astype(zero.dtype)))
-        _, found = search.update(along, search.init(at), at, value=now, grad=slope, value_fn=loss)
+        with jax.numpy_dtype_promotion("standard"):  # Optax leaves promotion to JAX
+            _, found = search.update(along, search.init(at), at, value=now, grad=slope, value_fn=loss)
         after: Any = jax.lax.stop_gradient(found)
         learned = jax.tree.map(jnp.conj, put(after.grad[1:], jax.tree.map(jnp.conj, state.grad), updates))
         after = jax.tree.map(lambda x, before: x.astype(before.dtype), after._replace(grad=learned), state)

@@ -6,7 +6,7 @@ import jax
 import jax.numpy as jnp
 
 from gradtx.core import check
-from gradtx.core.count import Count
+from gradtx.core.count import Count, as_count, as_real
 from gradtx.core.factories import transformation
 from gradtx.core.lift import scaling
 from gradtx.transforms.best import follow, start
@@ -93,11 +93,11 @@ def reduce_on_plateau(
         fields, complete, _ = follow(state, value, rtol=rtol, atol=atol, maximize=maximize, every=every)
         measured = complete.astype(jnp.int32)
         cooling = state.cooldown_count > 0
-        reduce = complete & ~cooling & (fields["plateau_count"] >= patience)
+        reduce = complete & ~cooling & (as_real(fields["plateau_count"]) >= patience)
         after = state._replace(**fields)._replace(
             scale=jnp.where(reduce, jnp.maximum(factor * state.scale, min_scale), state.scale),
             plateau_count=jnp.where(cooling | reduce, 0, fields["plateau_count"]),
-            cooldown_count=jnp.where(reduce, cooldown, jnp.maximum(state.cooldown_count - measured, 0)),
+            cooldown_count=jnp.where(reduce, as_count(cooldown), jnp.maximum(state.cooldown_count - measured, 0)),
         )
         after = jax.tree.map(lambda new, old: new.astype(old.dtype), after, state)
         return after.scale, after

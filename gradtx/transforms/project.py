@@ -85,10 +85,11 @@ def constrain_norm(max_norm: Positive, axis: int | tuple[int, ...] = 0):
         raise Refusal(TypeError, f"axis must be an int or a tuple of ints, got {excerpt(axis)}")
 
     def constrained(u: Any, p: Any):
-        wide = jnp.promote_types(u.dtype, jnp.float32)
+        wide = check.promote(u.dtype)
         end = p.astype(wide) + u.astype(wide)
         norm = root(jnp.sum(jnp.real(end * jnp.conj(end)), axes, keepdims=True))
-        return jnp.where(norm > max_norm, end * shrinkage(norm, max_norm) - p, u).astype(u.dtype)
+        shorter = end * shrinkage(norm, max_norm) - p.astype(wide)
+        return jnp.where(norm > max_norm, shorter, u.astype(wide)).astype(u.dtype)
 
     # On whole trees, not by a formula: that would see a complex array with one axis more in front.
     def update(updates: Any, state: Any, params: Any = None):

@@ -7,7 +7,7 @@ import jax.numpy as jnp
 from jax.core import Tracer
 
 from gradtx.core import check
-from gradtx.core.count import Count
+from gradtx.core.count import Count, as_real
 from gradtx.core.factories import transformation
 from gradtx.core.flow import Flow
 from gradtx.core.rule import Rule
@@ -81,7 +81,7 @@ def early_stopping(patience: Steps = 10, min_delta: NonNegative = 0.0, *, maximi
         check.require_params(flow.params)
         fields, _, better = follow(state, extra["value"], rtol=0.0, atol=min_delta, maximize=maximize, every=every)
         fields = {name: jnp.where(state.stopped, getattr(state, name), x) for name, x in fields.items()}
-        stopped = state.stopped | (fields["plateau_count"] >= patience)
+        stopped = state.stopped | (as_real(fields["plateau_count"]) >= patience)
 
         leaves, structure = jax.tree.flatten(state.best_params, is_leaf=check.is_none)
         params = check.match_params(state.best_params, flow.params, "the state's best_params")

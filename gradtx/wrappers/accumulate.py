@@ -161,7 +161,7 @@ def zeros(params: Any) -> Any:
 
     def zero(p: Any) -> Any:
         dtype = jnp.result_type(p)
-        wide = jnp.promote_types(dtype, jnp.float32)
+        wide = check.promote(dtype)
         return jnp.zeros(jnp.shape(p), wide) if check.is_inexact(dtype) else None
 
     return jax.tree.map(zero, params)

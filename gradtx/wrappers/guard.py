@@ -8,7 +8,7 @@ import jax.numpy as jnp
 import optax
 
 from gradtx.core import check
-from gradtx.core.count import Count, increment
+from gradtx.core.count import Count, as_real, increment
 from gradtx.core.factories import transformation
 from gradtx.core.flow import Flow
 from gradtx.core.rule import Part, Rule
@@ -180,8 +180,8 @@ def skip_spikes(
 
     def advance_guarded(flow: Flow, state: Any, x: Any, finite: Any, extra: Any) -> SkipSpikesState:
         x = jnp.asarray(x, state.mean.dtype)
-        sigma = jnp.maximum(deviation(state), jnp.finfo(jnp.float32).eps * jnp.abs(state.mean))
-        known = (state.accepted >= warmup_steps) & (state.accepted > 1)
+        sigma = jnp.maximum(deviation(state), float(jnp.finfo(jnp.float32).eps) * jnp.abs(state.mean))
+        known = (as_real(state.accepted) >= warmup_steps) & (state.accepted > 1)
         ok = finite & jnp.isfinite(x) & ~(known & (x > state.mean + threshold * sigma))
         new = followed(state, jnp.where(ok, x, state.mean))
         fields = {name: jnp.where(ok, x, getattr(state, name)) for name, x in new.items()}
@@ -226,7 +226,7 @@ def guard(tx: Any, ok: jax.Array, limit: Any, flow: Flow, state: Any, extra: dic
         skipped=~ok,
         total=jnp.where(ok, state.total, increment(state.total)),
         in_a_row=in_a_row,
-        exceeded=state.exceeded | (in_a_row > limit),
+        exceeded=state.exceeded | (as_real(in_a_row) > limit),
         inner_state=inner_state,
     )
 

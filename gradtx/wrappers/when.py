@@ -8,7 +8,7 @@ import jax.numpy as jnp
 import optax
 
 from gradtx.core import check
-from gradtx.core.count import Count, increment
+from gradtx.core.count import Count, as_real, increment
 from gradtx.core.factories import transformation
 from gradtx.core.flow import Flow
 from gradtx.core.rule import Part, Rule
@@ -67,7 +67,7 @@ def every(tx: optax.GradientTransformation, k: Steps):
     def advance_every(flow: Flow, state: Any, extra: dict[str, Any]) -> EveryState:
         check.require_state(state, EveryState)
         updates, waited = flow.updates(), increment(state.waited)
-        due, as_it_is = ~(waited < k), (updates, state.inner_state)
+        due, as_it_is = ~(as_real(waited) < k), (updates, state.inner_state)
         out, inner_state = jax.lax.cond(due, lambda: branch(tx, flow, *as_it_is, extra, "tx"), lambda: as_it_is)
         flow.put(out)
         return EveryState(jnp.where(due, 0, waited), inner_state)
