@@ -10,6 +10,7 @@ from gradtx.testing import (
     eager_jitted_and_as_written_agree,
     half_precision_computes_in_float32,
 )
+from gradtx.testing.law import law
 from tests.broken import pair
 
 
@@ -29,7 +30,7 @@ def test_laws_that_do_not_apply_say_why():
 
 
 @pytest.mark.parametrize(
-    ("law", "subject", "excuse"),
+    ("name", "subject", "excuse"),
     [
         ("state_is_at_least_float32", Subject(gx.adam(0.1), copies_params=True), "it keeps copies of the parameters"),
         ("state_is_at_least_float32", Subject(gx.scale(gx.linear(1.0, 0.5, 2))), ""),  # the number in force
@@ -49,5 +50,11 @@ def test_laws_that_do_not_apply_say_why():
         ("init_aliases_nothing", Subject(pair(init=lambda params: 1 / 0)), ""),  # which the law reports
     ],
 )  # fmt: skip
-def test_an_excuse(law, subject, excuse):
-    assert next(one for one in LAWS if one.name == law).excuse(subject) == excuse
+def test_an_excuse(name, subject, excuse):
+    assert next(one for one in LAWS if one.name == name).excuse(subject) == excuse
+
+
+def test_a_law_without_an_example_is_none():
+    nothing_to_do = law(on=lambda subject: [])(lambda subject, example: None)
+    with pytest.raises(ValueError, match="there is no example for it to hold on"):
+        nothing_to_do(Subject(gx.identity()))

@@ -251,9 +251,9 @@ def test_all_laws_on_a_member_compile_few_programs():
     """Compiling is what the laws cost: a program that two of them can share is compiled once."""
     compiled = []
 
-    def note(event, seconds, **rest):
+    def note(event: str, duration_secs: float, **rest: str | int) -> None:
         if event == "/jax/core/compile/backend_compile_duration":
-            compiled.append(seconds)
+            compiled.append(duration_secs)
 
     jax.monitoring.register_event_duration_secs_listener(note)
     for _ in range(2):  # the second time without those of single operations, which all members share

@@ -11,6 +11,7 @@ from gradtx.testing import Subject
 from tests.broken import (
     KEY,
     Equal,
+    FromNumpy,
     Unequal,
     as_kind,
     behind,
@@ -146,6 +147,8 @@ WRONG = [
     wrong("dtypes_meet_explicitly", behind(with_int), F32,
           "no error", "TypePromotionError"),
     wrong("update_transfers_nothing", behind(from_numpy), F64,
+          "no error", "Disallowed host-to-device transfer"),
+    wrong("update_transfers_nothing", as_kind(FromNumpy, gx.scale(2.0)), F64,
           "no error", "Disallowed host-to-device transfer"),
     wrong("no_nan_on_the_way", stateless(lambda g: jnp.where(g == 0, 0.0, g * (g / g))), F64,
           "no error", "FloatingPointError: invalid value (nan) encountered in div"),

@@ -67,7 +67,10 @@ class Law:
         return self.name
 
     def __call__(self, subject: Subject) -> None:
-        for example in self.on(subject):
+        examples = self.on(subject)
+        if not examples:
+            raise ValueError(f"{self.name}: there is no example for it to hold on; its excuse must say why")
+        for example in examples:
             if breach := self.breach(subject, example):
                 smaller = (self.breach(subject, one) for one in example.smaller)
                 raise next(filter(None, smaller), breach)

@@ -218,10 +218,8 @@ def problem(updates: Any, params: Any, sign: float = 1.0) -> dict[str, Any]:
     def arrays_of(tree: Any) -> list[Any]:
         return [x for x, u in zip(structure.flatten_up_to(tree), leaves, strict=True) if u is not None]
 
-    given, start = arrays_of(updates), arrays_of(params)
-
     def loss(w: Any) -> Any:
-        return loss_of_arrays(sign, given, start, arrays_of(w))
+        return loss_of_arrays(sign, arrays_of(updates), arrays_of(params), arrays_of(w))
 
     grad = jax.tree.map(lambda u: sign * jnp.conj(u), updates)
     return dict(value=1.0, grad=grad, value_fn=loss, loss_fn=loss)
