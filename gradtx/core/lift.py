@@ -85,7 +85,7 @@ class PerArray:
         if needs_params:
             check.require_params(flow.params)
         scalars, fields = self.scalars(), state._asdict()
-        common = dict.fromkeys(fields) | {name: fields.pop(name) for name in scalars}
+        common: dict[str, Any] = dict.fromkeys(fields) | {name: fields.pop(name) for name in scalars}
         columns = {name: flow.match(x, f"the state's {name}") for name, x in fields.items() if x is not None}
         leaves = flow.leaves
         check.require_fields(columns, leaves, self.expected, lambda: flow.tree)
