@@ -106,7 +106,7 @@ def test_every_hyperparameter_of_every_member_is_checked(member):
             "adam: the schedule given for learning_rate must return",
         ),
         (
-            lambda: gx.constant(1.0) + None,
+            lambda: gx.constant(1.0) + None,  # pyright: ignore[reportOperatorIssue]  # refused by a type checker too
             TypeError,
             "(a + b): b must be a number, a scalar array or a schedule",
         ),

@@ -70,9 +70,9 @@ def test_replace():
         (lambda: gx.constant("x"), TypeError, "constant: value must be a number.* got str 'x'"),  # pyright: ignore[reportArgumentType]  # refused by a type checker too
         (lambda: gx.constant(jnp.ones(3)), ValueError, r"constant: value must be .*array of shape \(3,\).*jax.vmap"),
         (lambda: gx.exponential(1.0, 0.5, 2, 1), TypeError, "staircase must be True or False, got int 1"),  # pyright: ignore[reportArgumentType]  # refused by a type checker too
-        (lambda: gx.constant(1.0) + "x", TypeError, "must be a number, a scalar array or a schedule, got str 'x'"),
-        (lambda: gx.constant(1.0) * None, TypeError, "must be a number.* or a schedule, got NoneType None"),
-        (lambda: gx.constant(1.0).then("x", at=3), TypeError, "following must be a number.* got str 'x'"),
+        (lambda: gx.constant(1.0) + "x", TypeError, "must be a number, a scalar array or a schedule, got str 'x'"),  # pyright: ignore[reportOperatorIssue]  # refused by a type checker too
+        (lambda: gx.constant(1.0) * None, TypeError, "must be a number.* or a schedule, got NoneType None"),  # pyright: ignore[reportOperatorIssue]  # refused by a type checker too
+        (lambda: gx.constant(1.0).then("x", at=3), TypeError, "following must be a number.* got str 'x'"),  # pyright: ignore[reportArgumentType]  # refused by a type checker too
         (lambda: gx.constant(1.0).then(0.5, at=0), ValueError, r"at must be a whole number in \[1, .*\], got 0"),
         (
             lambda: gx.constant(1.0).then(0.5, at=4).then(0.2, at=4),
