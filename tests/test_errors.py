@@ -101,12 +101,12 @@ def test_every_hyperparameter_of_every_member_is_checked(member):
             "must be later than",
         ),
         (
-            lambda: gx.adam(lambda t: "x"),
+            lambda: gx.adam(lambda t: "x"),  # pyright: ignore[reportArgumentType]  # refused by a type checker too
             TypeError,
             "adam: the schedule given for learning_rate must return",
         ),
         (
-            lambda: gx.constant(1.0) + None,
+            lambda: gx.constant(1.0) + None,  # pyright: ignore[reportOperatorIssue]  # refused by a type checker too
             TypeError,
             "(a + b): b must be a number, a scalar array or a schedule",
         ),
@@ -117,7 +117,7 @@ def test_every_hyperparameter_of_every_member_is_checked(member):
             "sgd: the schedule given for learning_rate must return a real",
         ),
         (
-            lambda: gx.sgd(lambda t: (t, t)),
+            lambda: gx.sgd(lambda t: (t, t)),  # pyright: ignore[reportArgumentType]  # refused by a type checker too
             TypeError,
             "sgd: the schedule given for learning_rate must return a real scalar",
         ),

@@ -67,12 +67,12 @@ def test_replace():
         (lambda: gx.exponential(1.0, -0.5, 3), ValueError, r"exponential: factor must be in \(0, inf\), got -0.5"),
         (lambda: gx.linear(1.0, math.nan, 3), ValueError, "linear: end must be finite, got nan"),
         (lambda: gx.constant(math.inf), ValueError, "constant: value must be finite, got inf"),
-        (lambda: gx.constant("x"), TypeError, "constant: value must be a number.* got str 'x'"),
+        (lambda: gx.constant("x"), TypeError, "constant: value must be a number.* got str 'x'"),  # pyright: ignore[reportArgumentType]  # refused by a type checker too
         (lambda: gx.constant(jnp.ones(3)), ValueError, r"constant: value must be .*array of shape \(3,\).*jax.vmap"),
         (lambda: gx.exponential(1.0, 0.5, 2, 1), TypeError, "staircase must be True or False, got int 1"),  # pyright: ignore[reportArgumentType]  # refused by a type checker too
-        (lambda: gx.constant(1.0) + "x", TypeError, "must be a number, a scalar array or a schedule, got str 'x'"),
-        (lambda: gx.constant(1.0) * None, TypeError, "must be a number.* or a schedule, got NoneType None"),
-        (lambda: gx.constant(1.0).then("x", at=3), TypeError, "following must be a number.* got str 'x'"),
+        (lambda: gx.constant(1.0) + "x", TypeError, "must be a number, a scalar array or a schedule, got str 'x'"),  # pyright: ignore[reportOperatorIssue]  # refused by a type checker too
+        (lambda: gx.constant(1.0) * None, TypeError, "must be a number.* or a schedule, got NoneType None"),  # pyright: ignore[reportOperatorIssue]  # refused by a type checker too
+        (lambda: gx.constant(1.0).then("x", at=3), TypeError, "following must be a number.* got str 'x'"),  # pyright: ignore[reportArgumentType]  # refused by a type checker too
         (lambda: gx.constant(1.0).then(0.5, at=0), ValueError, r"at must be a whole number in \[1, .*\], got 0"),
         (
             lambda: gx.constant(1.0).then(0.5, at=4).then(0.2, at=4),
@@ -95,7 +95,7 @@ def test_replace():
             r"boundaries\[0\] must be a whole number in \[1, .*\], got 0",
         ),
         (lambda: gx.piecewise_constant((3,), (1.0, math.nan)), ValueError, r"values\[1\] must be finite, got nan"),
-        (lambda: gx.piecewise_constant((3,), (1.0, "x")), TypeError, r"values\[1\] must be a number.* got str 'x'"),
+        (lambda: gx.piecewise_constant((3,), (1.0, "x")), TypeError, r"values\[1\] must be a number.* got str 'x'"),  # pyright: ignore[reportArgumentType]  # refused by a type checker too
         (lambda: gx.piecewise_constant((3,), (1.0, halved)), TypeError, r"values\[1\] must be .* got a function"),
         (lambda: gx.piecewise_constant((3,), (1.0,)), ValueError, "values must have one .* than boundaries, 2, got 1"),
         (lambda: gx.piecewise_constant([3], (1.0, 2.0)), TypeError, r"boundaries must be a tuple .* got list \[3\]"),  # pyright: ignore[reportArgumentType]  # refused by a type checker too
@@ -149,7 +149,7 @@ def test_replace():
             ValueError,
             r"per_epoch: the schedule .* float64\[3\]",
         ),
-        (lambda: gx.sgd(lambda count: None), TypeError, "sgd: the schedule given for learning_rate must return .*None"),
+        (lambda: gx.sgd(lambda count: None), TypeError, "sgd: the schedule given for learning_rate must return .*None"),  # pyright: ignore[reportArgumentType]  # refused by a type checker too
         (lambda: gx.sgd(lambda count: jnp.ones(3)), ValueError, r"sgd: the schedule .* got float64\[3\]"),
     ],
 )

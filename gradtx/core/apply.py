@@ -1,14 +1,16 @@
 """The last step: adding the updates to the parameters."""
 
-from typing import Any
+from typing import Any, TypeVar
 
 import jax
 
 from gradtx.core import check
 from gradtx.values.errors import errors_of
 
+T = TypeVar("T")
 
-def apply_updates(params: Any, updates: Any) -> Any:
+
+def apply_updates(params: T, updates: Any) -> T:
     """The parameters plus the updates, $p + u$, each computed in the wider dtype and kept in the parameter's own.
 
     Where the updates hold None, the parameter stays as it is, whatever it is.

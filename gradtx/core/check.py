@@ -126,7 +126,7 @@ def align(updates: Any, params: Any) -> tuple[list[Any], Any, list[Any]]:
     parameters beside them. None counts as a leaf.
     """
     leaves, structure = jax.tree.flatten(updates, is_leaf=is_none)
-    weights = [None] * len(leaves) if params is None else match(updates, params, "params")
+    weights: list[Any] = [None] * len(leaves) if params is None else match(updates, params, "params")
     for i, u in enumerate(leaves):
         if u is not None:
             p = weights[i]

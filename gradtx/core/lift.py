@@ -4,7 +4,7 @@ import functools
 import inspect
 from collections.abc import Callable
 from types import FunctionType
-from typing import Any, TypeGuard
+from typing import Any, NamedTuple, TypeGuard, TypeVar
 
 import jax
 import jax.numpy as jnp
@@ -17,12 +17,15 @@ from gradtx.core.rule import NONE, Rule
 from gradtx.core.tree import narrow, widen
 from gradtx.values.errors import Refusal
 
+S = TypeVar("S", bound=NamedTuple)
+Result = tuple[Any, dict[str, Any]]  # of a formula: the update, and the fields by name
+
 
 def per_array(
-    state_type: type[Any],
-    init: Callable[..., Fields],
-    update: Callable[..., tuple[Any, Fields]],
-    shared: dict[str, tuple[Any, Callable[[Any], Any]]] | None = None,
+    state_type: type[S],
+    init: Callable[[jax.Array], dict[str, Any]],
+    update: Callable[[jax.Array, S], Result] | Callable[[jax.Array, S, jax.Array], Result],
+    shared: dict[str, tuple[Any, Callable[[S], Any]]] | None = None,
 ) -> Rule:
     """The pair whose rule for one array is `init(p) -> fields`, `update(g, state, p) -> (update, fields)`.
 
@@ -86,7 +89,7 @@ class PerArray:
         if needs_params:
             check.require_params(flow.params)
         scalars, fields = self.scalars(), state._asdict()
-        common = dict.fromkeys(fields) | {name: fields.pop(name) for name in scalars}
+        common: dict[str, Any] = dict.fromkeys(fields) | {name: fields.pop(name) for name in scalars}
         columns = {name: flow.match(x, f"the state's {name}") for name, x in fields.items() if x is not None}
         leaves = flow.leaves
         check.require_fields(columns, leaves, self.expected, lambda: flow.tree)
@@ -124,7 +127,7 @@ def next_column(name: str, column: list[Any], results: list[Fields | None]) -> l
     return [before if row is None else row[name] for before, row in zip(column, results, strict=True)]
 
 
-def stateless(formula: Callable[..., Any]) -> Rule:
+def stateless(formula: Callable[[jax.Array], Any] | Callable[[jax.Array, jax.Array], Any]) -> Rule:
     """The pair without a state whose rule for one array is `formula(g)` or `formula(g, p)`.
 
     >>> import gradtx
@@ -135,9 +138,10 @@ def stateless(formula: Callable[..., Any]) -> Rule:
     >>> tx.update(1.0, tx.init(4.0), 4.0)[0]
     Array(3., dtype=float32)
     """
+    made: Any = formula  # a type checker can't tell which of the two it is
     if count_arguments(formula) > 1:
-        return per_array(optax.EmptyState, lambda p: {}, lambda g, state, p: (formula(g, p), {}))
-    return per_array(optax.EmptyState, lambda p: {}, lambda g, state: (formula(g), {}))
+        return per_array(optax.EmptyState, lambda p: {}, lambda g, state, p: (made(g, p), {}))
+    return per_array(optax.EmptyState, lambda p: {}, lambda g, state: (made(g), {}))
 
 
 def scaling(init: Callable[[Any], Any], factor: Callable[..., tuple[Any, Any]], whole: str = "") -> Rule:
@@ -196,7 +200,7 @@ def init_empty(params: Any) -> optax.EmptyState:
     return optax.EmptyState()
 
 
-def init_array(init: Callable[..., Fields], p: Any) -> Fields:
+def init_array(init: Callable[..., dict[str, Any]], p: Any) -> Fields:
     """The fields for one parameter, strongly typed, in buffers of their own so that both can be donated."""
     p = p if isinstance(p, jax.Array) else jnp.asarray(p)
     wide = widen(p)

@@ -55,7 +55,8 @@ def places_of_parts(tx: Transformation, inside: dict[str, Any]) -> dict[str, Par
 
     def marked(x: Any, path: str) -> Any:
         if path in inside:
-            return optax.GradientTransformationExtraArgs(lambda params: Mark(path), never_called)
+            init: Any = lambda params: Mark(path)  # noqa: E731
+            return optax.GradientTransformationExtraArgs(init, never_called)
         return tuple(marked(part, f"{path}[{i}]") for i, part in enumerate(x)) if type(x) is tuple else x
 
     try:
@@ -67,7 +68,7 @@ def places_of_parts(tx: Transformation, inside: dict[str, Any]) -> dict[str, Par
     return {path: Part(inside[path], keys) for path, keys in found} if len(found) == len(inside) else {}
 
 
-def never_called(*_: Any) -> Any:
+def never_called(updates: Any, state: Any, params: Any = None) -> Any:
     raise RuntimeError("only init is run with these parts")
 
 
@@ -76,8 +77,8 @@ def marks(state: Any, keys: Keys) -> list[tuple[str, Keys]]:
         return [(state.path, keys)]
     if isinstance(state, dict):
         inside = list(state.items())
-    elif isinstance(state, tuple) and hasattr(state, "_fields"):
-        inside = list(zip(state._fields, state, strict=True))
+    elif isinstance(state, tuple) and (names := getattr(state, "_fields", ())):
+        inside = list(zip(names, state, strict=True))
     else:
         inside = list(enumerate(state)) if isinstance(state, tuple | list) else []
     return [found for key, part in inside for found in marks(part, (*keys, key))]

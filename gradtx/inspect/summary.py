@@ -102,8 +102,8 @@ def rows(
     if own or jax.tree.structure(x) != like:
         if isinstance(x, dict):  # of a chain with names, in its order
             inside = [(f"[{key!r}]", key, x[key]) for key in own]
-        elif isinstance(x, tuple) and hasattr(x, "_fields"):
-            inside = [(f".{name}", name, getattr(x, name)) for name in x._fields]
+        elif isinstance(x, tuple) and (names := getattr(x, "_fields", ())):
+            inside = [(f".{name}", name, getattr(x, name)) for name in names]
         elif isinstance(x, tuple):
             inside = [(f"[{i}]", i, y) for i, y in enumerate(x)]
     found = [row for word, key, y in inside for row in rows(y, place + word, (*keys, key), part, owners, like)]

@@ -1,8 +1,9 @@
 """AdaDelta."""
 
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import jax.numpy as jnp
+from jax import Array
 
 from gradtx.core.combine import chain
 from gradtx.core.factories import composition, transformation
@@ -45,10 +46,10 @@ def scale_by_adadelta(decay: Decay = 0.9, eps: Positive = 1e-6):
     Array([ 0.002, -0.002], dtype=float32)
     """
 
-    def init(p: Any):
+    def init(p: Array):
         return dict(e_g=jnp.zeros_like(p), e_x=jnp.zeros_like(p))
 
-    def update(g: Any, state: Any):
+    def update(g: Array, state: ScaleByAdadeltaState):
         e_g = decay * state.e_g + (1.0 - decay) * g**2
         step = g * jnp.sqrt(state.e_x + eps) / jnp.sqrt(e_g + eps)
         squared = g**2 * (state.e_x + eps) / (e_g + eps)  # not of the step, which would then be held in memory

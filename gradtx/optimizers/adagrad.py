@@ -1,8 +1,9 @@
 """AdaGrad."""
 
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import jax.numpy as jnp
+from jax import Array
 
 from gradtx.core.combine import chain
 from gradtx.core.factories import composition, transformation
@@ -46,10 +47,10 @@ def scale_by_rss(eps: NonNegative = 1e-8, *, eps_root: NonNegative = 0.0, initia
     Array([0.7071], dtype=float32)
     """
 
-    def init(p: Any):
+    def init(p: Array):
         return dict(sum_of_squares=jnp.full_like(p, initial))
 
-    def update(g: Any, state: Any):
+    def update(g: Array, state: ScaleByRssState):
         total = state.sum_of_squares + g**2
         return g / (root(total + eps_root) + eps), dict(sum_of_squares=total)
 

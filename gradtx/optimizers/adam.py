@@ -1,8 +1,9 @@
 """Adam and its family."""
 
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import jax.numpy as jnp
+from jax import Array
 
 from gradtx.core.combine import chain
 from gradtx.core.count import Count
@@ -60,10 +61,10 @@ def scale_by_adam(
     Array([ 1., -1.], dtype=float32)
     """
 
-    def init(p: Any):
+    def init(p: Array):
         return dict(mu=jnp.zeros_like(p), nu=jnp.zeros_like(p))
 
-    def update(g: Any, state: Any):
+    def update(g: Array, state: ScaleByAdamState):
         t = state.count + 1.0
         mu = b1 * state.mu + (1.0 - b1) * g
         nu = b2 * state.nu + (1.0 - b2) * g**2

@@ -1,8 +1,9 @@
 """Adam with the largest past gradient in place of the root mean square."""
 
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import jax.numpy as jnp
+from jax import Array
 
 from gradtx.core.combine import chain
 from gradtx.core.count import Count
@@ -47,10 +48,10 @@ def scale_by_adamax(b1: Decay = 0.9, b2: Decay = 0.999, eps: NonNegative = 1e-8,
     Array([ 1., -1.], dtype=float32)
     """
 
-    def init(p: Any):
+    def init(p: Array):
         return dict(mu=jnp.zeros_like(p), nu=jnp.zeros_like(p))
 
-    def update(g: Any, state: Any):
+    def update(g: Array, state: ScaleByAdamaxState):
         mu = b1 * state.mu + (1.0 - b1) * g
         nu = jnp.maximum(b2 * state.nu, jnp.abs(g) + eps_max)
         return debias(mu, b1, state.count + 1.0) / (nu + eps), dict(mu=mu, nu=nu)

@@ -1,8 +1,9 @@
 """Adam whose second moment never falls."""
 
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import jax.numpy as jnp
+from jax import Array
 
 from gradtx.core.combine import chain
 from gradtx.core.count import Count
@@ -66,11 +67,11 @@ def scale_by_amsgrad(
     if debias_first and not debias:
         raise Refusal(ValueError, "debias_first needs debias, got debias=False; leave one of them out")
 
-    def init(p: Any):
+    def init(p: Array):
         return dict(mu=jnp.zeros_like(p), nu=jnp.zeros_like(p), nu_max=jnp.zeros_like(p))
 
-    def update(g: Any, state: Any):
-        def corrected(average: Any, decay: Any, when: bool):
+    def update(g: Array, state: ScaleByAmsgradState):
+        def corrected(average: Array, decay: Decay, when: bool):
             return momentum.debias(average, decay, state.count + 1.0) if when else average
 
         mu = b1 * state.mu + (1.0 - b1) * g

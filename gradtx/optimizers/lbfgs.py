@@ -73,7 +73,7 @@ def scale_by_lbfgs(memory_size: int = 10):
         count, next_pair = jnp.zeros([], jnp.int32), jnp.zeros([], jnp.int32)
         return ScaleByLbfgsState(count, zeros(), zeros(), zeros(memory_size), zeros(memory_size), weights, next_pair)
 
-    def update(updates: Any, state: Any, params: Any = None):
+    def update(updates: Any, state: ScaleByLbfgsState, params: Any = None):
         check.require_params(params)
         check.require_state(state, ScaleByLbfgsState)
         leaves, structure = jax.tree.flatten(updates, is_leaf=check.is_none)

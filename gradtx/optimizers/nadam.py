@@ -3,6 +3,7 @@
 from typing import Any, NamedTuple
 
 import jax.numpy as jnp
+from jax import Array
 
 from gradtx.core.combine import chain
 from gradtx.core.count import Count, as_real
@@ -63,16 +64,16 @@ def scale_by_nadam(
     if momentum_decay is None:
         return scale_by_adam(b1, b2, eps, eps_root=eps_root, nesterov=True)
 
-    def momentum(t: Any):
+    def momentum(t: Array):
         return b1 * (1.0 - 0.5 * 0.96 ** (t * momentum_decay))
 
-    def product(state: Any):
+    def product(state: ScaleByNadamState):
         return state.product * momentum(as_real(state.count) + 1.0)
 
-    def init(p: Any):
+    def init(p: Array):
         return dict(mu=jnp.zeros_like(p), nu=jnp.zeros_like(p))
 
-    def update(g: Any, state: Any):
+    def update(g: Array, state: ScaleByNadamState):
         t = state.count + 1.0
         mu = b1 * state.mu + (1.0 - b1) * g
         nu = b2 * state.nu + (1.0 - b2) * g**2

@@ -66,7 +66,8 @@ def scale_by_newton(damping: NonNegative = 0.0, *, tol: Fraction = 1e-3, max_ste
                 products = jax.jvp(jax.grad(loss), (w,), (tangents,))[1]
                 return [h.astype(x.dtype) + (extra * x).astype(x.dtype) for h, x in zip(products, v, strict=True)]
 
-            return cg(matrix, g, tol=tol, maxiter=max_steps or size)[0]
+            limits: Any = dict(tol=tol, maxiter=max_steps or size)  # JAX says float, an array does too
+            return cg(matrix, g, **limits)[0]
 
         def shifted() -> Arrays:
             least = jax.lax.stop_gradient(smallest_eigenvalue(loss, w, rtol=0.1))

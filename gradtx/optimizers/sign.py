@@ -1,8 +1,9 @@
 """Steps of one size: the sign of the gradient, or of its average."""
 
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import jax.numpy as jnp
+from jax import Array
 
 from gradtx.core.combine import chain
 from gradtx.core.factories import composition, transformation
@@ -70,10 +71,10 @@ def scale_by_lion(b1: Decay = 0.9, b2: Decay = 0.99):
     Array([ 1., -1.], dtype=float32)
     """
 
-    def init(p: Any):
+    def init(p: Array):
         return dict(mu=jnp.zeros_like(p))
 
-    def update(g: Any, state: Any):
+    def update(g: Array, state: ScaleByLionState):
         return jnp.sign(b1 * state.mu + (1.0 - b1) * g), dict(mu=b2 * state.mu + (1.0 - b2) * g)
 
     return per_array(ScaleByLionState, init, update)

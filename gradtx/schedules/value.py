@@ -39,14 +39,14 @@ class Schedule(Value):
         value = build(self)(count)
         return jnp.broadcast_to(jnp.asarray(value, jnp.result_type(float)), jnp.shape(count))
 
-    def then(self, following: Any, *, at: Any) -> "Schedule":
+    def then(self, following: Scalar, *, at: Steps) -> "Schedule":
         """This schedule for the steps before `at`, then the following one, which counts from zero there."""
         return joined(self, following, at)
 
-    def __add__(self, other: Any) -> "Schedule":
+    def __add__(self, other: Scalar) -> "Schedule":
         return total(self, other)
 
-    def __mul__(self, other: Any) -> "Schedule":
+    def __mul__(self, other: Scalar) -> "Schedule":
         return product(self, other)
 
     __radd__, __rmul__ = __add__, __mul__
@@ -54,10 +54,10 @@ class Schedule(Value):
     def __neg__(self) -> "Schedule":
         return self * -1.0
 
-    def __sub__(self, other: Any) -> "Schedule":
+    def __sub__(self, other: Scalar) -> "Schedule":
         return self + -1.0 * other
 
-    def __rsub__(self, other: Any) -> "Schedule":
+    def __rsub__(self, other: Scalar) -> "Schedule":
         return -self + other
 
 

@@ -61,10 +61,10 @@ def average_parameters(decay: Decay | None = None):
     (Array([3.], dtype=float32), Array([3.5], dtype=float32))
     """
 
-    def init(p: Any):
+    def init(p: jax.Array):
         return dict(average=p)
 
-    def update(g: Any, state: Any, p: Any):
+    def update(g: jax.Array, state: AverageParametersState, p: jax.Array):
         weight = 1.0 / (state.count + 1.0) if decay is None else 1.0 - decay
         return g, dict(average=state.average + weight * (p + g - state.average))
 

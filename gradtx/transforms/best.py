@@ -7,6 +7,7 @@ import jax.numpy as jnp
 
 from gradtx.core import check
 from gradtx.core.count import as_real, increment
+from gradtx.values.annotations import Fraction, NonNegative, Steps
 
 
 def start(maximize: bool) -> dict[str, jax.Array]:
@@ -21,7 +22,7 @@ def start(maximize: bool) -> dict[str, jax.Array]:
 
 
 def follow(
-    state: Any, value: Any, *, rtol: Any, atol: Any, maximize: bool, every: Any
+    state: Any, value: Any, *, rtol: Fraction, atol: NonNegative, maximize: bool, every: Steps
 ) -> tuple[dict[str, jax.Array], jax.Array, jax.Array]:
     """The fields after a measurement, whether it completed a mean, and whether that one is better than the best.
 

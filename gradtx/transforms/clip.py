@@ -70,7 +70,7 @@ def clip_by_norm(max_norm: Positive):
     {'b': Array([1.], dtype=float32), 'w': Array([3., 4.], dtype=float32)}
     """
 
-    def formula(g: Any) -> tuple[Any, jax.Array]:
+    def formula(g: jax.Array) -> tuple[jax.Array, jax.Array]:
         size = norm(g)
         return g * shrinkage(size, max_norm), size
 
@@ -122,10 +122,10 @@ def clip_by_group_norm(max_norm: Positive):
     return together(max_norm)
 
 
-def together(max_norm: Any, whole: str = "") -> Rule:
+def together(max_norm: Positive, whole: str = "") -> Rule:
     """The pair that bounds the norm of all arrays in sight."""
 
-    def factor(state: Any, updates: Any) -> tuple[jax.Array, ClipState]:
+    def factor(state: ClipState, updates: Any) -> tuple[jax.Array, ClipState]:
         size = global_norm(updates)
         return shrinkage(size, max_norm), next_state(state, size, bounded(size, max_norm), max_norm)
 
@@ -136,14 +136,16 @@ class Size(NamedTuple):
     size: jax.Array
 
 
-def each(formula: Callable[[Any], tuple[Any, jax.Array]], bound: Any, after: Callable[[Any, Any], Any]) -> Rule:
+def each(
+    formula: Callable[[jax.Array], tuple[jax.Array, jax.Array]], bound: Positive, after: Callable[[Any, Any], Any]
+) -> Rule:
     """The rule that applies `formula(g) -> (update, norm of g)` to each array; `after(norm, bound)` is the update's."""
 
-    def measured(g: Any, _: Any) -> tuple[Any, dict[str, jax.Array]]:
+    def measured(g: jax.Array, _: Size) -> tuple[jax.Array, dict[str, jax.Array]]:
         u, size = formula(g)
         return u, dict(size=size)
 
-    def advance(flow: Flow, state: Any, extra: dict[str, Any]) -> Any:
+    def advance(flow: Flow, state: ClipState, extra: dict[str, Any]) -> Any:
         check.require_state(state, ClipState)
         results = flow.then(measured, [Size(state.norm)] * len(flow.leaves), ["size"])
 
@@ -162,18 +164,18 @@ def init(params: Any) -> ClipState:
     return ClipState(zero, jnp.copy(zero), jnp.zeros([], bool))
 
 
-def bounded(size: jax.Array, bound: Any) -> jax.Array:
+def bounded(size: jax.Array, bound: Positive) -> jax.Array:
     """The norm of what went out; where what came in had none that is finite, it is no norm that one could bound."""
     return jnp.where(jnp.isfinite(size), jnp.minimum(size, bound), jnp.nan)
 
 
-def next_state(before: Any, size: jax.Array, clipped_size: jax.Array, bound: Any) -> ClipState:
+def next_state(before: ClipState, size: jax.Array, clipped_size: jax.Array, bound: Positive) -> ClipState:
     """The state after an update of these norms."""
     check.require_state(before, ClipState)
     dtype = before.norm.dtype
     return ClipState(size.astype(dtype), clipped_size.astype(dtype), size > bound)
 
 
-def shrinkage(norm: Any, max_norm: Any) -> Any:
+def shrinkage(norm: jax.Array, max_norm: Positive) -> jax.Array:
     """The factor that brings a norm down to its bound; exactly 1 below it, without a kink in its gradient at zero."""
     return max_norm / jnp.maximum(norm, max_norm)

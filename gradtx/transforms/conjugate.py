@@ -1,5 +1,7 @@
 """The direction of descent for complex parameters."""
 
+from typing import Any
+
 import jax
 import jax.numpy as jnp
 
@@ -20,7 +22,7 @@ def conjugate():
     Array([1.-2.j], dtype=complex64)
     """
 
-    def update(updates, state, params=None):
+    def update(updates: Any, state: Any, params: Any = None):
         return jax.tree.map(jnp.conj, updates), state
 
     return init_empty, update

@@ -65,7 +65,7 @@ def scale_by_zoom_linesearch(
 
     def update(
         updates: Any,
-        state: Any,
+        state: optax.ScaleByZoomLinesearchState,
         params: Any = None,
         *,
         value: Any,
@@ -76,8 +76,7 @@ def scale_by_zoom_linesearch(
         check.require_params(params)
         check.require_state(state, optax.ScaleByZoomLinesearchState)
         value_fn = loss_fn if value_fn is None else value_fn
-        if value_fn is None:
-            check.require_extra(["value_fn"])
+        check.require_extra(["value_fn"] * (value_fn is None))
         scalar(value_fn, params)
         value = check.as_measurement("value", value)
         u, w = reals(updates, updates, "updates"), reals(params, updates, "params")

@@ -1,10 +1,11 @@
 """Memory of past updates: velocity, the moving average, and the correction of its start."""
 
 import math
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import jax.numpy as jnp
 import numpy as np
+from jax import Array
 
 from gradtx.core.count import Count
 from gradtx.core.factories import transformation
@@ -49,10 +50,10 @@ def scale_by_momentum(decay: Fraction = 0.9, *, nesterov: bool = False, dampenin
     Array([1.5], dtype=float32)
     """
 
-    def init(p: Any):
+    def init(p: Array):
         return dict(trace=jnp.zeros_like(p))
 
-    def update(g: Any, state: Any):
+    def update(g: Array, state: ScaleByMomentumState):
         gain = (1.0 - dampening) * g
         trace = decay * state.trace + gain
         return gain + decay * trace if nesterov else trace, dict(trace=trace)
@@ -90,10 +91,10 @@ def ema(decay: Decay):
     Array([1.], dtype=float32)
     """
 
-    def init(p: Any):
+    def init(p: Array):
         return dict(ema=jnp.zeros_like(p))
 
-    def update(g: Any, state: Any):
+    def update(g: Array, state: EmaState):
         average = decay * state.ema + (1.0 - decay) * g
         return average, dict(ema=average)
 
@@ -130,7 +131,7 @@ def bias_correction(decay: Decay):
     return per_array(BiasCorrectionState, lambda p: {}, lambda g, state: (debias(g, decay, state.count + 1.0), {}))
 
 
-def debias(average: Any, decay: Any, t: Any) -> Any:
+def debias(average: Array, decay: Decay, t: Array) -> Array:
     """An average of t terms that started at zero, over the weight of those terms, 1 - decay**t.
 
     That weight is computed as -expm1(t * log(decay)): the power itself would lose most digits to the 1. Give t as a

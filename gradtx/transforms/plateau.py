@@ -88,7 +88,7 @@ def reduce_on_plateau(
         one, zero = jnp.ones([], jnp.result_type(float)), jnp.zeros([], jnp.int32)
         return ReduceOnPlateauState(scale=one, cooldown_count=zero, **start(maximize))
 
-    def scale(state: Any, *, value: Any) -> tuple[jax.Array, ReduceOnPlateauState]:
+    def scale(state: ReduceOnPlateauState, *, value: Any) -> tuple[jax.Array, ReduceOnPlateauState]:
         check.require_state(state, ReduceOnPlateauState)
         fields, complete, _ = follow(state, value, rtol=rtol, atol=atol, maximize=maximize, every=every)
         measured = complete.astype(jnp.int32)

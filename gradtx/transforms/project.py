@@ -38,7 +38,7 @@ def soft_threshold(penalty: NonNegative, learning_rate: NonNegative = 1.0):
     Array([1., 0.], dtype=float32)
     """
 
-    def update(u: Any, p: Any):
+    def update(u: jax.Array, p: jax.Array):
         moved = p + u
         return jnp.sign(moved) * jnp.maximum(jnp.abs(moved) - penalty * learning_rate, 0.0) - p
 
@@ -84,7 +84,7 @@ def constrain_norm(max_norm: Positive, axis: int | tuple[int, ...] = 0):
     if not axes or any(isinstance(a, bool) or not isinstance(a, int | np.integer) for a in axes):
         raise Refusal(TypeError, f"axis must be an int or a tuple of ints, got {excerpt(axis)}")
 
-    def constrained(u: Any, p: Any):
+    def constrained(u: jax.Array, p: jax.Array):
         wide = check.promote(u.dtype)
         end = p.astype(wide) + u.astype(wide)
         norm = root(jnp.sum(jnp.real(end * jnp.conj(end)), axes, keepdims=True))

@@ -92,7 +92,7 @@ def scale_by_learning_rate(learning_rate: NonNegative):
         count = jnp.zeros([], jnp.int32)
         return ScaleByLearningRateState(count, value_at(learning_rate, count))
 
-    def factor(state: Any) -> tuple[jax.Array, ScaleByLearningRateState]:
+    def factor(state: ScaleByLearningRateState) -> tuple[jax.Array, ScaleByLearningRateState]:
         check.require_state(state, ScaleByLearningRateState)
         rate = in_force(learning_rate, state.count, state.learning_rate)
         return -rate, ScaleByLearningRateState(increment(state.count), rate)

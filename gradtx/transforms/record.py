@@ -64,7 +64,7 @@ def record(name: str, function: Callable[..., Any]):
     def init(params: Any) -> RecordState:
         return RecordState({name: jnp.zeros([], jnp.result_type(float))})
 
-    def advance(flow: Flow, state: Any, extra: dict[str, Any]) -> RecordState:
+    def advance(flow: Flow, state: RecordState, extra: dict[str, Any]) -> RecordState:
         check.require_state(state, RecordState)
         if state.recorded.keys() != {name}:
             raise Refusal(ValueError, f"the state records {', '.join(state.recorded)}, expected {name}")

@@ -1,8 +1,9 @@
 """Division by the root mean square of past gradients."""
 
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import jax.numpy as jnp
+from jax import Array
 
 from gradtx.core.count import Count
 from gradtx.core.factories import transformation
@@ -57,10 +58,10 @@ def scale_by_rms(
     Array([2.], dtype=float32)
     """
 
-    def init(p: Any):
+    def init(p: Array):
         return dict(nu=jnp.full_like(p, initial)) | (dict(mu=jnp.zeros_like(p)) if centered else {})
 
-    def update(g: Any, state: Any):
+    def update(g: Array, state: ScaleByRmsState):
         fields = dict(nu=decay * state.nu + (1.0 - decay) * g**2)
         if centered:
             fields |= dict(mu=decay * state.mu + (1.0 - decay) * g)

@@ -76,7 +76,7 @@ def early_stopping(patience: Steps = 10, min_delta: NonNegative = 0.0, *, maximi
         own = jax.tree.map(lambda p: jnp.array(p, jnp.result_type(p)), params)  # buffers that may be donated
         return EarlyStoppingState(best_params=own, stopped=jnp.zeros([], bool), **start(maximize))
 
-    def advance(flow: Flow, state: Any, extra: dict[str, Any]) -> EarlyStoppingState:
+    def advance(flow: Flow, state: EarlyStoppingState, extra: dict[str, Any]) -> EarlyStoppingState:
         check.require_state(state, EarlyStoppingState)
         check.require_params(flow.params)
         fields, _, better = follow(state, extra["value"], rtol=0.0, atol=min_delta, maximize=maximize, every=every)
@@ -93,7 +93,7 @@ def early_stopping(patience: Steps = 10, min_delta: NonNegative = 0.0, *, maximi
     return Rule(init, advance, takes=frozenset({"value"}), needs=frozenset({"value"}))
 
 
-def zero_where(g: Any, stopped: Any) -> tuple[Any, dict[str, Any]]:
+def zero_where(g: jax.Array, stopped: jax.Array) -> tuple[Any, dict[str, Any]]:
     return jnp.where(stopped, 0.0, g), {}  # zero times a gradient that is NaN would not be zero
 
 

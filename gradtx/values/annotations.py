@@ -2,12 +2,29 @@
 
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Annotated, Any, get_args
+from typing import TYPE_CHECKING, Annotated, Any, Protocol, get_args
 
 from gradtx.values.ranges import Range
 
-# A schedule given for one reaches a transformation as its number at the count, so in a body it is a number.
-Scalar = Annotated[Any, Range()]
+# What a type checker reads. A caller may give a function of the count, such as a schedule; the factory's body gets the
+# array that it is at a count. One annotation must serve both, so here a function counts as an array: to be accepted it
+# needs the members below, in a body it has the members of an array. NumPy's numbers are accepted in the same way.
+if TYPE_CHECKING:
+    from jax import Array
+    from jax.typing import ArrayLike
+
+    class NumpyNumber(Array, Protocol):  # pyright: ignore[reportGeneralTypeIssues]  # the base is no protocol
+        @property
+        def __array_interface__(self) -> dict[str, Any]: ...
+
+    class CountFunction(Array, Protocol):  # pyright: ignore[reportGeneralTypeIssues]  # as above
+        def __call__(self, count: Any, /) -> ArrayLike: ...
+
+    Number = float | Array | NumpyNumber | CountFunction
+else:
+    Number = Any
+
+Scalar = Annotated[Number, Range()]
 """The annotation of a hyperparameter, a leaf of the value's pytree: any finite number.
 
 `Scalar | None` may be None too; `tuple[Scalar, ...]` is a tuple of numbers, each checked and each a leaf.
@@ -21,7 +38,7 @@ Traceback (most recent call last):
 ValueError: scale: factor must be finite, got inf
 """
 
-Positive = Annotated[Any, Range(0)]
+Positive = Annotated[Number, Range(0)]
 """A `Scalar` above zero.
 
 >>> import gradtx
@@ -31,7 +48,7 @@ Traceback (most recent call last):
 ValueError: clip_by_norm: max_norm must be in (0, inf), got 0
 """
 
-NonNegative = Annotated[Any, Range(0, ends="[)")]
+NonNegative = Annotated[Number, Range(0, ends="[)")]
 """A `Scalar` that is zero or above, as learning rates are.
 
 >>> import gradtx
@@ -41,7 +58,7 @@ Traceback (most recent call last):
 ValueError: sgd: learning_rate must be in [0, inf), got -0.1
 """
 
-Fraction = Annotated[Any, Range(0, 1, "[]")]
+Fraction = Annotated[Number, Range(0, 1, "[]")]
 """A `Scalar` from 0 to 1, both included.
 
 >>> import gradtx
@@ -51,7 +68,7 @@ Traceback (most recent call last):
 ValueError: sgd: momentum must be in [0, 1], got 1.5
 """
 
-Decay = Annotated[Any, Range(0, 1, "[)")]
+Decay = Annotated[Number, Range(0, 1, "[)")]
 """A `Scalar` from 0 to below 1, the share of itself that an average keeps: with 1 it would keep nothing else.
 
 >>> import gradtx
@@ -61,7 +78,7 @@ Traceback (most recent call last):
 ValueError: ema: decay must be in [0, 1), got 1
 """
 
-Steps = Annotated[Any, Range(1, 2**31 - 1, "[]", whole=True)]  # the count is an int32
+Steps = Annotated[Number, Range(1, 2**31 - 1, "[]", whole=True)]  # the count is an int32
 """A whole number of steps, at least 1; it stays an integer.
 
 >>> import gradtx
@@ -71,7 +88,7 @@ Traceback (most recent call last):
 ValueError: warmup: steps must be a whole number in [1, 2147483647], got 2.5
 """
 
-Natural = Annotated[Any, Range(0, 2**31 - 1, "[]", whole=True)]
+Natural = Annotated[Number, Range(0, 2**31 - 1, "[]", whole=True)]
 """A whole number of steps, zero among them.
 
 >>> import gradtx

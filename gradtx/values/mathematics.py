@@ -25,8 +25,8 @@ PREFIXES = {r"\lVert", r"\lvert", r"\lfloor", r"\lceil", r"\langle", r"\nabla", 
 FRACTIONS = {r"\frac", r"\tfrac", r"\dfrac"}
 
 NAMED = f"{GREEK} {SIGNS}".split()
-SIGN = {rf"\{name}": sign for name, sign in zip(NAMED[::2], NAMED[1::2], strict=True)}
-SIGN |= {r"\left": "", r"\right": "", r"\{": "{", r"\}": "}", r"\|": "‖"}
+BRACKETS = {r"\left": "", r"\right": "", r"\{": "{", r"\}": "}", r"\|": "‖"}
+SIGN = {rf"\{name}": sign for name, sign in zip(NAMED[::2], NAMED[1::2], strict=True)} | BRACKETS
 RAISED = str.maketrans("0123456789+-=()abcdefghijklmnoprstuvwxyz⊤", "⁰¹²³⁴⁵⁶⁷⁸⁹⁺⁻⁼⁽⁾ᵃᵇᶜᵈᵉᶠᵍʰⁱʲᵏˡᵐⁿᵒᵖʳˢᵗᵘᵛʷˣʸᶻᵀ")
 LOWERED = str.maketrans("0123456789+-=()aehijklmnoprstuvx", "₀₁₂₃₄₅₆₇₈₉₊₋₌₍₎ₐₑₕᵢⱼₖₗₘₙₒₚᵣₛₜᵤᵥₓ")
 
