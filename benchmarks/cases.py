@@ -11,7 +11,7 @@ import numpy as np
 import optax
 
 import gradtx
-from gradtx.values.value import written
+from gradtx.values.value import text_of
 
 Shapes = dict[str, tuple[int, ...]]
 
@@ -95,7 +95,7 @@ class Optimizer:
 
 def alone(tx: gradtx.Transformation) -> Optimizer:
     """A transformation of gradtx with nothing beside it."""
-    return Optimizer(written(tx), lambda lr: tx, None, "", {}, max_norm=None, traffic=None)
+    return Optimizer(text_of(tx), lambda lr: tx, None, "", {}, max_norm=None, traffic=None)
 
 
 OPTIMIZERS = {

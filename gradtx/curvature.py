@@ -10,7 +10,7 @@ from jax.flatten_util import ravel_pytree
 from jax.tree_util import keystr, tree_leaves_with_path
 
 from gradtx.core import check
-from gradtx.core.reals import put, reals
+from gradtx.core.reals import put_back, reals
 from gradtx.values.errors import Refusal, errors_of, require_whole
 
 Loss = Callable[[Any], Any]
@@ -207,7 +207,7 @@ def flattened(loss: Loss, params: Any) -> tuple[Callable[[jax.Array], jax.Array]
     if not sum(part.size for part in parts):
         raise Refusal(ValueError, "params hold no array with elements, so there is no Hessian")
     x, restored = ravel_pytree(parts)
-    return lambda x: loss(put(restored(x), params, params)), x
+    return lambda x: loss(put_back(restored(x), params, params)), x
 
 
 def arrays(tree: Any, name: str) -> Any:

@@ -15,7 +15,7 @@ from gradtx.values.annotations import Check
 from gradtx.values.errors import Refusal, errors_of, require_whole
 from gradtx.values.printing import excerpt
 from gradtx.values.recipe import Operator, Recipe
-from gradtx.values.value import Value, build, register, written
+from gradtx.values.value import Value, build, register, text_of
 
 P = ParamSpec("P")
 Rows = list[tuple[str, Any]]  # the leaves of a tree with their paths; None is one
@@ -45,7 +45,7 @@ class Selector(Value):
 
     def chosen(self, tree: Any) -> list[bool]:
         """Whether each leaf is meant; None counts as one, which never is."""
-        found = rows(tree)
+        found = paths_and_leaves(tree)
         with errors_of(self.recipe.__name__):
             return [x is not None and chosen for (_, x), chosen in zip(found, build(self)(found), strict=True)]
 
@@ -65,7 +65,7 @@ class Selector(Value):
         return either(self, self.beside(other, "|"))
 
     def beside(self, other: Any, operator: str, side: str = "right") -> "Selector":
-        with errors_of(written(self)):
+        with errors_of(text_of(self)):
             return as_selector(f"the {side} side of {operator}", other)
 
 
@@ -82,7 +82,7 @@ class selector(Recipe[P, Selector]):
     kind = Selector
 
 
-class operator(Operator[P, Selector], selector[P]):
+class selector_operator(Operator[P, Selector], selector[P]):
     """A selector made of others."""
 
 
@@ -176,7 +176,7 @@ def by_tree(selected: tuple[str, ...], others: tuple[str, ...]) -> Answers:
         for path, yes, no in found:
             if yes == no:
                 problem = "is at none of the places of the tree of booleans" if not yes else "is both True and False"
-                raise Refusal(ValueError, f"{path} {problem}, which are {listed(selected + others)}")
+                raise Refusal(ValueError, f"{path} {problem}, which are {list_some(selected + others)}")
         there = {one for path, _ in rows for one in above(path)}
         gone = frozenset(path for path, x in rows if x is None)
         for one in selected + others:
@@ -187,21 +187,21 @@ def by_tree(selected: tuple[str, ...], others: tuple[str, ...]) -> Answers:
     return answers
 
 
-def inverted(answers: list[bool]) -> list[bool]:
+def invert(answers: list[bool]) -> list[bool]:
     return [not answer for answer in answers]
 
 
-@functools.partial(operator, "~{}")
+@functools.partial(selector_operator, "~{}")
 def others(a: Selector) -> Answers:
-    return lambda rows: inverted(build(a)(rows))
+    return lambda rows: invert(build(a)(rows))
 
 
-@functools.partial(operator, "({} & {})")
+@functools.partial(selector_operator, "({} & {})")
 def both(a: Selector, b: Selector) -> Answers:
     return lambda rows: [x and y for x, y in zip(build(a)(rows), build(b)(rows), strict=True)]
 
 
-@functools.partial(operator, "({} | {})")
+@functools.partial(selector_operator, "({} | {})")
 def either(a: Selector, b: Selector) -> Answers:
     return lambda rows: [x or y for x, y in zip(build(a)(rows), build(b)(rows), strict=True)]
 
@@ -213,7 +213,7 @@ def as_selector(name: str, value: Any) -> Selector:
     """A selector as it is, or one for a tree of booleans."""
     if isinstance(value, Selector):
         return value
-    found = [] if isinstance(value, str) else rows(value)
+    found = [] if isinstance(value, str) else paths_and_leaves(value)
     for path, x in found or [("", value)]:
         if not isinstance(x, bool | np.bool_ | None) or not found:
             where = f" at {path}" if path else ""
@@ -226,7 +226,7 @@ def as_selector(name: str, value: Any) -> Selector:
     return by_tree(tuple(path for path, x in found if x), tuple(path for path, x in found if x is not None and not x))
 
 
-def rows(tree: Any) -> Rows:
+def paths_and_leaves(tree: Any) -> Rows:
     found = tree_flatten_with_path(tree, is_leaf=is_none)[0]
     children: dict[Any, set[Any]] = defaultdict(set)
     for keys, _ in found:
@@ -247,7 +247,7 @@ def keep(tree: Any, chosen: list[bool]) -> Any:
     return structure.unflatten([x if c else None for x, c in zip(leaves, chosen, strict=True)])
 
 
-def listed(paths: Any) -> str:
+def list_some(paths: Any) -> str:
     """Some paths in words, not all of very many."""
     some = list(paths)
     return ", ".join(some[:8]) + (f" and {len(some) - 8} more" if len(some) > 8 else "")

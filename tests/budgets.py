@@ -7,7 +7,7 @@ import jax
 import jax.numpy as jnp
 
 import gradtx as gx
-from gradtx.values.value import written
+from gradtx.values.value import text_of
 from tests.catalogue import TRANSFORMATIONS
 
 TABLE = Path(__file__).parent.parent / "docs" / "budgets.md"
@@ -70,7 +70,7 @@ def committed():
 
 if __name__ == "__main__":
     lines = [
-        f"| `{written(member.tx)}` | " + " | ".join(f"{x:.1f}" for x in measured(member)) + " |\n"
+        f"| `{text_of(member.tx)}` | " + " | ".join(f"{x:.1f}" for x in measured(member)) + " |\n"
         for member in TRANSFORMATIONS
     ]
     TABLE.write_text(HEAD + "".join(lines))

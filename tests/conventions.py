@@ -6,7 +6,7 @@ In a section of the page everything behind the mark is made here, the prose ahea
 import inspect
 from pathlib import Path
 
-from gradtx.values.value import written
+from gradtx.values.value import text_of
 from tests import test_parity_golden, test_parity_optax, test_parity_schedules
 from tests.golden.keras_rows import folded
 from tests.problems import STEPS
@@ -36,7 +36,7 @@ def number(x: float) -> str:
 
 
 def line(library: str, row: Row) -> list[str]:
-    words = [f"`{row.call}`", f"`{written(row.ours)}`", *filter(None, [row.remark])]
+    words = [f"`{row.call}`", f"`{text_of(row.ours)}`", *filter(None, [row.remark])]
     return [library, "<br>".join(words), f"no option; {number(row.apart)}" if row.apart else number(BOUND)]
 
 
@@ -47,7 +47,7 @@ def table_of_rule(rule: str) -> str:
 
 def table_of_schedules() -> str:
     lines = [
-        [library, f"`{call}`<br>`{written(ours)}`", number(test_parity_schedules.bound(call))]
+        [library, f"`{call}`<br>`{text_of(ours)}`", number(test_parity_schedules.bound(call))]
         for library, calls in SCHEDULES.items()
         for call, ours in calls.items()
     ]

@@ -10,7 +10,7 @@ import optax
 import pytest
 
 import gradtx as gx
-from gradtx.values.value import written
+from gradtx.values.value import text_of
 
 W = jnp.zeros(2)
 G = jnp.array([[1.0, -2.0], [4.0, 2.0]])
@@ -94,7 +94,7 @@ def test_a_line_search_goes_along_the_mean():
         (gx.chain(probe(), optax.adam(0.1)), {"value", "loss", "grad", "factor", "upward", "key"}),
         (gx.skip_spikes(optax.masked(optax.adam(0.1), True), loss=True), {"value"}),
     ],
-    ids=lambda x: written(x) if not isinstance(x, set) else str(len(x)),
+    ids=lambda x: text_of(x) if not isinstance(x, set) else str(len(x)),
 )
 def test_there_is_room_for_what_the_parts_name(tx, names):
     state = gx.accumulate(tx, 2).init(W)

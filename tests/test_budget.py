@@ -12,7 +12,7 @@ import pytest
 
 import gradtx as gx
 from gradtx.core import transformation
-from gradtx.values.value import written
+from gradtx.values.value import text_of
 from tests.budgets import HEAD, TABLE, N, analysed, committed, cost, measured, train
 from tests.catalogue import TRANSFORMATIONS
 
@@ -72,14 +72,14 @@ def test_clipped_adamw_has_no_second_copy_of_the_gradients():
 
 
 def test_the_table_of_budgets_has_every_member():
-    assert list(committed()) == [written(member.tx) for member in TRANSFORMATIONS]
+    assert list(committed()) == [text_of(member.tx) for member in TRANSFORMATIONS]
     assert TABLE.read_text().startswith(HEAD)
 
 
 @pytest.mark.skipif(jax.__version_info__ < (0, 10), reason="the table is that of newer versions of XLA")
-@pytest.mark.parametrize("member", TRANSFORMATIONS, ids=lambda m: written(m.tx))
+@pytest.mark.parametrize("member", TRANSFORMATIONS, ids=lambda m: text_of(m.tx))
 def test_no_member_costs_more_than_the_table_says(member):
-    for now, before in zip(measured(member), committed()[written(member.tx)], strict=True):
+    for now, before in zip(measured(member), committed()[text_of(member.tx)], strict=True):
         slack = 0.25 * before if member.slow else 0.1  # what a loop costs is counted otherwise in each version of XLA
         assert now <= before + slack, "where that is well, python -m tests.budgets writes the table anew"
 

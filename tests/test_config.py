@@ -14,7 +14,7 @@ from gradtx import from_config, to_config
 from gradtx.config.names import find_factories
 from gradtx.config.read import from_file
 from gradtx.values.recipe import Recipe
-from gradtx.values.value import arguments, written
+from gradtx.values.value import arguments, text_of
 from tests.catalogue import SCHEDULES, TRANSFORMATIONS
 
 RATE = gx.warmup(4e-3, 30).then(gx.cosine(4e-3, 570, floor=1e-5), at=30)
@@ -65,7 +65,7 @@ def again(value, names=None):
 def same(value, names=None):
     other = again(value, names)
     assert other == value
-    assert written(other) == written(value)
+    assert text_of(other) == text_of(value)
     kinds = [[type(x) for _, x in arguments(v)] for v in (other, value)]
     assert kinds[0] == kinds[1]
     return True
@@ -80,7 +80,7 @@ def test_the_form_that_people_read_and_write():
     assert list(to_config(TX)) == ["gradtx", "optimizer"]
 
 
-@pytest.mark.parametrize("value", [m.tx for m in TRANSFORMATIONS] + SCHEDULES, ids=written)
+@pytest.mark.parametrize("value", [m.tx for m in TRANSFORMATIONS] + SCHEDULES, ids=text_of)
 def test_every_member_reads_back(value):
     functions = [x for _, x in arguments(value) if callable(x) and not isinstance(x, gx.Schedule | gx.Transformation)]
     names = {f"function {i}": x for i, x in enumerate(functions) if not hasattr(x, "recipe")}
@@ -107,7 +107,7 @@ def test_every_member_reads_back(value):
         gx.scale(jnp.float32(0.1)),
         gx.step(0.1, 0.5, np.int32(10)),
     ],
-    ids=written,
+    ids=text_of,
 )
 def test_schedules_selectors_names_and_numbers_of_every_kind_read_back(value):
     assert same(value)

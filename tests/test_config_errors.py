@@ -13,7 +13,7 @@ import gradtx as gx
 from gradtx import from_config, to_config
 from gradtx.config.names import DEEPEST
 from gradtx.config.read import from_file
-from gradtx.values.value import written
+from gradtx.values.value import text_of
 
 
 def half(count):
@@ -39,7 +39,7 @@ def either(path, array):
         (jax.vmap(gx.scale)(jnp.ones(3)), TypeError, r"^to_config: factor is float64\[3\], for which no plain data"),
         (optax.adam(0.1), TypeError, "^to_config: the value is <optax.chain>"),
     ],
-    ids=written,
+    ids=text_of,
 )
 def test_what_is_no_data_is_refused_with_its_path(value, kind, message):
     with pytest.raises(kind, match=message):

@@ -13,7 +13,7 @@ from gradtx.demo import digits
 from gradtx.demo.__main__ import main
 from gradtx.demo.compared import COMPARED, optimizers
 from gradtx.plot.over_steps import smoothed
-from gradtx.values.value import written
+from gradtx.values.value import text_of
 
 pytestmark = pytest.mark.slow
 
@@ -21,7 +21,7 @@ DIGITS = digits.load()
 
 
 def trained(tx, steps=5, seed=0):
-    return digits.train(tx, DIGITS, steps, 32, seed, lambda done: None)
+    return digits.train_network(tx, DIGITS, steps, 32, seed, lambda done: None)
 
 
 def test_compares_all_optimizers_and_draws_them(shown, tmp_path):
@@ -29,7 +29,7 @@ def test_compares_all_optimizers_and_draws_them(shown, tmp_path):
     plain = " ".join(out.split())  # as if the terminal were endless
     for name, tx in optimizers("digits", 3).items():
         assert re.search(rf"^{name} +\S+e[-+]\d\d +\d+\.\d% +[\d,]+ +(0|4|8|12)\.0$", out, re.MULTILINE), name
-        assert written(tx) in plain
+        assert text_of(tx) in plain
     assert "Steps: 3, each of 16 images; seed: 1; device: cpu." in plain
     figure = tmp_path / "new" / "out" / "optimizers.png"
     assert f"Loss curves: {figure}" in out
@@ -59,7 +59,7 @@ def test_a_diverging_optimizer_is_shown_too(shown):
 
 
 def test_the_step_compiles_once_for_all_learning_rates():
-    step: Any = digits.step
+    step: Any = digits.train_step
     step.clear_cache()
     for rate in (1e-3, 1e-2):
         trained(gx.adam(rate))
@@ -72,7 +72,7 @@ def test_the_step_compiles_once_for_all_learning_rates():
 def test_the_step_donates_parameters_and_state():
     tx, params = gx.adam(1e-3), digits.initial(0)
     state = tx.init(params)
-    digits.step(tx, params, state, *next(digits.batches(0, *DIGITS.train, 8)))
+    digits.train_step(tx, params, state, *next(digits.batches(0, *DIGITS.train, 8)))
     assert all(x.is_deleted() for x in jax.tree.leaves((params, state)) if x.ndim)  # a scalar may have been unused
 
 
@@ -110,7 +110,7 @@ def test_a_curve_is_smoothed_by_the_mean_of_the_last_steps():
 
 
 def test_adam_learns_the_digits():
-    run = digits.train(optimizers("digits", 600)["adam"], DIGITS, 600, 64, 0, lambda done: None)
+    run = digits.train_network(optimizers("digits", 600)["adam"], DIGITS, 600, 64, 0, lambda done: None)
     assert run.accuracy >= 0.97
     assert run.loss < 2e-3
     assert run.memory == pytest.approx(8.0, abs=0.01)

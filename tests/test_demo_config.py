@@ -5,7 +5,7 @@ import json
 import pytest
 
 import gradtx as gx
-from gradtx.values.value import written
+from gradtx.values.value import text_of
 
 pytestmark = pytest.mark.slow
 
@@ -26,7 +26,7 @@ def test_files_are_compared_beside_expressions_in_their_order(shown, file):
     first, last = file(gx.to_config(TX)), file(gx.to_config(gx.sgd(0.25)), "sgd.json")
     out = shown("--steps", "3", "--config", first, "--optimizer", "adam(1e-3)", "--config", last)
     plain = " ".join(out.split())
-    places = [plain.index(text) for text in (written(TX), "adam(learning_rate=0.001)", "sgd(learning_rate=0.25)")]
+    places = [plain.index(text) for text in (text_of(TX), "adam(learning_rate=0.001)", "sgd(learning_rate=0.25)")]
     assert places == sorted(places)
     assert [line.split()[:2] for line in out.splitlines() if "%" in line and "custom" in line] == [
         ["custom", "1"],

@@ -10,7 +10,7 @@ from matplotlib.figure import Figure
 import gradtx as gx
 from gradtx.demo import figures
 from gradtx.demo.digits import Run
-from gradtx.demo.surfaces import SURFACES, walk
+from gradtx.demo.surfaces import SURFACES, follow_path
 
 SCHEDULE = gx.linear(1.0, 0.5, 9)
 
@@ -69,7 +69,7 @@ def test_a_diverging_run_does_not_hide_the_others(drawn):
 )
 def test_a_path_is_drawn_from_the_start_to_the_arrival(drawn, name, label):
     surface = SURFACES[name]
-    walks = {"sgd": walk(gx.sgd(0.002), surface, 2000), "adam": walk(gx.adam(0.1), surface, 2000)}
+    walks = {"sgd": follow_path(gx.sgd(0.002), surface, 2000), "adam": follow_path(gx.adam(0.1), surface, 2000)}
     panels = drawn(figures.draw_walks, walks, surface, 2000, SCHEDULE)
     assert panels[-1].get_title() == "schedule, by step"
     for panel, (title, way) in zip(panels, walks.items(), strict=False):

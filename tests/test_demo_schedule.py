@@ -5,7 +5,7 @@ import pytest
 
 import gradtx as gx
 from gradtx.demo.compared import COMPARED, optimizers, scheduled
-from gradtx.demo.digits import load, train
+from gradtx.demo.digits import load, train_network
 from gradtx.demo.surfaces import SURFACES
 
 SCHEDULE = gx.warmup(1.0, 3).then(gx.cosine(1.0, 7), at=3)
@@ -28,7 +28,7 @@ def test_without_a_schedule_the_rates_are_constant_but_for_the_usual_recipe():
 
 def test_training_follows_the_schedule():
     def losses(tx):
-        return train(tx, DIGITS, 6, 32, 0, lambda done: None).losses
+        return train_network(tx, DIGITS, 6, 32, 0, lambda done: None).losses
 
     halved = losses(scheduled(gx.sgd(0.1), gx.constant(0.5)))
     np.testing.assert_allclose(halved, losses(gx.sgd(0.05)), rtol=1e-6)

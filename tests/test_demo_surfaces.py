@@ -10,9 +10,9 @@ import pytest
 
 import gradtx as gx
 from gradtx.demo.compared import COMPARED, optimizers
-from gradtx.demo.surfaces import SURFACES, walk
+from gradtx.demo.surfaces import SURFACES, follow_path
 from gradtx.plot.surface import points_and_losses
-from gradtx.values.value import written
+from gradtx.values.value import text_of
 
 pytestmark = pytest.mark.slow
 
@@ -42,7 +42,7 @@ def test_draws_every_optimizer_and_tells_the_terms(shown, tmp_path, name):
     plain = " ".join(out.split())
     for optimizer, tx in optimizers(name, surface.steps).items():
         assert re.search(rf"^{optimizer} +([\d,]+|none) +\S+e[-+]\d\d$", out, re.MULTILINE), optimizer
-        assert written(tx) in plain
+        assert text_of(tx) in plain
     w1, w2 = surface.start
     assert f"Loss: {surface.formula}; start: ({w1:g}, {w2:g}); at most {surface.steps:,} steps." in plain
     assert f"losses in a row of at most {surface.target:g};" in plain
@@ -64,7 +64,9 @@ def test_the_steps_of_momentum_on_the_ravine_are_those_of_the_formula(shown):
     assert passing < arrived  # it overshoots: flying through is not counted
     out = shown("--surface", "ravine", "--only", "momentum")
     assert re.search(rf"^momentum +{arrived} ", out, re.MULTILINE)
-    np.testing.assert_allclose(walk(gx.sgd(rate, momentum=0.9), RAVINE, 60).losses, losses[:61], rtol=1e-3, atol=1e-6)
+    np.testing.assert_allclose(
+        follow_path(gx.sgd(rate, momentum=0.9), RAVINE, 60).losses, losses[:61], rtol=1e-3, atol=1e-6
+    )
 
 
 def test_the_steps_of_gradient_descent_off_the_saddle_are_those_of_the_closed_form(shown):
@@ -78,7 +80,7 @@ def test_the_steps_of_gradient_descent_off_the_saddle_are_those_of_the_closed_fo
 
 
 def test_the_ravine_shows_what_each_optimizer_is_known_for():
-    walks = {name: walk(tx, RAVINE, 300) for name, tx in optimizers("ravine", 300).items()}
+    walks = {name: follow_path(tx, RAVINE, 300) for name, tx in optimizers("ravine", 300).items()}
     across = np.sign(walks["sgd"].points[:20, 1])
     np.testing.assert_array_equal(across[1:], -across[:-1])  # the zigzag
     assert walks["momentum"].points[:, 0].max() > 0.3  # past the minimum
@@ -95,7 +97,7 @@ def test_every_optimizer_leaves_the_saddle_and_all_but_one_reach_the_minima():
         (name, optimizer)
         for name, surface in SURFACES.items()
         for optimizer, tx in optimizers(name, surface.steps).items()
-        if walk(tx, surface, surface.steps).arrival is None
+        if follow_path(tx, surface, surface.steps).arrival is None
     }
     assert missed == {("rosenbrock", "sign_sgd")}  # whose step never gets shorter than the valley is wide
 
@@ -103,23 +105,23 @@ def test_every_optimizer_leaves_the_saddle_and_all_but_one_reach_the_minima():
 def test_a_path_compiles_once_for_all_learning_rates():
     compiled: Any = points_and_losses
     compiled.clear_cache()
-    paths = [walk(gx.adam(rate), RAVINE, 5) for rate in (0.01, 0.1)]
+    paths = [follow_path(gx.adam(rate), RAVINE, 5) for rate in (0.01, 0.1)]
     assert compiled._cache_size() == 1
     assert not np.array_equal(paths[0].points, paths[1].points)
 
 
 def test_a_path_starts_at_the_start_and_is_always_the_same():
-    first, again = (walk(gx.adam(0.1), RAVINE, 7) for _ in range(2))
+    first, again = (follow_path(gx.adam(0.1), RAVINE, 7) for _ in range(2))
     np.testing.assert_array_equal(first.points[0], RAVINE.start)
     assert first.points.shape == (8, 2)
     np.testing.assert_array_equal(first.points, again.points)
 
 
 def test_arriving_takes_ten_steps_that_may_lie_behind_the_last():
-    full = walk(gx.sgd(0.9), RAVINE, 300)
+    full = follow_path(gx.sgd(0.9), RAVINE, 300)
     assert full.arrival is not None
-    assert walk(gx.sgd(0.9), RAVINE, full.arrival).arrival == full.arrival
-    assert walk(gx.sgd(0.9), RAVINE, full.arrival - 1).arrival is None
+    assert follow_path(gx.sgd(0.9), RAVINE, full.arrival).arrival == full.arrival
+    assert follow_path(gx.sgd(0.9), RAVINE, full.arrival - 1).arrival is None
 
 
 @pytest.mark.parametrize("name", SURFACES)
@@ -133,6 +135,6 @@ def test_an_optimizer_that_does_not_arrive_is_shown_too(shown, name, tx):
 
 def test_a_schedule_slows_the_path_down(shown, tmp_path):
     out = shown("--surface", "ravine", "--schedule", "constant(0.5)", "--only", "sgd")
-    halved = walk(gx.sgd(COMPARED["sgd"].ravine / 2), RAVINE, 300)
+    halved = follow_path(gx.sgd(COMPARED["sgd"].ravine / 2), RAVINE, 300)
     assert re.search(rf"^sgd +{halved.arrival} +{halved.losses[-1]:.2e}$", out, re.MULTILINE)
     assert (tmp_path / "new" / "out" / "ravine.png").exists()

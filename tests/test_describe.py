@@ -10,10 +10,10 @@ import optax
 import pytest
 
 import gradtx as gx
-from gradtx.inspect.report import table
+from gradtx.inspect.report import as_table
 from gradtx.values.mathematics import readable
 from gradtx.values.printing import WIDTH
-from gradtx.values.value import Value, written
+from gradtx.values.value import Value, text_of
 from tests.catalogue import SCHEDULES, TRANSFORMATIONS
 from tests.trees import tree
 
@@ -78,7 +78,7 @@ def test_wrapped_steps_are_named_by_what_they_are():
     assert re.search(r"\n  1. decay \(μ\): per_epoch\n(.|\n)*\n {5}1.1. schedule \(η\): linear\n", text)
 
 
-@pytest.mark.parametrize("value", VALUES, ids=written)
+@pytest.mark.parametrize("value", VALUES, ids=text_of)
 def test_every_member_is_described_with_its_rule_and_all_its_numbers(value):
     report = gx.describe(value)
     own = [x for x in [value, *parts(value)] if x.recipe.factory.__doc__]
@@ -94,7 +94,7 @@ def test_every_member_is_described_with_its_rule_and_all_its_numbers(value):
     if isinstance(value, gx.Transformation):
         for path, number in gx.hyperparameters(value).items():
             name = re.split(r"[.\[]", path.rpartition(".")[2])[0]
-            assert re.search(rf"\b{name}( \(.+?\))? = {re.escape(written(number))}", unwrapped(report)), path
+            assert re.search(rf"\b{name}( \(.+?\))? = {re.escape(text_of(number))}", unwrapped(report)), path
 
 
 def parts(value):
@@ -175,7 +175,9 @@ def test_the_state_by_part():
 
 
 def test_the_markdown_of_a_table():
-    report = table("A | B", ["leaf", "rule", "size"], [["w", "by_path('a|b')", 1234], ["`", "", 0.5]], ["all", "", 7])
+    report = as_table(
+        "A | B", ["leaf", "rule", "size"], [["w", "by_path('a|b')", 1234], ["`", "", 0.5]], ["all", "", 7]
+    )
     assert report._repr_markdown_() == (
         "**A | B**\n"
         "\n"
@@ -192,7 +194,7 @@ def test_the_markdown_of_a_table():
     ]
 
 
-@pytest.mark.parametrize("member", TRANSFORMATIONS, ids=lambda m: written(m.tx))
+@pytest.mark.parametrize("member", TRANSFORMATIONS, ids=lambda m: text_of(m.tx))
 def test_the_bytes_are_those_of_the_state(member):
     params = tree()
     state = member.tx.init(params)

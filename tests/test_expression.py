@@ -5,7 +5,7 @@ import pytest
 import gradtx as gx
 from gradtx.config.expression import LONGEST, ExpressionError, parse, parse_schedule
 from gradtx.config.names import DEEPEST
-from gradtx.values.value import written
+from gradtx.values.value import text_of
 
 RATE = gx.warmup(4e-3, 30).then(gx.cosine(4e-3, 570, floor=1e-5), at=30)
 
@@ -26,7 +26,7 @@ RATE = gx.warmup(4e-3, 30).then(gx.cosine(4e-3, 570, floor=1e-5), at=30)
         gx.adam(gx.per_epoch(gx.cyclic(0.0, 0.1, 5), 100, continuous=True), b1=gx.one_cycle_momentum(100)),
         gx.chain(gx.clip_by_global_norm(1.0), gx.adamw(RATE, b1=RATE, weight_decay=0.1)),
     ],
-    ids=written,
+    ids=text_of,
 )
 def test_what_an_optimizer_prints_reads_back(tx):
     assert parse(repr(tx)) == tx
@@ -139,7 +139,7 @@ def test_selectors_are_read_with_their_operators():
     assert parse(repr(tx)) == tx
 
 
-@pytest.mark.parametrize("schedule", [RATE, RATE * 0.5, gx.constant(1.0) + 1, gx.exponential(1, 0.5, 2)], ids=written)
+@pytest.mark.parametrize("schedule", [RATE, RATE * 0.5, gx.constant(1.0) + 1, gx.exponential(1, 0.5, 2)], ids=text_of)
 def test_what_a_schedule_prints_reads_back(schedule):
     assert parse_schedule(repr(schedule)) == schedule
 

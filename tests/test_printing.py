@@ -5,8 +5,8 @@ import pytest
 
 import gradtx as gx
 from gradtx.config.expression import parse, parse_schedule
-from gradtx.values.printing import WIDTH, excerpt, indented
-from gradtx.values.value import written
+from gradtx.values.printing import WIDTH, excerpt, indent
+from gradtx.values.value import text_of
 from tests.catalogue import SCHEDULES, TRANSFORMATIONS
 
 RATE = gx.warmup(4e-3, 30).then(gx.cosine(4e-3, 570, floor=1e-5), at=30)
@@ -58,33 +58,33 @@ def test_what_is_indented_reads_back(schedule):
         assert max(map(len, repr(value).splitlines())) <= WIDTH
         assert eval(repr(value), dict(vars(gx))) == value
         assert read(repr(value)) == value
-        assert "\n" not in written(value)
-        assert read(written(value)) == value
+        assert "\n" not in text_of(value)
+        assert read(text_of(value)) == value
 
 
-@pytest.mark.parametrize("value", [m.tx for m in TRANSFORMATIONS] + SCHEDULES, ids=written)
+@pytest.mark.parametrize("value", [m.tx for m in TRANSFORMATIONS] + SCHEDULES, ids=text_of)
 def test_a_line_is_broken_only_where_it_must_be(value):
-    assert (repr(value) == written(value)) == (len(written(value)) <= WIDTH)
+    assert (repr(value) == text_of(value)) == (len(text_of(value)) <= WIDTH)
 
 
 def test_exactly_the_width_fits():
     fits = "f(" + "x" * (WIDTH - 3) + ")"
-    assert indented(fits) == fits
-    assert indented("f(" + "x" * (WIDTH - 2) + ")") == "f(\n    " + "x" * (WIDTH - 2) + ",\n)"
+    assert indent(fits) == fits
+    assert indent("f(" + "x" * (WIDTH - 2) + ")") == "f(\n    " + "x" * (WIDTH - 2) + ",\n)"
     inner = "f(" + "x" * (WIDTH - 8) + ")"  # with its indent and its comma
-    assert indented(f"chain({inner}, y)") == f"chain(\n    {inner},\n    y,\n)"
+    assert indent(f"chain({inner}, y)") == f"chain(\n    {inner},\n    y,\n)"
 
 
 def test_what_stands_in_a_string_or_in_foreign_words_is_left_alone():
     by_path = f"by_path({'(a, b) + (' * 12!r})"
-    assert indented(by_path) == f"by_path(\n    {'(a, b) + (' * 12!r},\n)"
-    assert indented(f"{by_path} | ~{by_path}").startswith("(\n    by_path(\n        '(a, b)")
-    assert indented(by_path.replace("'", '"')).startswith('by_path(\n    "(a, b)')
+    assert indent(by_path) == f"by_path(\n    {'(a, b) + (' * 12!r},\n)"
+    assert indent(f"{by_path} | ~{by_path}").startswith("(\n    by_path(\n        '(a, b)")
+    assert indent(by_path.replace("'", '"')).startswith('by_path(\n    "(a, b)')
     tx = gx.chain(optax.trace(0.9), gx.scale(lambda t: 0.1), *[gx.scale(0.1)] * 2)
     assert "\n    <optax.trace>,\n    scale(\n        factor=<test_what_stands_in" in repr(tx)
     unbalanced = "chain(<it's an (odd one>, " + "x" * WIDTH + ")"
-    assert indented(unbalanced) == unbalanced
-    assert indented("x" * 200) == "x" * 200
+    assert indent(unbalanced) == unbalanced
+    assert indent("x" * 200) == "x" * 200
 
 
 def test_an_excerpt_is_one_short_line():

@@ -5,7 +5,7 @@ import numpy as np
 import pytest
 
 import gradtx as gx
-from gradtx.values.value import written
+from gradtx.values.value import text_of
 from tests.reference import blocks, schedules
 
 pytestmark = pytest.mark.slow  # formulas do not turn on versions
@@ -134,7 +134,7 @@ BLOCKS = [
 
 
 @both_ways
-@pytest.mark.parametrize(("tx", "formula"), BLOCKS, ids=[written(tx) for tx, _ in BLOCKS])
+@pytest.mark.parametrize(("tx", "formula"), BLOCKS, ids=[text_of(tx) for tx, _ in BLOCKS])
 def test_a_block(tx, formula, way):
     assert_equal(outputs(tx, way), lambda name: formula(GRADS[name], WEIGHTS[name]))
 
@@ -226,6 +226,6 @@ OPTIMIZERS = [
 
 
 @both_ways
-@pytest.mark.parametrize(("tx", "formula"), OPTIMIZERS, ids=[written(tx) for tx, _ in OPTIMIZERS])
+@pytest.mark.parametrize(("tx", "formula"), OPTIMIZERS, ids=[text_of(tx) for tx, _ in OPTIMIZERS])
 def test_an_optimizer(tx, formula, way):
     assert_equal(parameters(tx, way), lambda name: formula(START[name], GRADS[name]))

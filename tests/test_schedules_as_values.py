@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 
 import gradtx as gx
-from gradtx.values.value import written
+from gradtx.values.value import text_of
 from tests.schedules import halved
 
 VALUES = [
@@ -28,7 +28,7 @@ VALUES = [
 ]
 
 
-@pytest.mark.parametrize("schedule", VALUES, ids=written)
+@pytest.mark.parametrize("schedule", VALUES, ids=text_of)
 def test_is_a_value(schedule):
     again = [
         eval(repr(schedule), dict(vars(gx))),

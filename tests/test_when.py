@@ -12,7 +12,7 @@ import pytest
 
 import gradtx as gx
 from gradtx.core import transformation
-from gradtx.values.value import written
+from gradtx.values.value import text_of
 from tests.counted import counted
 
 compiled_update: Any = transformation.compiled_update
@@ -135,7 +135,7 @@ def test_eager_it_is_one_compiled_call():
 @pytest.mark.parametrize(
     "tx",
     [gx.every(optax.adam(0.1), 1), gx.switch(optax.adam(0.1), choice=0), gx.switch(gx.identity(), choice=0)],
-    ids=written,
+    ids=text_of,
 )
 def test_dtypes_stay_where_an_inner_one_of_optax_changes_them(tx):
     low, g = W.astype(jnp.bfloat16), W.astype(jnp.float32)

@@ -8,7 +8,7 @@ import optax
 import pytest
 
 import gradtx as gx
-from gradtx.values.value import written
+from gradtx.values.value import text_of
 from tests.budgets import N, cost
 from tests.counted import counted
 
@@ -25,7 +25,7 @@ def flops(step, *arguments):
 
 
 @newer
-@pytest.mark.parametrize("tx", [gx.adam(1e-3), gx.sgd(1e-3, momentum=0.9), CLIPPED, optax.adamw(1e-3)], ids=written)
+@pytest.mark.parametrize("tx", [gx.adam(1e-3), gx.sgd(1e-3, momentum=0.9), CLIPPED, optax.adamw(1e-3)], ids=text_of)
 def test_accumulation_needs_one_copy_and_no_temporary(tx: Any):
     _, before, kept = cost(tx.init, tx.update)
     accumulating = gx.accumulate(tx, 3)
@@ -46,7 +46,7 @@ def test_a_guard_around_accumulation_copies_nothing_one_inside_the_updates(tx, m
     assert state < 12.01
 
 
-@pytest.mark.parametrize("inner", [gx.adam(1e-3), CLIPPED, gx.scale_by_lbfgs(3)], ids=written)
+@pytest.mark.parametrize("inner", [gx.adam(1e-3), CLIPPED, gx.scale_by_lbfgs(3)], ids=text_of)
 def test_in_the_midst_of_a_window_only_the_mean_is_computed(inner):
     tx, w = gx.accumulate(inner, 4), jnp.ones(N)
     state = tx.init(w)
@@ -75,7 +75,7 @@ def test_the_inner_one_runs_once_in_a_window():
 @pytest.mark.parametrize(
     "tx",
     [gx.adam(1e-3), gx.sgd(1e-3), gx.sgd(1e-3, momentum=0.9, nesterov=True), gx.amsgrad(1e-3), optax.adam(1e-3)],
-    ids=written,
+    ids=text_of,
 )
 @pytest.mark.parametrize("guarded", [gx.skip_nonfinite, gx.skip_spikes])
 def test_a_guard_reads_the_gradients_once_more_and_copies_the_updates(guarded: Any, tx: Any):

@@ -3,7 +3,7 @@
 import jax
 
 from gradtx.testing.examples import ALL, f32, in_dtype, normal
-from gradtx.testing.law import shapes
+from gradtx.testing.law import abstract
 
 
 def tree(dtype=f32, seed=0):
@@ -12,4 +12,4 @@ def tree(dtype=f32, seed=0):
 
 
 def signature(state):
-    return jax.tree.map(lambda x: (x.shape, x.dtype, x.weak_type), shapes(state))
+    return jax.tree.map(lambda x: (x.shape, x.dtype, x.weak_type), abstract(state))

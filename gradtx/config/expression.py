@@ -18,7 +18,7 @@ from gradtx.core.transformation import Transformation
 from gradtx.schedules.value import Schedule
 from gradtx.selectors import Selector
 from gradtx.values.errors import Refusal
-from gradtx.values.value import written
+from gradtx.values.value import text_of
 
 LONGEST = 4_000  # characters: within them no number is too long for Python
 BLANKS = str.maketrans(dict.fromkeys(string.whitespace, " "))
@@ -46,7 +46,7 @@ def parse(text: str) -> Transformation:
     if isinstance(value, Transformation):
         return value
     rate = is_plain_number(value) or isinstance(value, Schedule)
-    remedy = f"; give it to one: sgd({shorten(written(value))})" if rate else ""
+    remedy = f"; give it to one: sgd({shorten(text_of(value))})" if rate else ""
     raise ExpressionError(f"the expression is {name_kind(value)}, not a transformation{remedy}")
 
 
@@ -58,7 +58,7 @@ def parse_schedule(text: str) -> Schedule:
     value = read_expression(text, "cosine(1.0, 600)")
     if isinstance(value, Schedule):
         return value
-    remedy = f"; write constant({shorten(written(value))})" if is_plain_number(value) else ""
+    remedy = f"; write constant({shorten(text_of(value))})" if is_plain_number(value) else ""
     raise ExpressionError(f"the expression is {name_kind(value)}, not a schedule{remedy}")
 
 
@@ -158,7 +158,7 @@ def name_kind(value: Any) -> str:
         return "a schedule"
     if isinstance(value, Selector):
         return "a selector"
-    return "a number" if is_plain_number(value) else shorten(written(value))
+    return "a number" if is_plain_number(value) else shorten(text_of(value))
 
 
 def is_plain_number(value: Any) -> bool:

@@ -7,7 +7,7 @@ import pkgutil
 from collections.abc import Callable, Iterable, Sequence
 from typing import Any
 
-from gradtx.schedules.value import Schedule, joined, product, total
+from gradtx.schedules.value import Schedule, product, succession, total
 from gradtx.selectors import Selector, both, either, others
 from gradtx.values.errors import Refusal
 from gradtx.values.printing import excerpt
@@ -17,7 +17,7 @@ Factory = Recipe[..., Any]
 
 FOLDERS = ["core", "selectors", "schedules", "transforms", "optimizers", "wrappers", "inspect"]  # that have factories
 SIGNS: Any = {"+": total, "*": product, "~": others, "&": both, "|": either}
-OPERATORS: dict[str, Factory] = SIGNS | {"then": joined}
+OPERATORS: dict[str, Factory] = SIGNS | {"then": succession}
 DEEPEST = 50  # factories inside of each other: all that runs over a value is recursive
 
 

@@ -25,13 +25,13 @@ def apply_updates(params: T, updates: Any) -> T:
         changes, structure, leaves = check.align(updates, params)
         check.require_arrays(changes)
     moving = [i for i, u in enumerate(changes) if u is not None]
-    for i, p in zip(moving, added([leaves[i] for i in moving], [changes[i] for i in moving]), strict=True):
+    for i, p in zip(moving, add_leaves([leaves[i] for i in moving], [changes[i] for i in moving]), strict=True):
         leaves[i] = p
     return structure.unflatten(leaves)
 
 
 @jax.jit
-def added(params: Any, updates: Any) -> Any:
+def add_leaves(params: Any, updates: Any) -> Any:
     def add(p: jax.Array, u: jax.Array) -> jax.Array:  # with lax, since for hundreds of arrays jnp traces for long
         wide = jax.lax.add(jax.lax.convert_element_type(p, u.dtype), u)
         return jax.lax.convert_element_type(wide, p.dtype)

@@ -132,10 +132,10 @@ def outline(rule: Rule, arguments: dict[str, Any]) -> Rule:
         if path in known
     }
     own = None if rule.parts is None else parts
-    return Rule(nothing, nothing, takes_of_rule(rule), rule.needs, own, selects=selects_by_rule(rule))
+    return Rule(no_function, no_function, takes_of_rule(rule), rule.needs, own, selects=selects_by_rule(rule))
 
 
-def nothing(*_: Any) -> Any:
+def no_function(*_: Any) -> Any:
     """In an outline."""
 
 

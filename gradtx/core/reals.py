@@ -15,7 +15,7 @@ def reals(tree: Any, updates: Any, name: str) -> list[jax.Array]:
     part: a function of these has the gradient and the Hessian of mathematics.
     """
     leaves = check.match(updates, tree, name)
-    places = moving(updates)
+    places = places_of_updates(updates)
     for i, u in zip(places, jax.tree.leaves(updates), strict=True):
         if leaves[i] is None or jnp.shape(leaves[i]) != jnp.shape(u):
             got = "None" if leaves[i] is None else f"shape {jnp.shape(leaves[i])}"
@@ -24,16 +24,16 @@ def reals(tree: Any, updates: Any, name: str) -> list[jax.Array]:
     return [widen(jnp.asarray(leaves[i])) for i in places]
 
 
-def put(arrays: list[jax.Array], tree: Any, updates: Any) -> Any:
+def put_back(arrays: list[jax.Array], tree: Any, updates: Any) -> Any:
     """The tree with other arrays in these places, in its own dtypes: the inverse of `reals`."""
     structure = jax.tree.structure(updates, is_leaf=check.is_none)
     leaves = structure.flatten_up_to(tree)
-    for i, x in zip(moving(updates), arrays, strict=True):
+    for i, x in zip(places_of_updates(updates), arrays, strict=True):
         leaves[i] = narrow(x, jnp.result_type(leaves[i]))
     return structure.unflatten(leaves)
 
 
-def moving(updates: Any) -> list[int]:
+def places_of_updates(updates: Any) -> list[int]:
     return [i for i, u in enumerate(jax.tree.leaves(updates, is_leaf=check.is_none)) if u is not None]
 
 

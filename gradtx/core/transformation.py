@@ -9,7 +9,7 @@ from gradtx.core import check, eager
 from gradtx.core.flow import Flow, locate
 from gradtx.core.rule import Pair, Rule
 from gradtx.values.errors import Refusal
-from gradtx.values.value import Value, build, register, written
+from gradtx.values.value import Value, build, register, text_of
 
 Updates = Any  # a tree of arrays like the parameters
 
@@ -101,7 +101,7 @@ def start(tx: Any, params: Any, role: str = "") -> Any:
             raise refusal.kind(f"{tx.recipe.__name__}: {refusal}") from None
     except Exception as error:
         if role:
-            error.add_note(f"in {role}, {written(tx)}")
+            error.add_note(f"in {role}, {text_of(tx)}")
         raise
 
 
@@ -172,7 +172,7 @@ def add_notes(error: Exception, tx: Transformation) -> None:
             break
         inside = parts[name].tx
         if parts[name].role:
-            notes.append(f"in {parts[name].role}, {written(inside)}")
+            notes.append(f"in {parts[name].role}, {text_of(inside)}")
     for note in reversed(notes):
         error.add_note(note)
 

@@ -48,7 +48,7 @@ def add_squares(total: jax.Array, x: jax.Array) -> jax.Array:
     return total + jnp.sum(jnp.square(widen(x)))
 
 
-def only(kind: type[T], state: Any) -> T:
+def find_state_of(kind: type[T], state: Any) -> T:
     """The one state of a kind, wherever it stands inside of a state."""
     leaves = jax.tree.leaves(state, is_leaf=lambda x: isinstance(x, kind))
     found = [x for x in leaves if isinstance(x, kind)]

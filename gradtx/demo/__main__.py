@@ -99,7 +99,7 @@ def chosen(given: argparse.Namespace, task: str, steps: int) -> dict[str, gradtx
     return {name: named[name] for name in names} | own
 
 
-def train(given: argparse.Namespace) -> Callable[[], reports.Report]:
+def run_training(given: argparse.Namespace) -> Callable[[], reports.ProgressReport]:
     steps, size, seed = given.steps or STEPS["digits"], given.batch_size or 64, given.seed or 0
     digits = load()
     if size > (images := len(digits.train[0])):
@@ -108,7 +108,7 @@ def train(given: argparse.Namespace) -> Callable[[], reports.Report]:
     return lambda: reports.of_training(compared, digits, steps, size, seed, given.schedule)
 
 
-def walk(given: argparse.Namespace) -> Callable[[], reports.Report]:
+def run_walk(given: argparse.Namespace) -> Callable[[], reports.ProgressReport]:
     steps = given.steps or STEPS[given.surface]
     for option, value in {"--batch-size": given.batch_size, "--seed": given.seed}.items():
         if value is not None:
@@ -127,7 +127,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
     if missing:
         parser.error(f"{' and '.join(missing)} not installed; pip install 'gradtx[demo]'")
     try:
-        job = walk(given) if given.surface else train(given)
+        job = run_walk(given) if given.surface else run_training(given)
     except UnsuitableError as error:
         parser.error(str(error))
     try:
@@ -136,7 +136,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
         parser.error(f"argument --out: can't make the directory {str(given.out)!r}: {error.strerror}")
 
     report = job()
-    print(*reports.table(report), "", reports.wrapped(report.note), sep="\n")
+    print(*reports.optimizer_table(report), "", reports.wrapped(report.note), sep="\n")
     path = given.out / f"{given.surface or 'optimizers'}.png"
     try:
         report.draw(path)

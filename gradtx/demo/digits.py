@@ -22,7 +22,7 @@ Params = Any
 
 
 class Digits(NamedTuple):
-    train: tuple[np.ndarray, np.ndarray]  # images, one to a row, and their labels
+    train_network: tuple[np.ndarray, np.ndarray]  # images, one to a row, and their labels
     test: tuple[np.ndarray, np.ndarray]
 
 
@@ -74,7 +74,7 @@ def cross_entropy(params: Params, images: jax.Array, labels: jax.Array) -> jax.A
 
 
 @partial(jax.jit, donate_argnames=("params", "state"))
-def step(tx: gradtx.Transformation, params: Params, state: Any, images: jax.Array, labels: jax.Array) -> Any:
+def train_step(tx: gradtx.Transformation, params: Params, state: Any, images: jax.Array, labels: jax.Array) -> Any:
     """One training step, compiled once for all optimizers of one structure: their numbers are traced arguments."""
 
     def loss_fn(params: Params) -> jax.Array:
@@ -100,7 +100,7 @@ class Run(NamedTuple):
     memory: float  # bytes of state per parameter
 
 
-def train(
+def train_network(
     tx: gradtx.Transformation, digits: Digits, steps: int, size: int, seed: int, report: Callable[[int], None]
 ) -> Run:
     """Train the seed's weights on the seed's batches; `report` hears of the number of steps done."""
@@ -109,12 +109,14 @@ def train(
         params = initial(seed)
         return params, tx.init(params)
 
-    jax.block_until_ready(step(tx, *start(), *next(batches(seed, *digits.train, size))))  # compiles before the clock
+    jax.block_until_ready(
+        train_step(tx, *start(), *next(batches(seed, *digits.train, size)))
+    )  # compiles before the clock
     params, state = start()
     losses: list[jax.Array] = []  # they stay on the device, so that no step waits for the one before
     began = time.perf_counter()
     for done, batch in enumerate(itertools.islice(batches(seed, *digits.train, size), steps), 1):
-        params, state, loss = step(tx, params, state, *batch)
+        params, state, loss = train_step(tx, params, state, *batch)
         losses.append(loss)
         if done % EVERY == 0 or done == steps:
             loss.block_until_ready()
@@ -140,5 +142,5 @@ def train_all(
         for name, tx in compared.items():
             task = progress.add_task(name, total=steps)
             report = partial(lambda task, done: progress.update(task, completed=done), task)
-            runs[name] = train(tx, digits, steps, size, seed, report)
+            runs[name] = train_network(tx, digits, steps, size, seed, report)
     return runs

@@ -12,13 +12,13 @@ import jax
 import gradtx
 from gradtx.demo.digits import Digits, train_all
 from gradtx.demo.figures import draw_losses, draw_walks
-from gradtx.demo.surfaces import IN_A_ROW, SURFACES, walk
-from gradtx.values.value import written
+from gradtx.demo.surfaces import IN_A_ROW, SURFACES, follow_path
+from gradtx.values.value import text_of
 
 Compared = dict[str, gradtx.Transformation]
 
 
-class Report(NamedTuple):
+class ProgressReport(NamedTuple):
     compared: Compared
     head: Sequence[str]
     rows: Sequence[Sequence[str]]  # one to an optimizer
@@ -29,7 +29,7 @@ class Report(NamedTuple):
 
 def of_training(
     compared: Compared, digits: Digits, steps: int, size: int, seed: int, schedule: gradtx.Schedule | None
-) -> Report:
+) -> ProgressReport:
     runs = train_all(compared, digits, steps, size, seed)
     head = "training loss", "test accuracy", "steps/s", "state bytes/param."
     rows = [(f"{x.loss:.2e}", f"{x.accuracy:.1%}", f"{x.rate:,.0f}", f"{x.memory:.1f}") for x in runs.values()]
@@ -38,12 +38,12 @@ def of_training(
         f" the last step: mean cross-entropy over the {len(digits.train[0])} training images, share of the"
         f" {len(digits.test[0])} test images named rightly. Compilation is not timed."
     )
-    return Report(compared, head, rows, note, "Loss curves", partial(draw_losses, runs, steps, schedule))
+    return ProgressReport(compared, head, rows, note, "Loss curves", partial(draw_losses, runs, steps, schedule))
 
 
-def of_surface(compared: Compared, name: str, steps: int, schedule: gradtx.Schedule | None) -> Report:
+def of_surface(compared: Compared, name: str, steps: int, schedule: gradtx.Schedule | None) -> ProgressReport:
     surface = SURFACES[name]
-    walks = {name: walk(tx, surface, steps) for name, tx in compared.items()}
+    walks = {name: follow_path(tx, surface, steps) for name, tx in compared.items()}
     aim = "the minimum" if surface.is_minimum else "leave the saddle"
     head = f"steps to {aim}", "last loss"
     rows = [("none" if x.arrival is None else f"{x.arrival:,}", f"{x.losses[-1]:.2e}") for x in walks.values()]
@@ -52,10 +52,10 @@ def of_surface(compared: Compared, name: str, steps: int, schedule: gradtx.Sched
         f"Loss: {surface.formula}; start: ({w1:g}, {w2:g}); at most {steps:,} steps. Counted are the steps before the"
         f" first {IN_A_ROW} losses in a row of at most {surface.target:g}; the last loss is that after all steps."
     )
-    return Report(compared, head, rows, note, "Paths", partial(draw_walks, walks, surface, steps, schedule))
+    return ProgressReport(compared, head, rows, note, "Paths", partial(draw_walks, walks, surface, steps, schedule))
 
 
-def table(report: Report) -> Iterator[str]:
+def optimizer_table(report: ProgressReport) -> Iterator[str]:
     """A line for each optimizer, and under it the optimizer as it prints itself."""
 
     def row(name: str, cells: Sequence[str]) -> str:
@@ -65,7 +65,7 @@ def table(report: Report) -> Iterator[str]:
     yield "-" * len(head)
     for (name, tx), cells in zip(report.compared.items(), report.rows, strict=True):
         yield row(name, cells)
-        yield wrapped(written(tx), "    ")
+        yield wrapped(text_of(tx), "    ")
 
 
 def wrapped(text: str, indent: str = "") -> str:

@@ -60,7 +60,7 @@ class Walk(NamedTuple):
     arrival: int | None  # the first of ten steps in a row whose losses are at or below the target
 
 
-def walk(tx: gradtx.Transformation, surface: Surface, steps: int) -> Walk:
+def follow_path(tx: gradtx.Transformation, surface: Surface, steps: int) -> Walk:
     """The path of so many steps, and whether one of them arrives, for which a few more are looked at."""
     start = jnp.array(surface.start, jnp.float32)
     points, losses = descent(tx, surface.loss, start, steps + IN_A_ROW - 1)

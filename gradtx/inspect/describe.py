@@ -10,18 +10,18 @@ import optax
 
 from gradtx.core.combine import chain
 from gradtx.core.transformation import composed_of
-from gradtx.inspect.report import Report, code
+from gradtx.inspect.report import Document, as_code
 from gradtx.schedules.value import Schedule
 from gradtx.values.errors import Refusal, errors_of
-from gradtx.values.mathematics import UNBROKEN, readable, unbroken
+from gradtx.values.mathematics import UNBROKEN, readable, without_breaks
 from gradtx.values.printing import WIDTH, excerpt
-from gradtx.values.value import Value, written
+from gradtx.values.value import Value, text_of
 
 # In a docstring's paragraph of arguments `name` $symbol$, or with its range `name` $symbol \ge 0$.
 SYMBOL = re.compile(r"`(\w+)` \$(?!\s*(?:\\in\b|\\[gl]e\b|[<>]))([^$]+?)(?:\s*(?:\\in\b|\\[gln]e\b|[<>=,])[^$]*)?\$")
 
 
-def describe(tx: Any) -> Report:
+def describe(tx: Any) -> Document:
     r"""What a transformation does: its steps, nested as it is built, each with its rule and its arguments' values.
 
     The rule is the start of the docstring; behind the name of an argument stands its symbol there. Below a composition
@@ -50,7 +50,7 @@ def describe(tx: Any) -> Report:
                 got = f"a function; call it: {getattr(tx, '__name__', '')}(…)"
             raise Refusal(TypeError, f"tx must be a transformation or a schedule, got {got}")
     step = step_of(tx)
-    return Report("\n".join(text(step)), "\n".join(markdown(step)))
+    return Document("\n".join(text(step)), "\n".join(markdown(step)))
 
 
 # ---- what there is to say ----
@@ -59,7 +59,7 @@ def describe(tx: Any) -> Report:
 class Name(NamedTuple):
     """What something is called in code, and its symbol in TeX if it has one."""
 
-    code: str = ""
+    as_code: str = ""
     symbol: str = ""
 
 
@@ -76,10 +76,10 @@ class Step(NamedTuple):
 
 def step_of(value: Any, role: Name = UNNAMED) -> Step:
     if not isinstance(value, Value):
-        return Step(role, written(value), "", [], [])
-    rule, symbols = documented(value.recipe.factory.__doc__)
+        return Step(role, text_of(value), "", [], [])
+    rule, symbols = read_docstring(value.recipe.factory.__doc__)
     if isinstance(value, Schedule) and not rule:  # an operator: what is told are the schedules that it joins
-        return Step(role, written(value), "", [], [step_of(part) for part in joined(value)])
+        return Step(role, text_of(value), "", [], [step_of(part) for part in operands_of(value)])
     variadic = value.recipe.variadic
     names = {name: Name(name, symbols.get(name, "")) for name in value.arguments} | {variadic: UNNAMED}
     nested = {name: list(parts(argument)) for name, argument in value.arguments.items()}
@@ -92,15 +92,15 @@ def step_of(value: Any, role: Name = UNNAMED) -> Step:
         places = [(name, *found) for name, several in nested.items() for found in several]
         inside = [step_of(part, Name(beside) if beside else names[name]) for name, beside, part in places]
     shown = {name: x for name, x in value.arguments.items() if not nested.get(name) and name != variadic}
-    values = [(Name(name) if isinstance(x, bool) else names[name], written(x)) for name, x in shown.items()]
+    values = [(Name(name) if isinstance(x, bool) else names[name], text_of(x)) for name, x in shown.items()]
     return Step(role, value.recipe.__name__, rule, values, inside)
 
 
-def joined(schedule: Schedule) -> Iterator[Schedule]:
+def operands_of(schedule: Schedule) -> Iterator[Schedule]:
     """The schedules inside of operators, by their operators alone."""
     for argument in schedule.arguments.values():
         if isinstance(argument, Schedule):
-            yield from [argument] if argument.recipe.factory.__doc__ else joined(argument)
+            yield from [argument] if argument.recipe.factory.__doc__ else operands_of(argument)
 
 
 def parts(argument: Any, beside: str = "") -> Iterator[tuple[str, Any]]:
@@ -109,12 +109,12 @@ def parts(argument: Any, beside: str = "") -> Iterator[tuple[str, Any]]:
         yield beside, argument
     elif type(argument) is tuple:
         steps = (optax.GradientTransformation, Schedule, tuple)
-        others = ", ".join(written(x) for x in argument if not isinstance(x, steps))
+        others = ", ".join(text_of(x) for x in argument if not isinstance(x, steps))
         for x in argument:
             yield from parts(x, others)
 
 
-def documented(doc: str | None) -> tuple[str, dict[str, str]]:
+def read_docstring(doc: str | None) -> tuple[str, dict[str, str]]:
     """The rule at the head of a docstring, with a formula that is set off, and the symbols of the arguments."""
     paragraphs = [" ".join(p.split("\n")) for p in inspect.cleandoc(doc or "").split("\n\n")]
     rule = [] if paragraphs[0].startswith(("**", ">>>")) else paragraphs[:1]
@@ -142,7 +142,7 @@ def text(step: Step, number: str = "", indent: int = 0) -> Iterator[str]:
     if step.rule:
         yield wrapped(readable(step.rule))
     if step.values:
-        yield wrapped(", ".join(unbroken(f"{named(name)} = {value}") for name, value in step.values))
+        yield wrapped(", ".join(without_breaks(f"{named(name)} = {value}") for name, value in step.values))
     for i, part in enumerate(step.inside, 1):
         yield from text(part, f"{number.strip()}{i}. ", inner)
 
@@ -151,11 +151,11 @@ def markdown(step: Step, number: str = "", indent: int = 0) -> Iterator[str]:
     inner = indent + len(number)
 
     def named(name: Name) -> str:
-        return f"{code(name.code)} (${name.symbol}$)" if name.symbol else code(name.code)
+        return f"{as_code(name.code)} (${name.symbol}$)" if name.symbol else as_code(name.code)
 
     role = f"{named(step.role)}: " if step.role.code else ""
-    values = ", ".join(f"{named(name)} = {code(value)}" for name, value in step.values)
-    head = f"{role}**{code(step.name)}**"
+    values = ", ".join(f"{named(name)} = {as_code(value)}" for name, value in step.values)
+    head = f"{role}**{as_code(step.name)}**"
     lines = [f"{head}: {step.rule}" if step.rule else head, *filter(None, [values])]
     yield " " * indent + number + f"  \n{' ' * inner}".join(lines)  # the two spaces break the line
     if not number and step.inside:

@@ -7,15 +7,15 @@ import numpy as np
 
 from gradtx.core.transformation import Transformation
 from gradtx.core.walk import join, parts_of
-from gradtx.inspect.report import Report, table
-from gradtx.inspect.summary import shapes
-from gradtx.selectors import keep, rows
+from gradtx.inspect.report import Document, as_table
+from gradtx.inspect.summary import abstract_state
+from gradtx.selectors import keep, paths_and_leaves
 from gradtx.values.errors import Refusal, errors_of
 from gradtx.values.printing import excerpt
-from gradtx.values.value import build, written
+from gradtx.values.value import build, text_of
 
 
-def explain(tx: Any, params: Any) -> Report:
+def explain(tx: Any, params: Any) -> Document:
     """Which array goes where: a row for each array, a column for each part that selects some of them.
 
     **Arguments:** `tx`, a transformation; `params` as `init` takes them.
@@ -40,16 +40,16 @@ def explain(tx: Any, params: Any) -> Report:
         if not isinstance(tx, Transformation):
             got = f"{type(tx).__name__} {excerpt(tx)}"
             raise Refusal(TypeError, f"tx must be a transformation of gradtx, got {got}")
-    shapes("explain", tx, params)
-    leaves = rows(params)
-    columns = list(columns_of(tx, params)) or [(tx.recipe.__name__, [written(tx)] * len(leaves))]
+    abstract_state("explain", tx, params)
+    leaves = paths_and_leaves(params)
+    columns = list(columns_of(tx, params)) or [(tx.recipe.__name__, [text_of(tx)] * len(leaves))]
     body = [
         [path or "params", str(np.shape(x)), *(cells[i] for _, cells in columns)]
         for i, (path, x) in enumerate(leaves)
         if x is not None
     ]
     header = ["array", "shape", *(name for name, _ in columns)]
-    return table(f"{tx.recipe.__name__}: what becomes of each array", header, body)
+    return as_table(f"{tx.recipe.__name__}: what becomes of each array", header, body)
 
 
 def columns_of(tx: Any, tree: Any, path: str = "") -> Iterator[tuple[str, list[str]]]:
@@ -62,7 +62,7 @@ def columns_of(tx: Any, tree: Any, path: str = "") -> Iterator[tuple[str, list[s
         found = routes(tree)
         yield (
             path or tx.recipe.__name__,
-            [next((route.words for route in found if route.where[i]), "") for i in range(len(rows(tree)))],
+            [next((route.words for route in found if route.where[i]), "") for i in range(len(paths_and_leaves(tree)))],
         )
         trees = {route.part: keep(tree, route.where) for route in found}
     for name, part in parts_of(tx).items():

@@ -14,7 +14,7 @@ from gradtx.values.annotations import Scalar
 from gradtx.values.errors import Refusal, errors_of
 from gradtx.values.ranges import Range
 from gradtx.values.recipe import Controlled, Recipe, as_number
-from gradtx.values.value import Value, nested, restore
+from gradtx.values.value import Value, arguments_in, restore
 
 APART = "_apart"  # where an instance keeps its copy
 
@@ -178,7 +178,7 @@ def number_now(place: Place, found: list[Node]) -> Any:
         return value_at(value, count_of(node))
     counting = [node for node in found if node.rule and node.rule.numbers]
     # A composition made another schedule of it, if it did not hide it in a function.
-    made_of_it = [node for node in counting if any(x is value for _, x in values_inside(node.tx))]
+    made_of_it = [node for node in counting if any(x is value for _, x in schedules_in(node.tx))]
     for node in made_of_it or counting:
         if not isinstance(value, Controlled) and any(map(callable, node.tx.arguments.values())):
             return value_at(value, count_of(node))
@@ -191,10 +191,10 @@ def count_of(node: Node) -> Any:
     return unwrap(state_at(node.state, ("count",)))
 
 
-def values_inside(tx: Any) -> Iterator[tuple[str, Any]]:
+def schedules_in(tx: Any) -> Iterator[tuple[str, Any]]:
     """The schedules among the hyperparameters of one transformation, and what they are made of."""
     for name in tx.recipe.ranges:
-        yield from nested(tx.arguments[name], name)
+        yield from arguments_in(tx.arguments[name], name)
 
 
 def unwrap(x: Any) -> Any:

@@ -7,7 +7,7 @@ Cell = str | int | float
 
 
 @dataclass(frozen=True, repr=False)
-class Report:
+class Document:
     """Text for a terminal, as which it prints, and Markdown, as which notebooks show it."""
 
     text: str
@@ -20,7 +20,7 @@ class Report:
         return self.markdown
 
 
-def table(title: str, header: Sequence[str], rows: Iterable[Sequence[Cell]], total: Sequence[Cell] = ()) -> Report:
+def as_table(title: str, header: Sequence[str], rows: Iterable[Sequence[Cell]], total: Sequence[Cell] = ()) -> Document:
     """A title over a table. Words in it are code, such as a path or a call; numbers stand at the right of their
     column. `total` is a last row, set apart.
     """
@@ -28,7 +28,7 @@ def table(title: str, header: Sequence[str], rows: Iterable[Sequence[Cell]], tot
     last = [list(total)] if total else []
     right = [any(isinstance(row[i], int | float) for row in body + last) for i in range(len(header))]
 
-    printed = [list(header), *([number(x) for x in row] for row in body + last)]
+    printed = [list(header), *([as_digits(x) for x in row] for row in body + last)]
     widths = [max(map(len, column)) for column in zip(*printed, strict=True)]
 
     def aligned(cells: Sequence[str]) -> str:
@@ -40,20 +40,20 @@ def table(title: str, header: Sequence[str], rows: Iterable[Sequence[Cell]], tot
     text = [title, "", lines[0], rule, *lines[1 : len(body) + 1], *([rule, lines[-1]] if last else [])]
 
     cells = [list(header), ["---:" if at_right else ":---" for at_right in right]]
-    cells += [[code(x) if isinstance(x, str) else number(x) for x in row] for row in body]
-    cells += [[f"**{number(x)}**" if x != "" else "" for x in row] for row in last]
+    cells += [[as_code(x) if isinstance(x, str) else as_digits(x) for x in row] for row in body]
+    cells += [[f"**{as_digits(x)}**" if x != "" else "" for x in row] for row in last]
     marked = [f"| {' | '.join(x.replace('|', PIPE) for x in row)} |" for row in cells]
-    return Report("\n".join(text), "\n".join([f"**{title}**", "", *marked]))
+    return Document("\n".join(text), "\n".join([f"**{title}**", "", *marked]))
 
 
 PIPE = r"\|"  # in a cell of a Markdown table, code or not
 
 
-def number(x: Cell) -> str:
+def as_digits(x: Cell) -> str:
     return f"{x:,}" if isinstance(x, int) else f"{x:,.2f}" if isinstance(x, float) else x
 
 
-def code(text: str) -> str:
+def as_code(text: str) -> str:
     """Code in Markdown."""
     if not text:
         return ""

@@ -7,7 +7,7 @@ from typing import Any
 import jax
 from jax.tree_util import GetAttrKey, keystr, tree_flatten_with_path
 
-from gradtx.selectors import listed
+from gradtx.selectors import list_some
 from gradtx.values.errors import Refusal, errors_of
 
 Keys = tuple[Any, ...]
@@ -31,10 +31,10 @@ def find(state: Any, name: str) -> Any:
     with errors_of("find"):
         if not isinstance(name, str):  # pyright: ignore[reportUnnecessaryIsInstance]  # users may not check their types
             raise Refusal(TypeError, f"name must be a string, got {type(name).__name__}")
-        parts = {written(keys): part for keys, part in nodes(state)}
+        parts = {as_path(keys): part for keys, part in states_by_path(state)}
         found = [path for path in parts if path == name] or [path for path in parts if path.endswith("/" + name)]
         if len(found) != 1:
-            candidates = listed(found or sorted(parts, key=lambda path: path.count("/")))
+            candidates = list_some(found or sorted(parts, key=lambda path: path.count("/")))
             problem = f"the state has several {name!r}" if found else f"the state has no {name!r}"
             raise Refusal(ValueError, f"{problem}, candidates are: {candidates or 'none'}")
     return parts[found[0]]
@@ -56,32 +56,36 @@ def metrics(state: Any) -> dict[str, jax.Array]:
     {'norm': 5.0, 'clipped_norm': 1.0, 'clipped': 1.0, 'count': 1.0, 'learning_rate': 0.1}
     """
     # A framework may have put a variable around an array.
-    rows = [(keys, name, jax.tree.leaves(x)[0]) for keys, node in measuring(state) for name, x in node.metrics.items()]
+    rows = [
+        (keys, name, jax.tree.leaves(x)[0])
+        for keys, node in states_with_metrics(state)
+        for name, x in node.metrics.items()
+    ]
     times = Counter(name for _, name, _ in rows)
-    return {name if times[name] == 1 else written((*keys, GetAttrKey(name))): x for keys, name, x in rows}
+    return {name if times[name] == 1 else as_path((*keys, GetAttrKey(name))): x for keys, name, x in rows}
 
 
-def nodes(state: Any, keys: Keys = ()) -> Iterator[tuple[Keys, Any]]:
+def states_by_path(state: Any, keys: Keys = ()) -> Iterator[tuple[Keys, Any]]:
     """Every part of a state with its path."""
     rows, _ = tree_flatten_with_path(state, is_leaf=lambda x: x is not state)
     for step, part in rows:
         if step:
             yield (*keys, *step), part
-            yield from nodes(part, (*keys, *step))
+            yield from states_by_path(part, (*keys, *step))
 
 
-def measuring(state: Any, keys: Keys = ()) -> Iterator[tuple[Keys, Any]]:
+def states_with_metrics(state: Any, keys: Keys = ()) -> Iterator[tuple[Keys, Any]]:
     """Every state that has metrics, with its path; one may stand inside of another."""
     for step, node in tree_flatten_with_path(state, is_leaf=has_metrics)[0]:
         if has_metrics(node):
             yield (*keys, *step), node
             for name, field in zip(node._fields, node, strict=True):
-                yield from measuring(field, (*keys, *step, GetAttrKey(name)))
+                yield from states_with_metrics(field, (*keys, *step, GetAttrKey(name)))
 
 
 def has_metrics(x: Any) -> bool:
     return isinstance(x, tuple) and isinstance(getattr(type(x), "metrics", None), property)
 
 
-def written(keys: Keys) -> str:
+def as_path(keys: Keys) -> str:
     return keystr(keys, simple=True, separator="/")

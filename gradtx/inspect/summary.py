@@ -10,15 +10,15 @@ import optax
 from gradtx.core.rule import Keys
 from gradtx.core.transformation import Transformation
 from gradtx.core.walk import Node, walk
-from gradtx.inspect.report import Report, table
+from gradtx.inspect.report import Document, as_table
 from gradtx.values.errors import Refusal, errors_of
 from gradtx.values.printing import excerpt
-from gradtx.values.value import written
+from gradtx.values.value import text_of
 
 NUMBERS = int | float | complex
 
 
-def summary(tx: Any, params: Any) -> Report:
+def summary(tx: Any, params: Any) -> Document:
     """The state of a transformation by part: arrays, dtypes, bytes, and bytes per parameter, that is per number in
     `params`. Nothing is computed, and no memory is taken.
 
@@ -49,9 +49,9 @@ def summary(tx: Any, params: Any) -> Report:
     with errors_of("summary"):
         if not isinstance(tx, optax.GradientTransformation):
             raise Refusal(TypeError, f"tx must be a transformation, got {type(tx).__name__} {excerpt(tx)}")
-    state = shapes("summary", tx, params)
+    state = abstract_state("summary", tx, params)
     owners = {node.keys: node for node in walk(tx, state)}  # of a composition and what it is made of, the latter
-    places = list(rows(state, "state", (), "", owners, jax.tree.structure(params)))
+    places = list(list_quantities(state, "state", (), "", owners, jax.tree.structure(params)))
     count = sum(math.prod(x.shape) if has_shape(x) else isinstance(x, NUMBERS) for x in jax.tree.leaves(params))
 
     def cells(arrays: list[Any]) -> list[Any]:
@@ -64,13 +64,13 @@ def summary(tx: Any, params: Any) -> Report:
     for part, place, arrays in places:
         body.append(["" if part == before else part, place, *cells(arrays)])
         before = part
-    name = tx.recipe.__name__ if isinstance(tx, Transformation) else written(tx)
+    name = tx.recipe.__name__ if isinstance(tx, Transformation) else text_of(tx)
     head = ["part", "place", "arrays", "dtypes", "bytes", "bytes/parameter"]
     arrays, _, *sizes = cells(jax.tree.leaves(state))
-    return table(f"{name}: the state for {count:,} parameters", head, body, ["total", "", arrays, "", *sizes])
+    return as_table(f"{name}: the state for {count:,} parameters", head, body, ["total", "", arrays, "", *sizes])
 
 
-def shapes(call: str, tx: Any, params: Any) -> Any:
+def abstract_state(call: str, tx: Any, params: Any) -> Any:
     """The state as `init` makes it, with shapes in the place of arrays."""
     leaves, structure = jax.tree.flatten(params)
     abstract = [i for i, x in enumerate(leaves) if has_shape(x)]
@@ -90,13 +90,13 @@ def has_shape(x: Any) -> bool:
     return hasattr(x, "shape") and hasattr(x, "dtype")
 
 
-def rows(
+def list_quantities(
     x: Any, place: str, keys: Keys, part: str, owners: dict[Keys, Node], like: Any
 ) -> Iterator[tuple[str, str, list[Any]]]:
     """The quantities of a state, down to what is a tree like the parameters or holds no more parts."""
     if keys in owners:
         tx = owners[keys].tx
-        part = tx.recipe.__name__ if isinstance(tx, Transformation) else written(tx)
+        part = tx.recipe.__name__ if isinstance(tx, Transformation) else text_of(tx)
     own = dict.fromkeys(longer[len(keys)] for longer in owners if longer[: len(keys)] == keys and longer != keys)
     inside: list[tuple[str, Any, Any]] = []
     if own or jax.tree.structure(x) != like:
@@ -106,7 +106,9 @@ def rows(
             inside = [(f".{name}", name, getattr(x, name)) for name in names]
         elif isinstance(x, tuple):
             inside = [(f"[{i}]", i, y) for i, y in enumerate(x)]
-    found = [row for word, key, y in inside for row in rows(y, place + word, (*keys, key), part, owners, like)]
+    found = [
+        row for word, key, y in inside for row in list_quantities(y, place + word, (*keys, key), part, owners, like)
+    ]
     if found:
         yield from found
     elif jax.tree.leaves(x) or keys in owners:

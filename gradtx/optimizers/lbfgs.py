@@ -9,7 +9,7 @@ from gradtx.core import check
 from gradtx.core.combine import chain
 from gradtx.core.count import Count, increment
 from gradtx.core.factories import composition, transformation
-from gradtx.core.reals import dot, moving
+from gradtx.core.reals import dot, places_of_updates
 from gradtx.core.transformation import Updates
 from gradtx.core.tree import root
 from gradtx.transforms.clip import shrinkage
@@ -67,7 +67,7 @@ def scale_by_lbfgs(memory_size: int = 10):
 
     def init(params: Any) -> ScaleByLbfgsState:
         def zeros(*front: int) -> Any:
-            return jax.tree.map(lambda p: jnp.zeros(front + jnp.shape(p), wide(p).dtype), params)
+            return jax.tree.map(lambda p: jnp.zeros(front + jnp.shape(p), as_wide_array(p).dtype), params)
 
         weights = jnp.zeros(memory_size, jnp.result_type(float))
         count, next_pair = jnp.zeros([], jnp.int32), jnp.zeros([], jnp.int32)
@@ -77,12 +77,12 @@ def scale_by_lbfgs(memory_size: int = 10):
         check.require_params(params)
         check.require_state(state, ScaleByLbfgsState)
         leaves, structure = jax.tree.flatten(updates, is_leaf=check.is_none)
-        places = moving(updates)
+        places = places_of_updates(updates)
         columns = {name: check.match(updates, getattr(state, name), f"the state's {name}") for name in TREES}
         check.require_fields(columns, leaves, expected, lambda: updates)
 
         def of(column: list[Any]) -> list[jax.Array]:
-            return [wide(column[i]) for i in places]
+            return [as_wide_array(column[i]) for i in places]
 
         def remembered(memory: jax.Array, new: jax.Array) -> jax.Array:
             return memory.at[here].set(jnp.where(kept, new.astype(memory.dtype), memory[here]))
@@ -107,7 +107,7 @@ def scale_by_lbfgs(memory_size: int = 10):
         )
         oldest = jnp.where(kept, (here + 1) % memory_size, here)
         now = pairs._replace(weights=pairs.weights.astype(curvature.dtype))
-        direction = product(now, (oldest + jnp.arange(memory_size, dtype=oldest.dtype)) % memory_size, g)
+        direction = apply_inverse(now, (oldest + jnp.arange(memory_size, dtype=oldest.dtype)) % memory_size, g)
         for i, x in zip(places, direction, strict=True):
             leaves[i] = x.astype(leaves[i].dtype)
         memories = tree("diff_params_memory", pairs.s), tree("diff_updates_memory", pairs.y)
@@ -131,18 +131,18 @@ class Pairs(NamedTuple):
     weights: jax.Array
 
 
-def product(pairs: Pairs, order: jax.Array, g: list[jax.Array]) -> list[jax.Array]:
+def apply_inverse(pairs: Pairs, order: jax.Array, g: list[jax.Array]) -> list[jax.Array]:
     """The inverse Hessian of the pairs, from the oldest to the newest, times a vector: the two-loop recursion."""
 
     def backward(q: list[jax.Array], i: jax.Array) -> tuple[list[jax.Array], jax.Array]:
         s, y, weight = jax.tree.map(lambda memory: memory[i], pairs)
         alpha = weight * dot(s, q)
-        return added(q, -alpha, y), alpha
+        return add_scaled(q, -alpha, y), alpha
 
     def forward(r: list[jax.Array], step: tuple[jax.Array, jax.Array]) -> tuple[list[jax.Array], None]:
         i, alpha = step
         s, y, weight = jax.tree.map(lambda memory: memory[i], pairs)
-        return added(r, alpha - weight * dot(y, r), s), None
+        return add_scaled(r, alpha - weight * dot(y, r), s), None
 
     newest = order[-1]
     weight, y = pairs.weights[newest], [memory[newest] for memory in pairs.y]
@@ -153,11 +153,11 @@ def product(pairs: Pairs, order: jax.Array, g: list[jax.Array]) -> list[jax.Arra
     return jax.lax.scan(forward, r, (order, alphas))[0]
 
 
-def added(a: list[jax.Array], factor: jax.Array, b: list[jax.Array]) -> list[jax.Array]:
+def add_scaled(a: list[jax.Array], factor: jax.Array, b: list[jax.Array]) -> list[jax.Array]:
     return [x + (factor * y).astype(x.dtype) for x, y in zip(a, b, strict=True)]
 
 
-def wide(x: Any) -> jax.Array:
+def as_wide_array(x: Any) -> jax.Array:
     return jnp.asarray(x, check.promote(jnp.result_type(x)))
 
 

@@ -10,7 +10,7 @@ from gradtx.core import check
 from gradtx.core.combine import chain
 from gradtx.core.factories import composition, transformation
 from gradtx.core.lift import init_empty
-from gradtx.core.reals import dot, put, reals
+from gradtx.core.reals import dot, put_back, reals
 from gradtx.core.tree import root
 from gradtx.curvature import scalar, smallest_eigenvalue
 from gradtx.transforms.linesearch import scale_by_zoom_linesearch
@@ -58,7 +58,7 @@ def scale_by_newton(damping: NonNegative = 0.0, *, tol: Fraction = 1e-3, max_ste
             return updates, state
 
         def loss(arrays: Arrays) -> jax.Array:
-            return loss_fn(put(arrays, params, updates))
+            return loss_fn(put_back(arrays, params, updates))
 
         def solved(extra: Any) -> Arrays:
             def matrix(v: Arrays) -> Arrays:
@@ -77,7 +77,7 @@ def scale_by_newton(damping: NonNegative = 0.0, *, tol: Fraction = 1e-3, max_ste
         direction = jax.lax.cond(leads_down(plain, g), lambda: plain, shifted)
         fallback = leads_down(direction, g)
         direction = [jnp.where(fallback, x, u) for x, u in zip(direction, g, strict=True)]
-        return put(direction, updates, updates), state
+        return put_back(direction, updates, updates), state
 
     return init_empty, update
 

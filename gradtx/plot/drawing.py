@@ -15,7 +15,7 @@ from matplotlib.transforms import offset_copy
 
 from gradtx.values.errors import Refusal
 from gradtx.values.printing import excerpt
-from gradtx.values.value import written
+from gradtx.values.value import text_of
 
 COLORS = ("#140e36", "#8c2369", "#2f7fc1", "#e8853a", "#8fbf5a")  # each lighter than the one before
 DASHES = ("-", "--", "-.", ":", (0, (6, 1, 1, 1, 1, 1)))
@@ -51,7 +51,7 @@ def line(ax: Axes, x: np.ndarray, y: np.ndarray, name: str, **style: Any) -> Lin
 
 def label(x: Any) -> str:
     """What a value prints, in one line; a `$` in it, as in a pattern, is none of Matplotlib's mathematics."""
-    return x if isinstance(x, str) else written(x).replace("$", r"\$")
+    return x if isinstance(x, str) else text_of(x).replace("$", r"\$")
 
 
 def count_steps(ax: Axes) -> None:

@@ -7,8 +7,8 @@ import jax.numpy as jnp
 from jax.core import Tracer
 
 from gradtx.core.count import as_real
-from gradtx.schedules.decay import compounded
-from gradtx.schedules.ramp import half_wave, left, mixed
+from gradtx.schedules.decay import compound
+from gradtx.schedules.ramp import half_wave, mix, share_left
 from gradtx.schedules.value import schedule
 from gradtx.values.annotations import Decay, Fraction, NonNegative, Positive, Scalar, Steps
 from gradtx.values.errors import Refusal
@@ -33,20 +33,20 @@ def cosine_restarts(start: Scalar, period: Steps, factor: Steps = 1, decay: Posi
     """
 
     def value(count):
-        rest, restarts = in_period(count, period, factor)
-        return mixed(compounded(decay, restarts) * half_wave(rest), start, floor)
+        rest, restarts = locate_in_period(count, period, factor)
+        return mix(compound(decay, restarts) * half_wave(rest), start, floor)
 
     return value
 
 
-def in_period(count: Any, period: Any, factor: Any) -> tuple[Any, Any]:
+def locate_in_period(count: Any, period: Any, factor: Any) -> tuple[Any, Any]:
     """The share that is left of the period, and how many periods lie before it, each longer by the factor.
 
     Every number here is a whole one below 2³¹, so that the beginning of a period is exact in an int32.
     """
     whole = jnp.asarray(count // period, jnp.result_type(count, period, factor))
     restarts = jnp.where(factor == 1, whole, 0)
-    whole, rest = whole - restarts, left(count % period, period)
+    whole, rest = whole - restarts, share_left(count % period, period)
 
     # Jumps over 1, 2, 4, 8 and 16 periods: what they take of the first one, and how much longer the next one is.
     jumps: list[tuple[Any, ...]] = [(1, 1, jnp.asarray(factor, whole.dtype), True)]
@@ -87,7 +87,7 @@ def cyclic(low: Scalar, high: Scalar, half_period: Steps, decay: Positive = 1.0)
         half = count // half_period  # twice a period of 2³⁰ would be no int32
         gone = count % half_period
         height = jnp.where(half % 2 == 0, gone, half_period - gone) / half_period
-        return mixed(compounded(decay, half // 2) * height, high, low)
+        return mix(compound(decay, half // 2) * height, high, low)
 
     return value
 
@@ -125,8 +125,8 @@ def one_cycle(
     >>> [round(float(gradtx.one_cycle(1.0, 100)(t)), 5) for t in (0, 45, 90, 95, 100, 999)]
     [0.1, 1.0, 0.1, 0.05005, 0.0001, 0.0001]
     """
-    joints, foot = phases(steps, rise, fall), start_share * peak
-    return lambda count: through(count, joints, [foot, peak, foot, end_share * peak], cosine)
+    joints, foot = joints_of(steps, rise, fall), start_share * peak
+    return lambda count: interpolate(count, joints, [foot, peak, foot, end_share * peak], cosine)
 
 
 @schedule
@@ -152,18 +152,18 @@ def one_cycle_momentum(
     >>> [round(float(gradtx.one_cycle_momentum(100)(t)), 3) for t in (0, 45, 90, 100)]
     [0.95, 0.85, 0.95, 0.95]
     """
-    joints = phases(steps, rise, fall)
-    return lambda count: through(count, joints, [high, low, high, high], cosine)
+    joints = joints_of(steps, rise, fall)
+    return lambda count: interpolate(count, joints, [high, low, high, high], cosine)
 
 
-def phases(steps: Any, rise: Any, fall: Any) -> list[Any]:
+def joints_of(steps: Any, rise: Any, fall: Any) -> list[Any]:
     """Where the three phases of one cycle begin and end."""
     if not isinstance(rise, Tracer) and not isinstance(fall, Tracer) and rise + fall > 1:
         raise Refusal(ValueError, f"rise + fall must be at most 1, the whole of the steps, got {rise} + {fall}")
     return [0, rise * steps, (rise + fall) * steps, steps]
 
 
-def through(count: Any, joints: list[Any], values: list[Any], cosine: bool) -> Any:
+def interpolate(count: Any, joints: list[Any], values: list[Any], cosine: bool) -> Any:
     """Through the values, each reached at its joint, and exactly there."""
     count = as_real(count)
     bend = half_wave if cosine else lambda share: share

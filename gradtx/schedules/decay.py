@@ -26,10 +26,10 @@ def exponential(start: Scalar, factor: Positive, every: Steps, staircase: bool =
     >>> [float(gradtx.exponential(1.0, 0.5, every=2, staircase=True)(t)) for t in (0, 1, 2, 4)]
     [1.0, 1.0, 0.5, 0.25]
     """
-    return lambda count: start * compounded(factor, count // every if staircase else as_real(count) / every)
+    return lambda count: start * compound(factor, count // every if staircase else as_real(count) / every)
 
 
-def compounded(factor: Any, times: Any) -> jax.Array:
+def compound(factor: Any, times: Any) -> jax.Array:
     times = as_real(times)
     if not isinstance(factor, float):
         return factor**times

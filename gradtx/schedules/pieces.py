@@ -5,7 +5,7 @@ import itertools
 import jax.numpy as jnp
 from jax.core import Tracer
 
-from gradtx.schedules.decay import compounded
+from gradtx.schedules.decay import compound
 from gradtx.schedules.value import schedule
 from gradtx.values.annotations import Positive, Scalar, Steps
 from gradtx.values.errors import Refusal
@@ -23,7 +23,7 @@ def step(start: Scalar, factor: Positive, every: Steps):
     >>> [float(gradtx.step(1.0, 0.5, every=30)(t)) for t in (0, 29, 30, 60)]
     [1.0, 1.0, 0.5, 0.25]
     """
-    return lambda count: start * compounded(factor, count // every)
+    return lambda count: start * compound(factor, count // every)
 
 
 @schedule

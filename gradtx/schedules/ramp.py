@@ -32,7 +32,7 @@ def linear(start: Scalar, end: Scalar, steps: Steps):
     >>> [float(gradtx.linear(1.0, 0.0, 4)(t)) for t in (0, 1, 4, 9)]
     [1.0, 0.75, 0.0, 0.0]
     """
-    return lambda count: left(count, steps) * start + done(count, steps) * end
+    return lambda count: share_left(count, steps) * start + share_done(count, steps) * end
 
 
 @schedule
@@ -51,9 +51,9 @@ def polynomial(start: Scalar, end: Scalar, steps: Steps, power: Positive):
     """
 
     def value(count):
-        rest = left(count, steps)
+        rest = share_left(count, steps)
         share = jnp.where(rest > 0, jnp.where(rest > 0, rest, 1.0) ** power, 0.0)  # a root has no slope at zero
-        return mixed(share, start, end)
+        return mix(share, start, end)
 
     return value
 
@@ -71,19 +71,19 @@ def cosine(start: Scalar, steps: Steps, floor: Scalar = 0.0):
     >>> [round(float(gradtx.cosine(1.0, 4)(t)), 4) for t in (0, 2, 4, 9)]
     [1.0, 0.5, 0.0, 0.0]
     """
-    return lambda count: mixed(half_wave(left(count, steps)), start, floor)
+    return lambda count: mix(half_wave(share_left(count, steps)), start, floor)
 
 
-def left(count: Any, steps: Any) -> jax.Array:
+def share_left(count: Any, steps: Any) -> jax.Array:
     """The share of the steps that is still to come. Whole numbers are subtracted exactly, before float32 rounds."""
     return jnp.maximum(steps - count, 0) / steps
 
 
-def done(count: Any, steps: Any) -> jax.Array:
+def share_done(count: Any, steps: Any) -> jax.Array:
     return jnp.minimum(count, steps) / steps
 
 
-def mixed(share: Any, a: Any, b: Any) -> Any:
+def mix(share: Any, a: Any, b: Any) -> Any:
     """From b at the share 0 to a at the share 1, exact at both."""
     return share * a + (1.0 - share) * b
 

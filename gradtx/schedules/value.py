@@ -41,7 +41,7 @@ class Schedule(Value):
 
     def then(self, following: Scalar, *, at: Steps) -> "Schedule":
         """This schedule for the steps before `at`, then the following one, which counts from zero there."""
-        return joined(self, following, at)
+        return succession(self, following, at)
 
     def __add__(self, other: Scalar) -> "Schedule":
         return total(self, other)
@@ -90,7 +90,7 @@ class schedule(Recipe[P, Schedule]):
         raise Refusal(TypeError, f"{name} must be a number or a scalar array, got a function; {remedy}")
 
 
-class operator(Operator[P, Schedule], schedule[P]):
+class schedule_operator(Operator[P, Schedule], schedule[P]):
     """A schedule made of others: here functions are welcome."""
 
     check_schedule = Recipe.check_schedule
@@ -100,19 +100,19 @@ def at_count(term: Any, count: Any) -> Any:
     return term(count) if callable(term) else term
 
 
-@functools.partial(operator, "({} + {})")
+@functools.partial(schedule_operator, "({} + {})")
 def total(a: Scalar, b: Scalar):
     return lambda count: at_count(a, count) + at_count(b, count)
 
 
-@functools.partial(operator, "({} * {})")
+@functools.partial(schedule_operator, "({} * {})")
 def product(a: Scalar, b: Scalar):
     return lambda count: at_count(a, count) * at_count(b, count)
 
 
-@functools.partial(operator, "{}.then({}, at={})")
-def joined(first: Scalar, following: Scalar, at: Steps):
-    earlier = first.at if isinstance(first, Schedule) and first.recipe is joined else 0
+@functools.partial(schedule_operator, "{}.then({}, at={})")
+def succession(first: Scalar, following: Scalar, at: Steps):
+    earlier = first.at if isinstance(first, Schedule) and first.recipe is succession else 0
     if not isinstance(at, Tracer) and not isinstance(earlier, Tracer) and at <= earlier:
         raise Refusal(ValueError, f"at must be later than the joint before, at={earlier}, got {at}")
 

@@ -4,7 +4,7 @@ import jax.numpy as jnp
 from jax.core import Tracer
 
 from gradtx.core.count import as_real
-from gradtx.schedules.ramp import mixed
+from gradtx.schedules.ramp import mix
 from gradtx.schedules.value import schedule
 from gradtx.values.annotations import Scalar, Steps
 from gradtx.values.errors import Refusal
@@ -55,6 +55,6 @@ def warmup_stable_decay(peak: Scalar, steps: Steps, warmup_steps: Steps, decay_s
     def value(count):
         risen = jnp.minimum((as_real(count) + 1.0) / warmup_steps, 1.0)
         rest = jnp.clip((steps - count) / decay_steps, 0.0, 1.0)
-        return risen * mixed(rest, peak, floor)
+        return risen * mix(rest, peak, floor)
 
     return value

@@ -120,11 +120,11 @@ def exact(loose: float, tight: float) -> float:
     return tight if jnp.result_type(float) == jnp.float64 else loose
 
 
-def rows(tree: Any) -> dict[str, Any]:
+def leaves_by_path(tree: Any) -> dict[str, Any]:
     return {keystr(path): x for path, x in tree_leaves_with_path(tree)}
 
 
-def shapes(tree: Any) -> Any:
+def abstract(tree: Any) -> Any:
     return jax.tree.map(as_struct, tree)
 
 
@@ -137,7 +137,7 @@ def as_struct(x: Any) -> jax.ShapeDtypeStruct:
 
 def same_form(expected: Any, got: Any, name: str, before: str, after: str) -> None:
     """The same structure, shapes, dtypes and weak types: the first place where two trees differ in these."""
-    one, other = ({path: form(x) for path, x in rows(shapes(tree)).items()} for tree in (expected, got))
+    one, other = ({path: form(x) for path, x in leaves_by_path(abstract(tree)).items()} for tree in (expected, got))
     for path in [*one, *other]:
         wanted, came = one.get(path, "nothing"), other.get(path, "nothing")
         if wanted != came:
@@ -148,10 +148,10 @@ def same_form(expected: Any, got: Any, name: str, before: str, after: str) -> No
 
 def same(expected: Any, got: Any, name: str, before: str, after: str, rtol: float = 0.0, atol: float = 0.0) -> None:
     """The same trees with the same numbers, to a tolerance: the place where they differ most."""
-    same_form(plain(expected), plain(got), name, before, after)
+    same_form(without_weak_types(expected), without_weak_types(got), name, before, after)
     worst = 0.0, "", ""
-    for (path, one), (_, other) in zip(rows(expected).items(), rows(got).items(), strict=True):
-        wanted, came = wide(one), wide(other)
+    for (path, one), (_, other) in zip(leaves_by_path(expected).items(), leaves_by_path(got).items(), strict=True):
+        wanted, came = as_doubles(one), as_doubles(other)
         with np.errstate(all="ignore"):
             apart = np.abs(came - wanted) - (atol + rtol * np.abs(wanted))
         alike = (wanted == came) | (np.isnan(wanted) & np.isnan(came))
@@ -165,18 +165,18 @@ def same(expected: Any, got: Any, name: str, before: str, after: str, rtol: floa
 
 
 def finite(tree: Any, name: str) -> None:
-    for path, x in rows(tree).items():
-        numbers = wide(x)
+    for path, x in leaves_by_path(tree).items():
+        numbers = as_doubles(x)
         if not np.isfinite(numbers).all():
             raise Broken(f"finite numbers in {name}{path}", f"{numbers[~np.isfinite(numbers)][0]}")
 
 
-def plain(tree: Any) -> Any:
+def without_weak_types(tree: Any) -> Any:
     """The tree without weak types, which decide nothing of a result."""
-    return jax.tree.map(lambda x: jax.ShapeDtypeStruct(x.shape, x.dtype), shapes(tree))
+    return jax.tree.map(lambda x: jax.ShapeDtypeStruct(x.shape, x.dtype), abstract(tree))
 
 
-def wide(x: Any) -> np.ndarray:
+def as_doubles(x: Any) -> np.ndarray:
     """The numbers of an array in double precision, those of a random key among them."""
     if jnp.issubdtype(jnp.result_type(x), jax.dtypes.prng_key):
         x = jax.random.key_data(x)

@@ -11,7 +11,17 @@ import numpy as np
 import gradtx as gx
 from gradtx.testing.examples import MATRIX, VECTOR, Example, array, describe_tree, everything, example, few, widest
 from gradtx.testing.excuses import not_pairwise, selective, without_state
-from gradtx.testing.law import Broken, breach_of, exact, finite, law, plain, rows, same, same_form
+from gradtx.testing.law import (
+    Broken,
+    breach_of,
+    exact,
+    finite,
+    law,
+    leaves_by_path,
+    same,
+    same_form,
+    without_weak_types,
+)
 from gradtx.testing.subject import Subject
 
 # ---- shared ----
@@ -22,9 +32,9 @@ def init_aliases_nothing(subject: Subject, example: Example) -> None:
     """A fresh state shares no buffer with the parameters or with another one, and so can be donated."""
     params, _ = example.filled(0)
     first, state = subject.tx.init(params), subject.tx.init(params)
-    held = {id(x): f"state{path} of another init" for path, x in rows(first).items()}
-    held |= {id(x): f"params{path}" for path, x in rows(params).items()}
-    for path, x in rows(state).items():
+    held = {id(x): f"state{path} of another init" for path, x in leaves_by_path(first).items()}
+    held |= {id(x): f"params{path}" for path, x in leaves_by_path(params).items()}
+    for path, x in leaves_by_path(state).items():
         if id(x) in held and isinstance(x, jax.Array):
             raise Broken("buffers of its own in a fresh state", f"state{path} is the buffer of {held[id(x)]}")
         held[id(x)] = f"state{path}"
@@ -57,7 +67,7 @@ def none_passes_through(subject: Subject, example: Example) -> None:
     params, (g,) = example.filled(1)
     state = subject.tx.init(params)
     u, after = jax.eval_shape(lambda *args: subject.update(*args), g, state, params)
-    same_form(plain(g), plain(u), "updates", "like the gradients", "")
+    same_form(without_weak_types(g), without_weak_types(u), "updates", "like the gradients", "")
     same_form(state, after, "state", "after init", "after an update")
     moves = jax.tree.map(lambda x: jnp.ones(x.shape, x.dtype), u)
     if gx.apply_updates(params, moves)["still"] is not params["still"]:
@@ -172,7 +182,7 @@ def complex_is_a_pair_of_reals(subject: Subject, example: Example) -> None:
     compare = functools.partial(same, before="as pairs", after="as complex numbers")
     compare = functools.partial(compare, rtol=exact(2e-5, 1e-12), atol=exact(1e-6, 0.0))
     compare(expected, as_pairs(got), "updates")
-    held, wanted = rows(state), rows(of_pairs)
+    held, wanted = leaves_by_path(state), leaves_by_path(of_pairs)
     complex_ones = [path for path, x in held.items() if jnp.iscomplexobj(x)]
     paired = [path for path, x in wanted.items() if jnp.shape(x) != jnp.shape(held.get(path, x))]
     if complex_ones != paired:

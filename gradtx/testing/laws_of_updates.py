@@ -22,7 +22,7 @@ from gradtx.testing.examples import (
     normal,
 )
 from gradtx.testing.excuses import without_floats
-from gradtx.testing.law import Broken, exact, finite, law, lines_of, rows, same, same_form
+from gradtx.testing.law import Broken, exact, finite, law, leaves_by_path, lines_of, same, same_form
 from gradtx.testing.subject import Subject, stack
 
 # ---- dtypes ----
@@ -41,7 +41,7 @@ def state_keeps_its_form(subject: Subject, example: Example) -> None:
 @law(on=each_pair, excuse=without_floats)
 def state_is_at_least_float32(subject: Subject, example: Example) -> None:
     """A state is held in at least float32, whatever the dtype of the parameters."""
-    for path, x in rows(subject.traced(example)[0]).items():
+    for path, x in leaves_by_path(subject.traced(example)[0]).items():
         if jnp.issubdtype(x.dtype, jnp.inexact) and jnp.finfo(x.dtype).bits < 32:
             raise Broken("a state of at least float32", f"state{path} {form(x)}")
 
@@ -71,7 +71,7 @@ def without_x64_the_state_keeps_its_form(subject: Subject, example: Example) -> 
         state = subject.tx.init(params)
         _, after = jax.eval_shape(lambda *args: subject.update(*args), g, state, params)
         same_form(state, after, "state", "after init", "after an update")
-        for path, x in rows(state).items():
+        for path, x in leaves_by_path(state).items():
             x = x if hasattr(x, "dtype") else jnp.asarray(x)
             is_key = jnp.issubdtype(x.dtype, jax.dtypes.prng_key)
             if (x.dtype.itemsize > 4 and not is_key) or (jnp.issubdtype(x.dtype, jnp.inexact) and x.dtype != f32):
@@ -201,7 +201,9 @@ def differentiates(subject: Subject, example: Example) -> None:
     """The gradient through an update, by the gradients and by a value's hyperparameters, is finite."""
     by_g, by_tx = subject.slope(normal(example.params, 1))
     finite(by_g, "the gradient by the updates")
-    real = {path: x for path, x in rows(by_tx).items() if x.dtype != jax.dtypes.float0}  # an int has no gradient
+    real = {
+        path: x for path, x in leaves_by_path(by_tx).items() if x.dtype != jax.dtypes.float0
+    }  # an int has no gradient
     finite(real, "the gradient by the value")
     if isinstance(subject.tx, gx.Transformation) and jax.tree.structure(by_tx) != jax.tree.structure(subject.tx):
         raise Broken("a gradient of the value's structure", "another one")

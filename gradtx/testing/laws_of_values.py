@@ -10,7 +10,7 @@ import optax
 import gradtx as gx
 from gradtx.testing.examples import MATRIX, Example, example, f32, few, few_wide
 from gradtx.testing.excuses import plain_pair, without_effect, without_leaves, without_schedules
-from gradtx.testing.law import Broken, breach_of, exact, law, lines_of, same, wide
+from gradtx.testing.law import Broken, as_doubles, breach_of, exact, law, lines_of, same
 from gradtx.testing.subject import Subject, stack
 from gradtx.values.value import Value, arguments
 
@@ -232,7 +232,7 @@ def chain_is_associative_with_identity(subject: Subject, example: Example) -> No
 def same_program(subject: Subject, tx: Any, params: Any, g: Any) -> bool:
     """Whether another transformation starts with the same state and then runs the same program."""
     state, other = subject.tx.init(params), tx.init(params)
-    numbers, others = ([wide(x) for x in jax.tree.leaves(one)] for one in (state, other))
+    numbers, others = ([as_doubles(x) for x in jax.tree.leaves(one)] for one in (state, other))
     if len(numbers) != len(others) or not all(map(np.array_equal, numbers, others)):
         return False
     ours, theirs = subject.program(g, state, params), subject.program_again(g, other, params, tx)

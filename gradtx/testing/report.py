@@ -11,7 +11,7 @@ from gradtx.testing.law import Broken, Law
 from gradtx.testing.subject import Subject, nothing, refuse
 from gradtx.values.errors import Refusal, errors_of
 from gradtx.values.printing import excerpt
-from gradtx.values.value import written
+from gradtx.values.value import text_of
 
 LAWS = tuple(
     x
@@ -194,7 +194,7 @@ def check_transformation(
             if not isinstance(law, Law):
                 raise Refusal(TypeError, f"laws[{i}] must be a law, got {type(law).__name__} {excerpt(law)}")
     subject = Subject(tx, extra, needs_params, elementwise, pairs, unused, copies_params, selects, own_count)
-    return Report(written(tx), tuple(judge(law, subject) for law in laws), quick)
+    return Report(text_of(tx), tuple(judge(law, subject) for law in laws), quick)
 
 
 def judge(law: Law, subject: Subject) -> Finding:

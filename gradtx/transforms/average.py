@@ -10,7 +10,7 @@ from gradtx.core.count import Count
 from gradtx.core.factories import transformation
 from gradtx.core.lift import per_array
 from gradtx.core.transformation import Updates
-from gradtx.core.tree import only
+from gradtx.core.tree import find_state_of
 from gradtx.values.annotations import Decay
 from gradtx.values.errors import errors_of
 
@@ -84,7 +84,7 @@ def evaluation_parameters(state: Any, params: Any) -> Any:
     Array([1], dtype=bfloat16)
     """
     with errors_of("evaluation_parameters"):
-        average = only(AverageParametersState, state).average
+        average = find_state_of(AverageParametersState, state).average
         weights = check.match_params(average, params, "the state's average")
     leaves, structure = jax.tree.flatten(average, is_leaf=check.is_none)
     pairs = zip(leaves, weights, strict=True)

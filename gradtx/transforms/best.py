@@ -10,7 +10,7 @@ from gradtx.core.count import as_real, increment
 from gradtx.values.annotations import Fraction, NonNegative, Steps
 
 
-def start(maximize: bool) -> dict[str, jax.Array]:
+def start_measuring(maximize: bool) -> dict[str, jax.Array]:
     """The fields that `follow` keeps in a state, before the first measurement."""
     number = jnp.result_type(float)
     return dict(
@@ -21,7 +21,7 @@ def start(maximize: bool) -> dict[str, jax.Array]:
     )
 
 
-def follow(
+def measure(
     state: Any, value: Any, *, rtol: Fraction, atol: NonNegative, maximize: bool, every: Steps
 ) -> tuple[dict[str, jax.Array], jax.Array, jax.Array]:
     """The fields after a measurement, whether it completed a mean, and whether that one is better than the best.

@@ -50,7 +50,7 @@ def clip_by_value(limit: Positive):
     >>> tx.update(jnp.array([0.5, 100.0]), tx.init(None))[0]
     Array([0.5, 1. ], dtype=float32)
     """
-    return each(lambda g: (jnp.clip(g, -limit, limit), jnp.max(jnp.abs(g), initial=0.0)), limit, jnp.minimum)
+    return clip_each(lambda g: (jnp.clip(g, -limit, limit), jnp.max(jnp.abs(g), initial=0.0)), limit, jnp.minimum)
 
 
 @transformation
@@ -74,7 +74,7 @@ def clip_by_norm(max_norm: Positive):
         size = norm(g)
         return g * shrinkage(size, max_norm), size
 
-    return each(formula, max_norm, bounded)
+    return clip_each(formula, max_norm, bound_norm)
 
 
 @transformation
@@ -98,7 +98,7 @@ def clip_by_global_norm(max_norm: Positive):
     {'b': Array([4.], dtype=float32), 'w': Array([3.], dtype=float32)}
     """
     remedy = "put it ahead of what selects them, or take clip_by_group_norm for the norm of these"
-    return together(max_norm, whole=remedy)
+    return clip_together(max_norm, whole=remedy)
 
 
 @transformation
@@ -119,24 +119,24 @@ def clip_by_group_norm(max_norm: Positive):
     >>> tx.update(u, tx.init(u))[0]
     {'b': Array([2.], dtype=float32), 'w': Array([1.], dtype=float32)}
     """
-    return together(max_norm)
+    return clip_together(max_norm)
 
 
-def together(max_norm: Positive, whole: str = "") -> Rule:
+def clip_together(max_norm: Positive, whole: str = "") -> Rule:
     """The pair that bounds the norm of all arrays in sight."""
 
     def factor(state: ClipState, updates: Any) -> tuple[jax.Array, ClipState]:
         size = global_norm(updates)
-        return shrinkage(size, max_norm), next_state(state, size, bounded(size, max_norm), max_norm)
+        return shrinkage(size, max_norm), next_state(state, size, bound_norm(size, max_norm), max_norm)
 
-    return scaling(init, factor, whole=whole)
+    return scaling(init_clip, factor, whole=whole)
 
 
 class Size(NamedTuple):
     size: jax.Array
 
 
-def each(
+def clip_each(
     formula: Callable[[jax.Array], tuple[jax.Array, jax.Array]], bound: Positive, after: Callable[[Any, Any], Any]
 ) -> Rule:
     """The rule that applies `formula(g) -> (update, norm of g)` to each array; `after(norm, bound)` is the update's."""
@@ -156,15 +156,15 @@ def each(
 
         return flow.promise(filled)
 
-    return Rule(init, advance)
+    return Rule(init_clip, advance)
 
 
-def init(params: Any) -> ClipState:
+def init_clip(params: Any) -> ClipState:
     zero = jnp.zeros([], jnp.result_type(float))
     return ClipState(zero, jnp.copy(zero), jnp.zeros([], bool))
 
 
-def bounded(size: jax.Array, bound: Positive) -> jax.Array:
+def bound_norm(size: jax.Array, bound: Positive) -> jax.Array:
     """The norm of what went out; where what came in had none that is finite, it is no norm that one could bound."""
     return jnp.where(jnp.isfinite(size), jnp.minimum(size, bound), jnp.nan)
 

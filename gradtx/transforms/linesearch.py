@@ -8,7 +8,7 @@ import optax
 
 from gradtx.core import check
 from gradtx.core.factories import transformation
-from gradtx.core.reals import put, reals
+from gradtx.core.reals import put_back, reals
 from gradtx.curvature import scalar
 from gradtx.values.annotations import Fraction, Positive
 from gradtx.values.errors import require_whole
@@ -85,15 +85,15 @@ def scale_by_zoom_linesearch(
         zero = origin(u + w)
 
         def loss(arrays: list[jax.Array]) -> jax.Array:
-            return jnp.asarray(value_fn(put(arrays[1:], params, updates)), zero.dtype)
+            return jnp.asarray(value_fn(put_back(arrays[1:], params, updates)), zero.dtype)
 
         at, along, slope, now = jax.lax.stop_gradient(([zero, *w], [zero, *u], [zero, *g], value.astype(zero.dtype)))
         with jax.numpy_dtype_promotion("standard"):  # Optax leaves promotion to JAX
             _, found = search.update(along, search.init(at), at, value=now, grad=slope, value_fn=loss)
         after: Any = jax.lax.stop_gradient(found)
-        learned = jax.tree.map(jnp.conj, put(after.grad[1:], jax.tree.map(jnp.conj, state.grad), updates))
+        learned = jax.tree.map(jnp.conj, put_back(after.grad[1:], jax.tree.map(jnp.conj, state.grad), updates))
         after = jax.tree.map(lambda x, before: x.astype(before.dtype), after._replace(grad=learned), state)
-        return put([after.learning_rate * x for x in u], updates, updates), after
+        return put_back([after.learning_rate * x for x in u], updates, updates), after
 
     return init, update
 

@@ -9,7 +9,7 @@ from gradtx.core import check
 from gradtx.core.count import Count, as_count, as_real
 from gradtx.core.factories import transformation
 from gradtx.core.lift import scaling
-from gradtx.transforms.best import follow, start
+from gradtx.transforms.best import measure, start_measuring
 from gradtx.values.annotations import Decay, Fraction, Natural, NonNegative, Steps
 
 
@@ -86,11 +86,11 @@ def reduce_on_plateau(
 
     def init(params: Any) -> ReduceOnPlateauState:
         one, zero = jnp.ones([], jnp.result_type(float)), jnp.zeros([], jnp.int32)
-        return ReduceOnPlateauState(scale=one, cooldown_count=zero, **start(maximize))
+        return ReduceOnPlateauState(scale=one, cooldown_count=zero, **start_measuring(maximize))
 
     def scale(state: ReduceOnPlateauState, *, value: Any) -> tuple[jax.Array, ReduceOnPlateauState]:
         check.require_state(state, ReduceOnPlateauState)
-        fields, complete, _ = follow(state, value, rtol=rtol, atol=atol, maximize=maximize, every=every)
+        fields, complete, _ = measure(state, value, rtol=rtol, atol=atol, maximize=maximize, every=every)
         measured = complete.astype(jnp.int32)
         cooling = state.cooldown_count > 0
         reduce = complete & ~cooling & (as_real(fields["plateau_count"]) >= patience)

@@ -11,8 +11,8 @@ from gradtx.core.count import Count, as_real
 from gradtx.core.factories import transformation
 from gradtx.core.flow import Flow
 from gradtx.core.rule import Rule
-from gradtx.core.tree import only
-from gradtx.transforms.best import follow, start
+from gradtx.core.tree import find_state_of
+from gradtx.transforms.best import measure, start_measuring
 from gradtx.values.annotations import NonNegative, Steps
 from gradtx.values.errors import Refusal, errors_of
 
@@ -74,12 +74,12 @@ def early_stopping(patience: Steps = 10, min_delta: NonNegative = 0.0, *, maximi
 
     def init(params: Any) -> EarlyStoppingState:
         own = jax.tree.map(lambda p: jnp.array(p, jnp.result_type(p)), params)  # buffers that may be donated
-        return EarlyStoppingState(best_params=own, stopped=jnp.zeros([], bool), **start(maximize))
+        return EarlyStoppingState(best_params=own, stopped=jnp.zeros([], bool), **start_measuring(maximize))
 
     def advance(flow: Flow, state: EarlyStoppingState, extra: dict[str, Any]) -> EarlyStoppingState:
         check.require_state(state, EarlyStoppingState)
         check.require_params(flow.params)
-        fields, _, better = follow(state, extra["value"], rtol=0.0, atol=min_delta, maximize=maximize, every=every)
+        fields, _, better = measure(state, extra["value"], rtol=0.0, atol=min_delta, maximize=maximize, every=every)
         fields = {name: jnp.where(state.stopped, getattr(state, name), x) for name, x in fields.items()}
         stopped = state.stopped | (as_real(fields["plateau_count"]) >= patience)
 
@@ -113,7 +113,7 @@ def best_parameters(state: Any) -> Any:
     Array([1.], dtype=float32)
     """
     with errors_of("best_parameters"):
-        stopping = only(EarlyStoppingState, state)
+        stopping = find_state_of(EarlyStoppingState, state)
         if not isinstance(stopping.best_value, Tracer) and not jnp.isfinite(stopping.best_value).any():
             remedy = "there is no best before the first update with a finite value"
             raise Refusal(ValueError, f"no measurement was good so far; {remedy}")

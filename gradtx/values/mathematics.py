@@ -40,7 +40,7 @@ def readable(prose: str) -> str:
 
     def form(match: re.Match[str]) -> str:
         code, display, inline = match.groups()
-        return code or plain(display or inline) or match.group()
+        return code or as_unicode(display or inline) or match.group()
 
     return MATHEMATICS.sub(form, prose)
 
@@ -54,16 +54,16 @@ def readable_docstring(doc: str | None) -> str | None:
     return "".join(prose)
 
 
-def plain(tex: str) -> str | None:
+def as_unicode(tex: str) -> str | None:
     """A formula in Unicode, None where something in it is not known here."""
     try:
         text = group(iter(TOKEN.findall(tex)), end=None)
     except (UnknownError, StopIteration):
         return None
-    return unbroken(" ".join(text.split()))
+    return without_breaks(" ".join(text.split()))
 
 
-def unbroken(text: str) -> str:
+def without_breaks(text: str) -> str:
     """The text with spaces at which it is not wrapped, unless it is long."""
     return text.replace(" ", UNBROKEN) if len(text) <= 60 else text
 
@@ -108,10 +108,10 @@ def element(token: str, tokens: Iterator[str]) -> str:
             raise UnknownError(token)
         return base + ACCENTS[token]
     if token == r"\sqrt":
-        return "√" + enclosed(argument(tokens))
+        return "√" + enclose(argument(tokens))
     if token in FRACTIONS:
         over, under = argument(tokens), argument(tokens)
-        return "½" if (over, under) == ("1", "2") else f"{enclosed(over)}/{enclosed(under)}"
+        return "½" if (over, under) == ("1", "2") else f"{enclose(over)}/{enclose(under)}"
     if token in "^_":
         return script(token, argument(tokens))
     if token.startswith("\\") or token in "}&~#%":
@@ -126,7 +126,7 @@ def argument(tokens: Iterator[str]) -> str:
     return element(token, tokens)
 
 
-def enclosed(text: str) -> str:
+def enclose(text: str) -> str:
     """In parentheses, unless it is one symbol."""
     letters = re.sub(r"[\u0300-\u036f₀-ₜ]", "", text)
     return text if len(letters) == 1 or text.isdigit() else f"({text})"

@@ -11,37 +11,37 @@ NUMBER = re.compile(r"-?[\d.]+(e[-+]?\d+)?")
 OPENING, CLOSING, OPERATORS = set("([{"), set(")]}"), set("+*&|")
 
 
-def indented(text: str, level: int = 0, behind: int = 0) -> str:
+def indent(text: str, level: int = 0, behind: int = 0) -> str:
     """The text as it is if it fits, or else with one argument per line, four spaces per level.
 
     `behind` is the number of columns that the last line leaves free.
     """
     if 4 * level + len(text) + behind <= WIDTH:
         return text
-    tokens = outside(text)
+    tokens = tokens_outside(text)
     operators = [i - 1 for i, token in tokens if token in OPERATORS and text[i - 1 : i + 2] == f" {token} "]
     if operators and not level:  # which only parentheses let go on in another line
-        return f"(\n    {indented(text, 1)}\n)"
+        return f"(\n    {indent(text, 1)}\n)"
     if operators:
-        parts = cut(text, operators)
-        return f"\n{'    ' * level}".join(indented(part, level, behind) for part in parts)
+        parts = cut_at(text, operators)
+        return f"\n{'    ' * level}".join(indent(part, level, behind) for part in parts)
     groups = [(i, j) for (i, token), (j, _) in pairwise(tokens) if token == "(" and j > i + 1]
     if not groups:
         return text
     start, end = groups[-1]
     head, inside, tail = text[:start], text[start + 1 : end], text[end:]
-    parts = cut(inside, [i for i, token in outside(inside) if token == ","])
+    parts = cut_at(inside, [i for i, token in tokens_outside(inside) if token == ","])
     is_call = bool(re.search(r"[\w)\]]$", head))
     comma = "," if is_call or len(parts) > 1 else ""  # not behind an expression in parentheses: that were a tuple
     if all(map(NUMBER.fullmatch, parts)):
         lines = textwrap.wrap(", ".join(parts) + ",", WIDTH - 4 * level - 4)  # as many in a line as fit
     else:
-        lines = [indented(part, level + 1, len(comma)) + comma for part in parts if part]
+        lines = [indent(part, level + 1, len(comma)) + comma for part in parts if part]
     pad = "    " * level
-    return "\n".join([f"{indented(head, level, 1)}(", *(f"{pad}    {line}" for line in lines), f"{pad}{tail}"])
+    return "\n".join([f"{indent(head, level, 1)}(", *(f"{pad}    {line}" for line in lines), f"{pad}{tail}"])
 
 
-def outside(text: str) -> list[tuple[int, str]]:
+def tokens_outside(text: str) -> list[tuple[int, str]]:
     """What stands outside of brackets and literal strings, with its places; nothing where brackets don't match."""
     found: list[tuple[int, str]] = []
     depth = 0
@@ -56,7 +56,7 @@ def outside(text: str) -> list[tuple[int, str]]:
     return found if depth == 0 else []
 
 
-def cut(text: str, places: list[int]) -> list[str]:
+def cut_at(text: str, places: list[int]) -> list[str]:
     """The text without the characters at these places, in parts."""
     bounds = [-1, *places, len(text)]
     return [text[i + 1 : j].strip() for i, j in pairwise(bounds)]

@@ -15,7 +15,7 @@ from gradtx.values.errors import Refusal
 from gradtx.values.mathematics import readable_docstring
 from gradtx.values.printing import excerpt
 from gradtx.values.ranges import Range, require_number, require_schedule
-from gradtx.values.value import BUILT, Value, comparable, methods, register, restore, written
+from gradtx.values.value import BUILT, Value, comparable, methods, register, restore, text_of
 
 P = ParamSpec("P")
 V = TypeVar("V", bound=Value)
@@ -165,9 +165,9 @@ class Recipe(Generic[P, V]):
         words: list[str] = []
         for name, value in arguments.items():
             if name == self.variadic:
-                words += map(written, value)
+                words += map(text_of, value)
             elif name not in self.defaults or comparable(value) != comparable(self.defaults[name]):
-                words.append(f"{name}={written(value)}")
+                words.append(f"{name}={text_of(value)}")
         return f"{self.__name__}({', '.join(words)})"
 
 
@@ -180,7 +180,7 @@ class Operator(Recipe[P, V]):
         self.__name__ = form.format(*self.signature.parameters)  # in errors: what the user wrote
 
     def show(self, arguments: dict[str, Any]) -> str:
-        return self.form.format(*map(written, arguments.values()))
+        return self.form.format(*map(text_of, arguments.values()))
 
 
 def make_binder(parameters: list[inspect.Parameter], defaults: dict[str, Any]) -> Callable[..., dict[str, Any]]:

@@ -12,7 +12,7 @@ from jax.core import Tracer
 from jax.tree_util import GetAttrKey
 
 from gradtx.values.errors import errors_of
-from gradtx.values.printing import indented
+from gradtx.values.printing import indent
 
 V = TypeVar("V", bound="Value")
 BUILT = "_built"  # where an instance keeps what its recipe made
@@ -48,7 +48,7 @@ class Value:
         return hash(key(self))
 
     def __repr__(self) -> str:
-        return indented(written(self))
+        return indent(text_of(self))
 
     def __reduce__(self) -> Any:
         return restore, (type(self), self.recipe, self.arguments)
@@ -105,16 +105,16 @@ def build(value: Value) -> Any:
 def arguments(value: Value, prefix: str = "") -> Iterator[tuple[str, Any]]:
     """All arguments of a value and of the values inside it, each with its path."""
     for name, argument in value.arguments.items():
-        yield from nested(argument, prefix + name)
+        yield from arguments_in(argument, prefix + name)
 
 
-def nested(argument: Any, path: str) -> Iterator[tuple[str, Any]]:
+def arguments_in(argument: Any, path: str) -> Iterator[tuple[str, Any]]:
     yield path, argument
     if isinstance(argument, Value):
         yield from arguments(argument, path + ".")
     elif type(argument) is tuple:
         for i, part in enumerate(argument):
-            yield from nested(part, f"{path}[{i}]")
+            yield from arguments_in(part, f"{path}[{i}]")
 
 
 def exchange(argument: Any, path: str, changes: dict[str, Any]) -> Any:
@@ -150,12 +150,12 @@ def comparable(x: Any) -> Any:
     return tuple(map(comparable, x)) if type(x) is tuple else (type(x), x)  # 0, 0.0 and False are not the same
 
 
-def written(x: Any) -> str:
+def text_of(x: Any) -> str:
     """What an argument prints, in one line however long."""
     if isinstance(x, Value):
         return x.recipe.show(x.arguments)
     if type(x) is tuple:
-        return f"({', '.join(map(written, x))}{',' if len(x) == 1 else ''})"
+        return f"({', '.join(map(text_of, x))}{',' if len(x) == 1 else ''})"
     if isinstance(x, Tracer) or (isinstance(x, jax.Array | np.ndarray) and x.ndim):
         return f"{x.dtype}{list(x.shape)}"
     if isinstance(x, optax.GradientTransformation):

@@ -11,13 +11,13 @@ from gradtx.core.count import Count, as_real, in_force, increment, value_at
 from gradtx.core.eager import ARRAYS
 from gradtx.core.factories import composition
 from gradtx.core.flow import Flow
-from gradtx.core.reals import moving
+from gradtx.core.reals import places_of_updates
 from gradtx.core.rule import Part, Rule
 from gradtx.core.transformation import Updates, advance, start, takes
 from gradtx.core.walk import walk
 from gradtx.values.annotations import Steps
 from gradtx.values.errors import Refusal
-from gradtx.wrappers.branch import choose, in_dtype
+from gradtx.wrappers.branch import cast_like, choose
 
 FUNCTIONS = {"value_fn", "loss_fn"}
 
@@ -96,7 +96,7 @@ def accumulate(tx: optax.GradientTransformation, steps: Steps):
         mean = average(state.acc_grads, updates, size, ok, "updates")
         means = {name: average_extra(x, extra.get(name), size, ok, name) for name, x in state.acc_extra.items()}
         leaves, structure = jax.tree.flatten(updates, is_leaf=check.is_none)
-        places, held = moving(updates), structure.flatten_up_to(mean)
+        places, held = places_of_updates(updates), structure.flatten_up_to(mean)
 
         def step() -> tuple[list[Any], Any]:
             given = extra | {name: x for name, x in means.items() if is_measured(extra.get(name))}
@@ -104,13 +104,13 @@ def accumulate(tx: optax.GradientTransformation, steps: Steps):
                 given["grad"] = jax.tree.map(lambda x: NoMean(), given["grad"])
             entering = list(leaves)
             for i in places:
-                entering[i] = in_dtype(held[i], leaves[i]) if strict else held[i]
+                entering[i] = cast_like(held[i], leaves[i]) if strict else held[i]
             own = flow.fork()
             own.put(structure.unflatten(entering))
             after = advance(tx, own, state.inner_state, given, "tx")
             out = structure.flatten_up_to(own.updates())
-            return [in_dtype(out[i], held[i]) for i in places], jax.tree.map(
-                in_dtype, own.settle(after), state.inner_state
+            return [cast_like(out[i], held[i]) for i in places], jax.tree.map(
+                cast_like, own.settle(after), state.inner_state
             )
 
         # One array holds the updates at the last micro-batch, the mean at the others, and so no other one is needed.

@@ -25,18 +25,18 @@ def advance_where(ok: jax.Array, tx: Any, flow: Flow, state: Any, extra: dict[st
         return rule.advance_if(flow, state, ok, extra_for(tx, extra))
     updates = flow.updates()
     left_out = jax.tree.map(jnp.zeros_like, updates), state
-    updates, after = jax.lax.cond(ok, lambda: branch(tx, flow, updates, state, extra, part), lambda: left_out)
+    updates, after = jax.lax.cond(ok, lambda: run_branch(tx, flow, updates, state, extra, part), lambda: left_out)
     flow.put(updates)
     return after
 
 
-def branch(tx: Any, flow: Flow, updates: Any, state: Any, extra: dict[str, Any], part: str) -> tuple[Any, Any]:
+def run_branch(tx: Any, flow: Flow, updates: Any, state: Any, extra: dict[str, Any], part: str) -> tuple[Any, Any]:
     """The updates and the state behind a transformation, in the dtypes that they had; the flow itself stays."""
     own = flow.fork()
     own.put(updates)
     after = advance(tx, own, state, extra, part)
     out = own.updates()
-    return jax.tree.map(in_dtype, out, updates), jax.tree.map(in_dtype, own.settle(after), state)
+    return jax.tree.map(cast_like, out, updates), jax.tree.map(cast_like, own.settle(after), state)
 
 
 def choose(ok: Any, new: Any, old: Any) -> Any:
@@ -44,5 +44,5 @@ def choose(ok: Any, new: Any, old: Any) -> Any:
     return new if ok is True else jnp.where(ok, new, old)
 
 
-def in_dtype(new: Any, old: Any) -> Any:
+def cast_like(new: Any, old: Any) -> Any:
     return new if new.dtype == old.dtype else new.astype(old.dtype)

@@ -36,7 +36,7 @@ class SkipNonfiniteState(NamedTuple):
 
     @property
     def metrics(self) -> dict[str, jax.Array]:
-        return of_skips(self)
+        return skip_metrics(self)
 
 
 @transformation
@@ -71,7 +71,7 @@ def skip_nonfinite(tx: optax.GradientTransformation, limit: Natural = 10):
     """
 
     def init(params: Any) -> SkipNonfiniteState:
-        return SkipNonfiniteState(**none_skipped(), inner_state=start(tx, params))
+        return SkipNonfiniteState(**start_counting(), inner_state=start(tx, params))
 
     def advance_guarded(flow: Flow, state: Any, extra: dict[str, Any]) -> SkipNonfiniteState:
         check.require_state(state, SkipNonfiniteState)
@@ -106,7 +106,7 @@ class SkipSpikesState(NamedTuple):
 
     @property
     def metrics(self) -> dict[str, jax.Array]:
-        return of_skips(self) | {
+        return skip_metrics(self) | {
             "spike_measured": self.measured,
             "spike_mean": self.mean,
             "spike_deviation": deviation(self),
@@ -167,7 +167,7 @@ def skip_spikes(
         names = ["measured", "mean", "variance", "weight", "square_weight"]
         numbers = {name: jnp.zeros([], jnp.result_type(float)) for name in names}
         return SkipSpikesState(
-            **none_skipped(), accepted=jnp.zeros([], jnp.int32), **numbers, inner_state=start(tx, params)
+            **start_counting(), accepted=jnp.zeros([], jnp.int32), **numbers, inner_state=start(tx, params)
         )
 
     def followed(state: Any, x: jax.Array) -> dict[str, jax.Array]:
@@ -213,7 +213,7 @@ def deviation(state: SkipSpikesState) -> jax.Array:
 # ---- what both do ----
 
 
-def none_skipped() -> dict[str, jax.Array]:
+def start_counting() -> dict[str, jax.Array]:
     flag, count = (lambda: jnp.zeros([], bool)), (lambda: jnp.zeros([], jnp.int32))
     return dict(skipped=flag(), total=count(), in_a_row=count(), exceeded=flag())
 
@@ -231,7 +231,7 @@ def guard(tx: Any, ok: jax.Array, limit: Any, flow: Flow, state: Any, extra: dic
     )
 
 
-def of_skips(state: Any) -> dict[str, jax.Array]:
+def skip_metrics(state: Any) -> dict[str, jax.Array]:
     return {
         "skipped": state.skipped,
         "skipped_total": state.total,

@@ -9,12 +9,12 @@ from gradtx.core.factories import require_part, transformation
 from gradtx.core.flow import Flow
 from gradtx.core.rule import Part, Route, Rule
 from gradtx.core.transformation import advance, start
-from gradtx.selectors import Selector, Where, as_selector, keep, listed, rows
+from gradtx.selectors import Selector, Where, as_selector, keep, list_some, paths_and_leaves
 from gradtx.transforms.rate import require_block
 from gradtx.values.annotations import Check
 from gradtx.values.errors import Refusal
 from gradtx.values.printing import excerpt
-from gradtx.values.value import written
+from gradtx.values.value import text_of
 
 
 class MaskedState(NamedTuple):
@@ -61,7 +61,7 @@ def masked(tx: optax.GradientTransformation, where: Where):
         init=lambda params: init_selected(tx, where, params),
         advance=advance_masked,
         parts={"tx": Part(tx, ("inner_state",))},
-        routes=lambda tree: two_routes(where, tree, written(tx), "as it is", part="tx"),
+        routes=lambda tree: two_routes(where, tree, text_of(tx), "as it is", part="tx"),
     )
 
 
@@ -93,7 +93,7 @@ def only(tx: optax.GradientTransformation, where: Where):
         init=lambda params: init_selected(tx, where, params),
         advance=advance_only,
         parts={"tx": Part(tx, ("inner_state",))},
-        routes=lambda tree: two_routes(where, tree, written(tx), "frozen", part="tx"),
+        routes=lambda tree: two_routes(where, tree, text_of(tx), "frozen", part="tx"),
     )
 
 
@@ -169,7 +169,7 @@ def partition(*rules: Group, default: optax.GradientTransformation | None = None
         for i, (where, _) in enumerate(rules):
             wanted = choose_some(where, params, f"rules[{i}]")
             if any(wanted) and not any(taken[i]):
-                leaves = listed(path for (path, _), one in zip(rows(params), wanted, strict=True) if one)
+                leaves = list_some(path for (path, _), one in zip(paths_and_leaves(params), wanted, strict=True) if one)
                 problem = f"rules[{i}], {excerpt(where)}, takes nothing: rules before it take {leaves}"
                 raise Refusal(ValueError, problem)
         parts = zip(several.values(), taken, strict=True)
@@ -187,14 +187,14 @@ def partition(*rules: Group, default: optax.GradientTransformation | None = None
 
     def routes(tree: Any) -> list[Route]:
         found = zip(share_out(rules, default, tree), several.items(), strict=True)
-        return [Route(own, f"{name.removesuffix('[1]')}: {written(part.tx)}", name) for own, (name, part) in found]
+        return [Route(own, f"{name.removesuffix('[1]')}: {text_of(part.tx)}", name) for own, (name, part) in found]
 
     return Rule(init, advance_groups, parts=several, routes=routes)
 
 
 def share_out(rules: Any, default: Any, tree: Any) -> list[list[bool]]:
     """Which arrays each rule takes, and the default if there is one."""
-    left = [x is not None for _, x in rows(tree)]
+    left = [x is not None for _, x in paths_and_leaves(tree)]
     found: list[list[bool]] = []
     for where, _ in rules:
         found.append([free and wanted for free, wanted in zip(left, where.chosen(tree), strict=True)])
@@ -202,7 +202,7 @@ def share_out(rules: Any, default: Any, tree: Any) -> list[list[bool]]:
     if default is not None:
         found.append(left)
     elif any(left):
-        leaves = listed(path for (path, _), free in zip(rows(tree), left, strict=True) if free)
+        leaves = list_some(path for (path, _), free in zip(paths_and_leaves(tree), left, strict=True) if free)
         raise Refusal(ValueError, f"no rule takes {leaves}; add one, or default=…")
     return found
 
@@ -219,14 +219,14 @@ def advance_selected(tx: Any, flow: Flow, chosen: list[bool], state: Any, extra:
 def two_routes(where: Selector, tree: Any, words: str, others: str, part: str = "") -> list[Route]:
     """What becomes of the arrays that are meant, and of the others."""
     chosen = where.chosen(tree)
-    rest = [x is not None and not c for (_, x), c in zip(rows(tree), chosen, strict=True)]
+    rest = [x is not None and not c for (_, x), c in zip(paths_and_leaves(tree), chosen, strict=True)]
     return [Route(chosen, words, part), Route(rest, others)]
 
 
 def choose_some(where: Selector, params: Any, name: str = "where") -> list[bool]:
     """Which arrays a selector means, of which there must be one."""
-    chosen, all_rows = where.chosen(params), rows(params)
+    chosen, all_rows = where.chosen(params), paths_and_leaves(params)
     paths = [path or "a single array without a path" for path, x in all_rows if x is not None]
     if paths and not any(chosen):
-        raise Refusal(ValueError, f"{name}, {excerpt(where)}, matches no array of {listed(paths)}")
+        raise Refusal(ValueError, f"{name}, {excerpt(where)}, matches no array of {list_some(paths)}")
     return chosen

@@ -16,7 +16,7 @@ from gradtx.core.transformation import start
 from gradtx.transforms.rate import require_block
 from gradtx.values.annotations import Natural, Steps
 from gradtx.values.errors import Refusal
-from gradtx.wrappers.branch import branch
+from gradtx.wrappers.branch import run_branch
 
 
 class EveryState(NamedTuple):
@@ -68,7 +68,7 @@ def every(tx: optax.GradientTransformation, k: Steps):
         check.require_state(state, EveryState)
         updates, waited = flow.updates(), increment(state.waited)
         due, as_it_is = ~(as_real(waited) < k), (updates, state.inner_state)
-        out, inner_state = jax.lax.cond(due, lambda: branch(tx, flow, *as_it_is, extra, "tx"), lambda: as_it_is)
+        out, inner_state = jax.lax.cond(due, lambda: run_branch(tx, flow, *as_it_is, extra, "tx"), lambda: as_it_is)
         flow.put(out)
         return EveryState(jnp.where(due, 0, waited), inner_state)
 
@@ -135,7 +135,7 @@ def switch(*parts: optax.GradientTransformation, choice: Natural):
 
         def through(i: int, name: str) -> Callable[[], tuple[Any, Any]]:
             def run() -> tuple[Any, Any]:
-                out, after = branch(parts[i], flow, updates, states[i], extra, name)
+                out, after = run_branch(parts[i], flow, updates, states[i], extra, name)
                 return out, (*states[:i], after, *states[i + 1 :])
 
             return run
