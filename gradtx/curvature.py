@@ -100,7 +100,7 @@ def condition_number(loss: Loss, params: Any) -> jax.Array:
     Array(64., dtype=float32)
     """
     with errors_of("condition_number"):
-        flat_loss, x = flattened(loss, params)
+        flat_loss, x = flatten_loss(loss, params)
         sizes = jnp.abs(jnp.linalg.eigvalsh(jax.hessian(flat_loss)(x)))
         least = jnp.min(sizes)
         return jnp.where(least > 0.0, jnp.max(sizes) / jnp.where(least > 0.0, least, 1.0), jnp.inf)
@@ -147,7 +147,7 @@ def convergence_factor(learning_rate: Any, eigenvalue: Any) -> jax.Array:
 
 def top(loss: Loss, params: Any, rtol: float, max_steps: int, key: jax.Array | None) -> jax.Array:
     require_whole("max_steps", max_steps)
-    flat_loss, x = flattened(loss, params)
+    flat_loss, x = flatten_loss(loss, params)
 
     def product(v: jax.Array) -> jax.Array:
         return jax.jvp(jax.grad(flat_loss), (x,), (v,))[1]
@@ -199,7 +199,7 @@ def ritz_vector(product: Callable[[jax.Array], jax.Array], start: jax.Array, rto
 # ---- checks ----
 
 
-def flattened(loss: Loss, params: Any) -> tuple[Callable[[jax.Array], jax.Array], jax.Array]:
+def flatten_loss(loss: Loss, params: Any) -> tuple[Callable[[jax.Array], jax.Array], jax.Array]:
     """The loss as a function of one real vector, and the parameters as that vector."""
     params = arrays(params, "params")
     scalar(loss, params)

@@ -2,6 +2,7 @@
 
 import ast
 import re
+from collections import defaultdict
 from pathlib import Path
 
 import gradtx
@@ -76,6 +77,17 @@ def test_the_map_of_folders_has_all_of_them():
     rows = re.findall(r"^\| `gradtx/(\w+)(?:/|\.py)` \|", (ROOT / "CONTRIBUTING.md").read_text(), re.MULTILINE)
     there = {path.relative_to(PACKAGE).parts[0].removesuffix(".py") for path in FILES}
     assert sorted(rows) == sorted(there)
+
+
+def test_no_helper_name_means_two_things():
+    defined = defaultdict(set)
+    for path in FILES:
+        for node in ast.parse(path.read_text()).body:
+            if isinstance(node, ast.FunctionDef | ast.ClassDef):
+                defined[node.name].add(str(path.relative_to(PACKAGE)))
+    public = {name for module in MODULES for name in module.__all__}
+    assert len(defined) > 500
+    assert {name: places for name, places in defined.items() if len(places) > 1 and name not in public} == {}
 
 
 def test_no_file_is_longer_than_a_sitting():

@@ -21,7 +21,7 @@ import gradtx
 from gradtx.config.expression import ExpressionError, parse, parse_schedule
 from gradtx.config.read import from_file
 from gradtx.demo import reports
-from gradtx.demo.compared import COMPARED, optimizers, scheduled
+from gradtx.demo.compared import COMPARED, optimizers, with_schedule
 from gradtx.demo.digits import initial, load
 from gradtx.demo.surfaces import SURFACES
 
@@ -87,7 +87,7 @@ def chosen(given: argparse.Namespace, task: str, steps: int) -> dict[str, gradtx
     named = optimizers(task, steps, given.schedule)
     names = given.only or ([] if given.optimizer else list(named))
     try:
-        own = {f"custom {i}": scheduled(tx, given.schedule) for i, tx in enumerate(given.optimizer, 1)}
+        own = {f"custom {i}": with_schedule(tx, given.schedule) for i, tx in enumerate(given.optimizer, 1)}
     except ValueError as error:
         raise UnsuitableError(f"argument --schedule: {error}") from None
     params = initial(0) if task == "digits" else jnp.array(SURFACES[task].start)

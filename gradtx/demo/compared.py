@@ -45,10 +45,10 @@ def optimizers(task: str, steps: int, schedule: gradtx.Schedule | None = None) -
         found["adamw"] = gradtx.chain(gradtx.clip_by_global_norm(1.0), adamw)
         rise = max(steps // 20, 1)
         own["adamw"] = gradtx.warmup(1.0, rise).then(gradtx.cosine(1.0, max(steps - rise, 1)), at=rise)
-    return {name: scheduled(tx, schedule or own.get(name)) for name, tx in found.items()}
+    return {name: with_schedule(tx, schedule or own.get(name)) for name, tx in found.items()}
 
 
-def scheduled(tx: gradtx.Transformation, schedule: gradtx.Schedule | None) -> gradtx.Transformation:
+def with_schedule(tx: gradtx.Transformation, schedule: gradtx.Schedule | None) -> gradtx.Transformation:
     """The transformation with all its learning rates multiplied by the schedule.
 
     **Raises:** `ValueError` if it has none.

@@ -109,9 +109,8 @@ def train_network(
         params = initial(seed)
         return params, tx.init(params)
 
-    jax.block_until_ready(
-        train_step(tx, *start(), *next(batches(seed, *digits.train, size)))
-    )  # compiles before the clock
+    # Compiled before the clock starts.
+    jax.block_until_ready(train_step(tx, *start(), *next(batches(seed, *digits.train, size))))
     params, state = start()
     losses: list[jax.Array] = []  # they stay on the device, so that no step waits for the one before
     began = time.perf_counter()

@@ -65,10 +65,10 @@ def optimizer_table(report: ProgressReport) -> Iterator[str]:
     yield "-" * len(head)
     for (name, tx), cells in zip(report.compared.items(), report.rows, strict=True):
         yield row(name, cells)
-        yield wrapped(text_of(tx), "    ")
+        yield wrap_text(text_of(tx), "    ")
 
 
-def wrapped(text: str, indent: str = "") -> str:
+def wrap_text(text: str, indent: str = "") -> str:
     width = shutil.get_terminal_size().columns
     return textwrap.fill(
         text, width, initial_indent=indent, subsequent_indent=indent, break_long_words=False, break_on_hyphens=False

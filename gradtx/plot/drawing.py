@@ -59,7 +59,7 @@ def count_steps(ax: Axes) -> None:
     ax.xaxis.set_major_locator(MaxNLocator("auto", integer=True, steps=[1, 2, 5, 10]))
 
 
-def finished(ax: Axes, own: bool) -> Axes:
+def finish(ax: Axes, own: bool) -> Axes:
     """With a grid and a legend: inside where it is small, below where it is not, for which a figure of ours grows."""
     ax.grid(alpha=0.3)
     handles, labels = ax.get_legend_handles_labels()

@@ -7,7 +7,7 @@ import jax
 import numpy as np
 from matplotlib.axes import Axes
 
-from gradtx.plot.drawing import axes, count_steps, finished, label, line, real, real_array
+from gradtx.plot.drawing import axes, count_steps, finish, label, line, real, real_array
 from gradtx.schedules.value import Schedule
 from gradtx.values.errors import Refusal, errors_of, require_whole
 from gradtx.values.printing import excerpt
@@ -44,7 +44,7 @@ def schedule(*schedules: Any, steps: int, ax: Axes | None = None) -> Axes:
     ax.set(xlabel="step", ylabel="value")
     count_steps(ax)
     ax.set_ylim(bottom=min(ax.get_ylim()[0], 0.0), auto=None)  # which leaves room for further lines
-    return finished(ax, own)
+    return finish(ax, own)
 
 
 def curves(
@@ -89,7 +89,7 @@ def curves(
         own, ax = ax is None, axes(ax)
     for name, x in numbers:
         at = np.arange(1, len(x) + 1)
-        drawn = line(ax, at, smoothed(x, window), name)
+        drawn = line(ax, at, smooth(x, window), name)
         if window > 1:
             ax.plot(at, x, color=drawn.get_color(), linestyle="-", alpha=0.25, linewidth=0.7, zorder=1)
     ax.set(xscale=xscale, yscale=yscale, xlabel="step")
@@ -100,9 +100,9 @@ def curves(
     largest = 100.0 * max((y[0] for y in there if y.size), default=0.0)
     if 0.0 < largest < ax.get_ylim()[1] and any(y.size and y.max() <= largest for y in there):
         ax.set_ylim(top=largest, auto=None)
-    return finished(ax, own)
+    return finish(ax, own)
 
 
-def smoothed(numbers: np.ndarray, window: int) -> np.ndarray:
+def smooth(numbers: np.ndarray, window: int) -> np.ndarray:
     """At each step the mean of the last numbers, `window` of them once there are as many."""
     return np.array([numbers[max(end - window, 0) : end].mean() for end in range(1, len(numbers) + 1)])

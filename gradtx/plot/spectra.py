@@ -6,7 +6,7 @@ import jax.numpy as jnp
 import numpy as np
 from matplotlib.axes import Axes
 
-from gradtx.plot.drawing import COLORS, axes, finished, real
+from gradtx.plot.drawing import COLORS, axes, finish, real
 from gradtx.values.errors import Refusal, errors_of
 
 
@@ -45,4 +45,4 @@ def spectrum(eigenvalues: Any, *, ax: Axes | None = None) -> Axes:
     if zero.all():  # logarithmic scales of nothing
         ax.set(xlim=(0.9, 1.1 * len(sizes)), ylim=(0.1, 10.0))
     ax.set(xscale="log", yscale="log", xlabel="$i$, by size", ylabel=r"eigenvalue $|\lambda_i|$")
-    return finished(ax, own)
+    return finish(ax, own)

@@ -11,7 +11,7 @@ from matplotlib.axes import Axes
 
 from gradtx.core.apply import apply_updates
 from gradtx.core.transformation import Transformation
-from gradtx.plot.drawing import axes, finished, label, line, real, real_array
+from gradtx.plot.drawing import axes, finish, label, line, real, real_array
 from gradtx.values.errors import Refusal, errors_of, require_function, require_whole
 from gradtx.values.printing import excerpt
 
@@ -71,7 +71,7 @@ def paths(
         line(ax, shown[:, 0], shown[:, 1], name, linewidth=1.0, marker=MARKERS[i % len(MARKERS)], markersize=3)
     ax.plot(*at, "o", color="white", markeredgecolor="black", zorder=4)
     ax.set(xlim=span[0], ylim=span[1], xlabel="$w_1$", ylabel="$w_2$")
-    return finished(ax, own)
+    return finish(ax, own)
 
 
 def by_name(optimizers: Any) -> list[tuple[str, Transformation]]:

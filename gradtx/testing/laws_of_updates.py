@@ -201,9 +201,8 @@ def differentiates(subject: Subject, example: Example) -> None:
     """The gradient through an update, by the gradients and by a value's hyperparameters, is finite."""
     by_g, by_tx = subject.slope(normal(example.params, 1))
     finite(by_g, "the gradient by the updates")
-    real = {
-        path: x for path, x in leaves_by_path(by_tx).items() if x.dtype != jax.dtypes.float0
-    }  # an int has no gradient
+    # An int has no gradient.
+    real = {path: x for path, x in leaves_by_path(by_tx).items() if x.dtype != jax.dtypes.float0}
     finite(real, "the gradient by the value")
     if isinstance(subject.tx, gx.Transformation) and jax.tree.structure(by_tx) != jax.tree.structure(subject.tx):
         raise Broken("a gradient of the value's structure", "another one")

@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 
 import gradtx as gx
-from tests.test_golden import outputs
+from tests.optimizers.test_golden import outputs
 
 pytestmark = pytest.mark.slow
 
@@ -53,7 +53,7 @@ def properties(tx):
 
 
 def page():
-    text = (Path(__file__).parent.parent / "docs/reference/optimizers.md").read_text()
+    text = (Path(__file__).parents[2] / "docs/reference/optimizers.md").read_text()
     rows = re.findall(r"^\| (.+?) \| (yes|) ?\| (yes|) ?\| (yes|) ?\| (yes|) ?\| (\d+) \|$", text, re.MULTILINE)
     return {name.replace("`", ""): ([mark == "yes" for mark in marks[:4]], int(marks[4])) for name, *marks in rows}
 

@@ -7,7 +7,7 @@ import pytest
 
 import gradtx as gx
 from tests.reference import schedules as formulas
-from tests.schedules import FAR, ROWS
+from tests.schedules.rows import FAR, ROWS
 
 pytestmark = [pytest.mark.usefixtures("float32"), pytest.mark.slow]  # formulas do not turn on versions
 LAST = 2**31 - 1

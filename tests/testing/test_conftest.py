@@ -22,7 +22,16 @@ def test_flags_are_on_once_where_they_are_on():
 
 def test_what_is_measured_runs_with_the_default_flags_alone():
     def collected(**environment):
-        run = [sys.executable, "-m", "pytest", "-n", "0", "--collect-only", "-q", "tests/test_wrapper_costs.py"]
+        run = [
+            sys.executable,
+            "-m",
+            "pytest",
+            "-n",
+            "0",
+            "--collect-only",
+            "-q",
+            "tests/wrappers/test_wrapper_costs.py",
+        ]
         ours = {name: x for name, x in os.environ.items() if name not in ("XLA_FLAGS", "GRADTX_TESTS_DEFAULT_XLA")}
         return subprocess.run(run, env=ours | environment, capture_output=True, text=True).stdout
 

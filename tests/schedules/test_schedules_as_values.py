@@ -10,7 +10,7 @@ import pytest
 
 import gradtx as gx
 from gradtx.values.value import text_of
-from tests.schedules import halved
+from tests.schedules.rows import halved
 
 VALUES = [
     gx.constant(0.3),

@@ -49,7 +49,7 @@ def test_equals_optax(call):
 
 
 def recorded(peer):
-    return json.loads((Path(__file__).parent / "reference" / f"{peer}_schedules.json").read_text())
+    return json.loads((Path(__file__).parents[1] / "reference" / f"{peer}_schedules.json").read_text())
 
 
 # Values of torch 2.13, in Python's doubles, by the expression that makes the scheduler and the entry of the group that

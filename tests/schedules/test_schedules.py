@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 import gradtx as gx
-from tests.schedules import ROWS
+from tests.schedules.rows import ROWS
 
 COUNTS = range(50)  # both sides of every joint in the rows
 rows = pytest.mark.parametrize("row", ROWS, ids=lambda row: row.name)

@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 
 import gradtx as gx
-from gradtx.demo.compared import COMPARED, optimizers, scheduled
+from gradtx.demo.compared import COMPARED, optimizers, with_schedule
 from gradtx.demo.digits import load, train_network
 from gradtx.demo.surfaces import SURFACES
 
@@ -30,19 +30,19 @@ def test_training_follows_the_schedule():
     def losses(tx):
         return train_network(tx, DIGITS, 6, 32, 0, lambda done: None).losses
 
-    halved = losses(scheduled(gx.sgd(0.1), gx.constant(0.5)))
+    halved = losses(with_schedule(gx.sgd(0.1), gx.constant(0.5)))
     np.testing.assert_allclose(halved, losses(gx.sgd(0.05)), rtol=1e-6)
-    stopped = losses(scheduled(gx.sgd(0.1), gx.constant(1.0).then(0.0, at=3)))
+    stopped = losses(with_schedule(gx.sgd(0.1), gx.constant(1.0).then(0.0, at=3)))
     np.testing.assert_allclose(stopped[:4], losses(gx.sgd(0.1))[:4], rtol=1e-6)
     assert not np.isclose(stopped[5], losses(gx.sgd(0.1))[5], rtol=1e-3)
 
 
 def test_a_rate_that_is_a_schedule_is_multiplied_too_and_wherever_it_stands():
     tx = gx.chain(gx.clip_by_norm(1.0), gx.chain(gx.adam(gx.linear(1.0, 0.0, 4))), gx.sgd(0.5))
-    rates = gx.hyperparameters(scheduled(tx, gx.constant(0.1)))
+    rates = gx.hyperparameters(with_schedule(tx, gx.constant(0.1)))
     assert float(rates["parts[1].learning_rate"](1)) == pytest.approx(0.075)
     assert float(rates["parts[2].learning_rate"](1)) == pytest.approx(0.05)
-    assert scheduled(tx, None) is tx
+    assert with_schedule(tx, None) is tx
 
 
 def test_the_command_trains_with_it_and_prints_it(shown, tmp_path):
