@@ -7,10 +7,11 @@ import inspect
 from pathlib import Path
 
 from gradtx.values.value import text_of
-from tests import test_parity_golden, test_parity_optax, test_parity_schedules
 from tests.golden.keras_rows import folded
+from tests.optimizers import test_parity_golden, test_parity_optax
 from tests.problems import STEPS
 from tests.row import BOUND, Row
+from tests.schedules import test_parity_schedules
 
 PAGE = Path(__file__).parent.parent / "docs" / "conventions.md"
 MARK = "<!-- made by python -m tests.conventions -->"

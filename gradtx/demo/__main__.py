@@ -136,7 +136,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
         parser.error(f"argument --out: can't make the directory {str(given.out)!r}: {error.strerror}")
 
     report = job()
-    print(*reports.optimizer_table(report), "", reports.wrapped(report.note), sep="\n")
+    print(*reports.optimizer_table(report), "", reports.wrap_text(report.note), sep="\n")
     path = given.out / f"{given.surface or 'optimizers'}.png"
     try:
         report.draw(path)

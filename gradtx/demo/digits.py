@@ -22,7 +22,7 @@ Params = Any
 
 
 class Digits(NamedTuple):
-    train_network: tuple[np.ndarray, np.ndarray]  # images, one to a row, and their labels
+    train: tuple[np.ndarray, np.ndarray]  # images, one to a row, and their labels
     test: tuple[np.ndarray, np.ndarray]
 
 

@@ -8,7 +8,7 @@ import numpy as np
 import gradtx
 from gradtx.demo.digits import Run
 from gradtx.demo.surfaces import Surface, Walk
-from gradtx.plot.over_steps import smoothed
+from gradtx.plot.over_steps import smooth
 from gradtx.plot.surface import contours, heights_over
 
 INK, REST = "#10206a", "0.8"  # what a panel is about, and what is there to compare
@@ -40,7 +40,7 @@ def draw_schedule(panel: Any, schedule: gradtx.Schedule, steps: int) -> None:
 def draw_losses(runs: dict[str, Run], steps: int, schedule: gradtx.Schedule | None, path: Path) -> None:
     """Write the figure of the loss curves: in each panel one of them, before all the others."""
     window = max(steps // 20, 1)
-    curves = {name: smoothed(run.losses, window) for name, run in runs.items()}
+    curves = {name: smooth(run.losses, window) for name, run in runs.items()}
     figure, panels = grid(len(runs) + (schedule is not None))
     for panel, (name, own) in zip(panels, curves.items(), strict=False):
         for curve in curves.values():

@@ -59,7 +59,7 @@ def describe(tx: Any) -> Document:
 class Name(NamedTuple):
     """What something is called in code, and its symbol in TeX if it has one."""
 
-    as_code: str = ""
+    code: str = ""
     symbol: str = ""
 
 

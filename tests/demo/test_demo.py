@@ -12,7 +12,7 @@ import gradtx as gx
 from gradtx.demo import digits
 from gradtx.demo.__main__ import main
 from gradtx.demo.compared import COMPARED, optimizers
-from gradtx.plot.over_steps import smoothed
+from gradtx.plot.over_steps import smooth
 from gradtx.values.value import text_of
 
 pytestmark = pytest.mark.slow
@@ -106,7 +106,7 @@ def test_training_and_test_images_are_different_ones():
 
 
 def test_a_curve_is_smoothed_by_the_mean_of_the_last_steps():
-    np.testing.assert_allclose(smoothed(np.array([4.0, 2.0, 6.0, 1.0]), 3), [4.0, 3.0, 4.0, 3.0])
+    np.testing.assert_allclose(smooth(np.array([4.0, 2.0, 6.0, 1.0]), 3), [4.0, 3.0, 4.0, 3.0])
 
 
 def test_adam_learns_the_digits():
