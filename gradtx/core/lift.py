@@ -183,12 +183,12 @@ def count_arguments(function: Callable[..., Any]) -> int:
     return sum(p.default is p.empty and p.kind in (p.POSITIONAL_ONLY, p.POSITIONAL_OR_KEYWORD) for p in parameters)
 
 
-def keywords_of(function: Callable[..., Any]) -> tuple[frozenset[str], frozenset[str]]:
+def keywords_of(function: Callable[..., Any]) -> tuple[frozenset[str], tuple[str, ...]]:
     """The arguments that a function takes by name alone, and those of them that it needs."""
     if is_plain(function) and not function.__code__.co_kwonlyargcount:
-        return NONE, NONE
+        return NONE, ()
     keywords = [p for p in inspect.signature(function).parameters.values() if p.kind is p.KEYWORD_ONLY]
-    return frozenset(p.name for p in keywords), frozenset(p.name for p in keywords if p.default is p.empty)
+    return frozenset(p.name for p in keywords), tuple(p.name for p in keywords if p.default is p.empty)
 
 
 def is_plain(function: Any) -> TypeGuard[FunctionType]:

@@ -13,9 +13,9 @@ from gradtx.core.transformation import Transformation, WithoutExtra, advance_pai
 
 def rule_of_pair(init: Any, update: Any, inside: dict[str, Any]) -> Rule:
     """The rule of a pair; `inside` are the transformations that it was made with, by their paths."""
-    extra = list(inspect.signature(update).parameters.values())[3:]
-    named = frozenset(p.name for p in extra if p.kind is not p.VAR_KEYWORD)
-    needs = frozenset(p.name for p in extra if p.kind is p.KEYWORD_ONLY and p.default is p.empty)
+    extra = extra_of(update)
+    named = named_extra(update)
+    needs = tuple(p.name for p in extra if p.kind is p.KEYWORD_ONLY and p.default is p.empty)
     names = [named, *[takes(tx) for tx in inside.values() if len(named) < len(extra)]]  # `**extra` stands for theirs
     taken = None if None in names else frozenset().union(*[own for own in names if own is not None])
 
@@ -23,6 +23,15 @@ def rule_of_pair(init: Any, update: Any, inside: dict[str, Any]) -> Rule:
         return advance_pair(update, flow, state, extra)
 
     return Rule(init, advance, taken, needs)
+
+
+def extra_of(update: Any) -> list[inspect.Parameter]:
+    """What an update takes behind the updates, the state and the parameters."""
+    return list(inspect.signature(update).parameters.values())[3:]
+
+
+def named_extra(update: Any) -> frozenset[str]:
+    return frozenset(p.name for p in extra_of(update) if p.kind is not p.VAR_KEYWORD)
 
 
 def with_extra(x: Any) -> Any:

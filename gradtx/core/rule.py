@@ -53,7 +53,7 @@ class Rule(Pair):
     init: Any = None  # in the place of the tuple's
     advance: Callable[[Flow, Any, dict[str, Any]], Any]
     takes: frozenset[str] | None  # own extra arguments, those of its parts aside; None for any
-    needs: frozenset[str]  # those of them that it can't do without
+    needs: tuple[str, ...]  # those of them that it can't do without
     parts: dict[str, Part] | None  # by their paths among the arguments; "" is what a composition is made of
     numbers: dict[str, Keys]  # hyperparameters that its state holds, beside a `count` of its own
     routes: Callable[[Any], list[Route]] | None  # which arrays of a tree go where, if it selects
@@ -65,7 +65,7 @@ class Rule(Pair):
         init: Callable[[Any], Any],
         advance: Any,
         takes: frozenset[str] | None = NONE,
-        needs: frozenset[str] = NONE,
+        needs: tuple[str, ...] = (),
         parts: dict[str, Part] | None = None,
         **others: Any,
     ) -> "Rule":

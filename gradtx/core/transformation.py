@@ -134,7 +134,7 @@ def advance(tx: Any, flow: Flow, state: Any, extra: dict[str, Any], part: str | 
         if isinstance(tx, Transformation):
             rule: Rule = build(tx)
             if rule.needs:
-                check.require_extra(sorted(rule.needs - extra.keys()))
+                check.require_extra([name for name in rule.needs if name not in extra])
             if is_strict(tx):
                 check.require_arrays(flow.leaves)
             after = rule.advance(flow, state, extra)

@@ -68,15 +68,16 @@ def scale_by_zoom_linesearch(
         state: optax.ScaleByZoomLinesearchState,
         params: Any = None,
         *,
-        value: Any,
-        grad: Any,
+        value: Any = None,
+        grad: Any = None,
         value_fn: Any = None,
         loss_fn: Any = None,
     ):
         check.require_params(params)
         check.require_state(state, optax.ScaleByZoomLinesearchState)
         value_fn = loss_fn if value_fn is None else value_fn
-        check.require_extra(["value_fn"] * (value_fn is None))
+        given = dict(value=value, grad=grad, value_fn=value_fn)
+        check.require_extra([name for name, x in given.items() if x is None])
         scalar(value_fn, params)
         value = check.as_measurement("value", value)
         u, w = reals(updates, updates, "updates"), reals(params, updates, "params")

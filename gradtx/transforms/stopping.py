@@ -90,7 +90,7 @@ def early_stopping(patience: Steps = 10, min_delta: NonNegative = 0.0, *, maximi
         flow.then(zero_where, [stopped] * len(flow.leaves))
         return EarlyStoppingState(best_params=structure.unflatten(best), stopped=stopped, **fields)
 
-    return Rule(init, advance, takes=frozenset({"value"}), needs=frozenset({"value"}))
+    return Rule(init, advance, takes=frozenset({"value"}), needs=("value",))
 
 
 def zero_where(g: jax.Array, stopped: jax.Array) -> tuple[Any, dict[str, Any]]:

@@ -95,7 +95,7 @@ class Recipe(Generic[P, V]):
             unknown = sorted(kwargs.keys() - self.signature.parameters.keys())
             problem = f"unknown argument {unknown[0]!r}" if unknown else error
             return TypeError(f"{self.__name__}: {problem}; it takes {', '.join(self.signature.parameters)}")
-        taken = min(bound.arguments.keys() & bound.arguments[self.named or ""].keys())
+        taken = min(self.signature.parameters.keys() & bound.arguments[self.named or ""].keys())
         return TypeError(f"{self.__name__}: {taken} can't be a part's name: values have an attribute of that name")
 
     def make(self, arguments: dict[str, Any]) -> V:

@@ -11,6 +11,7 @@ from gradtx.core.count import Count, as_real, in_force, increment, value_at
 from gradtx.core.eager import ARRAYS
 from gradtx.core.factories import composition
 from gradtx.core.flow import Flow
+from gradtx.core.pair import named_extra
 from gradtx.core.reals import places_of_updates
 from gradtx.core.rule import Part, Rule
 from gradtx.core.transformation import Updates, advance, start, takes
@@ -138,7 +139,7 @@ def names_to_average(tx: Any) -> frozenset[str]:
     found: set[str] = set()
     for node in walk(tx):
         own = takes(node.tx) if node.rule is None else node.rule.takes
-        found |= {"value"} if own is None else own
+        found |= named_extra(node.tx.update) | {"value"} if own is None else own
     return frozenset(found - FUNCTIONS)
 
 

@@ -11,6 +11,7 @@ import scipy.optimize
 from sklearn.datasets import load_breast_cancer
 
 import gradtx as gx
+from gradtx.core.transformation import composed_of
 from tests.reference import second_order
 
 pytestmark = pytest.mark.slow
@@ -176,7 +177,8 @@ def test_lbfgs_steps_as_optax_does(loss, start):
 def test_lbfgs_hands_its_limits_to_the_line_search():
     limits = dict(slope_rtol=0.2, curv_rtol=0.5, max_learning_rate=3.0)
     search = gx.scale_by_zoom_linesearch(7, **limits)
-    assert gx.lbfgs(5, max_linesearch_steps=7, **limits).built == gx.chain(gx.scale_by_lbfgs(5), gx.scale(-1.0), search)
+    tx = gx.lbfgs(5, max_linesearch_steps=7, **limits)
+    assert composed_of(tx) == gx.chain(gx.scale_by_lbfgs(5), gx.scale(-1.0), search)
 
 
 def test_the_line_search_leaves_value_and_gradient_for_the_next_step():

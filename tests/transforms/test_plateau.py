@@ -10,6 +10,7 @@ import optax
 import pytest
 
 import gradtx as gx
+from gradtx.core.transformation import takes
 from tests.reference import measured
 
 anything: Any = gx  # for calls that a type checker refuses too
@@ -246,7 +247,7 @@ def test_a_factor_with_extra_arguments_of_an_author():
         return gx.scaling(lambda params: (), lambda state, *, part, whole=1.0: ((part / whole) ** power, state))
 
     tx = gx.chain(gx.scale(2.0), scale_by_share(gx.constant(2.0)))
-    assert tx.extra == {"part", "whole"}
+    assert takes(tx) == {"part", "whole"}
     assert tx.update(jnp.ones(()), tx.init(None), part=3.0)[0] == 18.0
     assert tx.update(jnp.ones(()), tx.init(None), part=3.0, whole=6.0)[0] == 0.5
     with refused(TypeError, "scale_by_share: update needs part: call update(updates, state, params, part=…)"):
