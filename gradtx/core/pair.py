@@ -9,6 +9,7 @@ import optax
 from gradtx.core.flow import Flow
 from gradtx.core.rule import Keys, Part, Rule
 from gradtx.core.transformation import Transformation, WithoutExtra, advance_pair, takes
+from gradtx.values.value import build
 
 
 def rule_of_pair(init: Any, update: Any, inside: dict[str, Any]) -> Rule:
@@ -73,7 +74,7 @@ def places_of_parts(tx: Transformation, inside: dict[str, Any]) -> dict[str, Par
         state = init({})
     except Exception:  # whatever the factory does with a part that it does not know
         return {}
-    found = marks(state, ())
+    found = marks(state, ("inner_state",) if build(tx).numbers else ())  # below what a schedule adds
     return {path: Part(inside[path], keys) for path, keys in found} if len(found) == len(inside) else {}
 
 

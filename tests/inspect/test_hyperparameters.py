@@ -273,6 +273,20 @@ def test_a_wrapper_of_the_users_may_keep_the_state_of_its_part_anywhere(name):
     np.testing.assert_allclose(gx.hyperparameters(tx, steps(tx, 2))["parts[1].tx.learning_rate"], 0.8, rtol=1e-6)
 
 
+def test_a_wrapper_of_the_users_may_have_a_schedule_itself():
+    @gx.transformation
+    def halved(tx: optax.GradientTransformation, factor: gx.Scalar):
+        def update(updates, state, params=None):
+            updates, inner = tx.update(updates, state["inner"], params)
+            return jax.tree.map(lambda u: factor * u, updates), {"inner": inner}
+
+        return lambda params: {"inner": tx.init(params)}, update
+
+    tx = halved(gx.sgd(gx.linear(1.0, 0.0, 10)), gx.linear(1.0, 0.5, 10))
+    now = gx.hyperparameters(tx, steps(tx, 2))
+    np.testing.assert_allclose([now["tx.learning_rate"], now["factor"]], [0.8, 0.9], rtol=1e-6)
+
+
 def test_a_wrapper_that_looks_into_the_state_of_its_part_hides_it():
     tx = wrapper("inside", looks_into=lambda state: state._replace(count=state.count + 1))
     with pytest.raises(ValueError, match=r"the state holds no count of updates for tx\.learning_rate"):
