@@ -53,18 +53,18 @@ class Selector(Value):
         return others(self)
 
     def __rand__(self, other: Any) -> "Selector":
-        return both(self.beside(other, "&", "left"), self)
+        return both(self._beside(other, "&", "left"), self)
 
     def __ror__(self, other: Any) -> "Selector":
-        return either(self.beside(other, "|", "left"), self)
+        return either(self._beside(other, "|", "left"), self)
 
     def __and__(self, other: Any) -> "Selector":
-        return both(self, self.beside(other, "&"))
+        return both(self, self._beside(other, "&"))
 
     def __or__(self, other: Any) -> "Selector":
-        return either(self, self.beside(other, "|"))
+        return either(self, self._beside(other, "|"))
 
-    def beside(self, other: Any, operator: str, side: str = "right") -> "Selector":
+    def _beside(self, other: Any, operator: str, side: str = "right") -> "Selector":
         with errors_of(text_of(self)):
             return as_selector(f"the {side} side of {operator}", other)
 

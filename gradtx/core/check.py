@@ -91,10 +91,12 @@ def first_difference(updates: Any, other: Any, name: str, what: str, path: str =
     if type(updates) is not type(other) and not (mine.keys() == theirs.keys() == {""}):
         here = f"{what}{path}" if path else f"the tree of {what}"
         return f"{here} is of type {type(updates).__name__}, in {name} it is {type(other).__name__}"
-    for key in mine.keys() - theirs.keys():
-        return f"{what}{path}{key} has no counterpart in {name}"
-    for key in theirs.keys() - mine.keys():
-        return f"{what} lack {path}{key}, which is in {name}"
+    for key in mine:  # in their order
+        if key not in theirs:
+            return f"{what}{path}{key} has no counterpart in {name}"
+    for key in theirs:
+        if key not in mine:
+            return f"{what} lack {path}{key}, which is in {name}"
     if mine.keys() == {""}:
         return None
     parts = (first_difference(part, theirs[key], name, what, path + key) for key, part in mine.items())
@@ -190,8 +192,9 @@ def match_params(made: Any, params: Any, what: str) -> list[Any]:
 
 def require_state(state: Any, expected: type) -> None:
     if not isinstance(state, expected):
-        got, want = type(state).__name__, expected.__name__
-        raise Refusal(TypeError, f"the state is a {got}, expected {want}: it was made by another optimizer's init")
+        got = "an array" if isinstance(state, jax.Array) else f"a {type(state).__name__}"
+        problem = f"the state is {got}, expected {expected.__name__}"
+        raise Refusal(TypeError, f"{problem}: it was made by another optimizer's init")
 
 
 def require_result(before: jax.Array, returned: Any, state: Any, names: list[str]) -> None:

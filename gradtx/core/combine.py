@@ -122,6 +122,7 @@ def parallel(*branches: optax.GradientTransformation, join: Callable[..., Any]) 
         check.require_states(state, branches)
         states: list[Any] = []
         outputs: list[list[Any]] = []
+        flow.run()
         for own_state, (name, part) in zip(state, several.items(), strict=True):
             own = flow.fork()
             after = advance(part.tx, own, own_state, extra, name)

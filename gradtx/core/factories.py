@@ -11,13 +11,14 @@ import optax
 from gradtx.core import check
 from gradtx.core.count import ScheduledState, as_weak, in_force, increment, value_at
 from gradtx.core.flow import Flow
-from gradtx.core.pair import rule_of_pair, transformations_in, with_extra
-from gradtx.core.rule import Part, Rule
+from gradtx.core.pair import rule_of_pair, with_extra
+from gradtx.core.rule import Part, Rule, transformations_in
 from gradtx.core.transformation import Transformation, advance, selects_by_rule, start, takes_of_rule
 from gradtx.values.annotations import Check
 from gradtx.values.errors import Refusal
 from gradtx.values.printing import excerpt
 from gradtx.values.recipe import Recipe
+from gradtx.values.value import build
 
 P = ParamSpec("P")
 
@@ -120,6 +121,7 @@ def rule_of_composition(tx: Transformation) -> Rule:
         init=lambda params: start(tx, params),
         advance=lambda flow, state, extra: advance(tx, flow, state, extra, ""),
         parts={"": Part(tx, ())},
+        advance_if=build(tx).advance_if and (lambda flow, state, ok, extra: advance(tx, flow, state, extra, "", ok)),
     )
 
 

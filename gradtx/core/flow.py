@@ -49,8 +49,9 @@ class Flow:
     partial = False  # whether there may be arrays that are not in sight here
     leaves: list[Any]  # arrays like the parameters, None where there is nothing to update, what is `Unfit` for it
 
-    def __init__(self, updates: Any, params: Any, name: str = "update"):
-        self.params, self.name = params, name
+    def __init__(self, updates: Any, params: Any):
+        self.params = params
+        self.name = "update"  # of the transformation that is at work, for errors
         self.place: Place = ()
         self.frozen: set[int] = set()  # the places whose updates are zeros from here on
         self.promised = False
@@ -73,11 +74,12 @@ class Flow:
 
     def fork(self) -> "Flow":
         """Another flow from here, with the same parameters. Nothing that happens to it is seen here: that is what a
-        branch of `lax.cond` works on, whose arrays are of no use outside of it.
+        branch of `lax.cond` works on, whose arrays are of no use outside of it. So the stages have to have run before.
         """
+        assert not self.pending, "run the stages first"
         other = Flow.__new__(Flow)
         other.params, other.name, other.place = self.params, self.name, self.place
-        other.leaves, other.structure, other.weights = list(self.run()), self.structure, self.weights
+        other.leaves, other.structure, other.weights = list(self.leaves), self.structure, self.weights
         other.partial, other.frozen = self.partial, set(self.frozen)
         other.pending, other.promised = [], False
         return other
@@ -120,7 +122,7 @@ class Flow:
         stages, self.pending = self.pending, []
         if not stages and not wide:
             return self.leaves
-        compiled = isinstance(jax.lax.full((), 0.0), Tracer)
+        compiled = is_traced()
         programs: dict[tuple[int, ...], Any] = {}
         for i, g in enumerate(self.leaves):
             own = [stage for stage in stages if stage.rows[i] is not LEFT_OUT]
@@ -210,6 +212,10 @@ class Selection(Flow):
     def leaves(self) -> list[Any]:  # pyright: ignore[reportIncompatibleVariableOverride]  # a view
         return [u if chosen else None for u, chosen in zip(self.whole.leaves, self.chosen, strict=True)]
 
+    @property
+    def pending(self) -> list[Stage]:  # pyright: ignore[reportIncompatibleVariableOverride]  # as above
+        return self.whole.pending
+
     def put(self, updates: Any) -> None:
         self.run()
         rows = check.match(self.tree, updates, "what a part returned")
@@ -230,11 +236,20 @@ class Selection(Flow):
         self.whole.run()
         return self.leaves
 
-    def settle(self, state: Any) -> Any:
-        return self.whole.settle(state)
+
+def run_flow(advance: Callable[[Flow], Any], updates: Any, params: Any) -> tuple[Any, Any]:
+    """The updates behind all that is done to a flow, and the state that doing it returns."""
+    flow = Flow(updates, params)
+    after = advance(flow)
+    return flow.updates(), flow.settle(after)
 
 
 # ---- one array through the stages ----
+
+
+def is_traced() -> bool:
+    """Whether what is computed here goes into a program."""
+    return isinstance(jax.lax.full((), 0.0), Tracer)
 
 
 def in_series(stages: list[Stage], wide: bool) -> Callable[..., tuple[jax.Array, list[Fields]]]:

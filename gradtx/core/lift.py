@@ -30,9 +30,10 @@ def per_array(
     """The pair whose rule for one array is `init(p) -> fields`, `update(g, state, p) -> (update, fields)`.
 
     `state_type` is a NamedTuple of the rule's quantities; in the formula each field is one array, in the state a tree.
-    A field named `count` is kept here: the number of updates done so far, the same for every array; in the formula it is
-    a float. Other scalars that all arrays share are given as `shared=dict(name=(start, following))`, where
-    `following(state)` is the next one. A field that `init` leaves out is None. A formula of two arguments, without `p`, does not need the parameters.
+    A field named `count` is kept here: the number of updates done so far, the same for every array, a float in the
+    formula. Other scalars that all arrays share are given as `shared=dict(name=(start, following))`, where
+    `following(state)` is the next one. A field that `init` leaves out is None. A formula of two arguments, without `p`,
+    does not need the parameters.
 
     The formula computes in at least float32, and never meets None, an integer or a complex number: a complex array
     comes as its real and imaginary part stacked in front. Inside of `jit` it is traced once per shape and dtype, for

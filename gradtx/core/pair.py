@@ -52,6 +52,9 @@ def with_extra(x: Any) -> Any:
 # ---- where a wrapper keeps the states of its parts ----
 
 
+SOME_NUMBER = 0.5  # in the place of a schedule: no number decides where a state is kept
+
+
 class Mark(NamedTuple):
     """Stands for the state of a part."""
 
@@ -69,8 +72,11 @@ def places_of_parts(tx: Transformation, inside: dict[str, Any]) -> dict[str, Par
             return optax.GradientTransformationExtraArgs(init, never_called)
         return tuple(marked(part, f"{path}[{i}]") for i, part in enumerate(x)) if type(x) is tuple else x
 
+    def stand_in(name: str, x: Any) -> Any:
+        return SOME_NUMBER if name in tx.recipe.ranges and callable(x) else marked(x, name)
+
     try:
-        init, _ = tx.recipe.call({name: marked(x, name) for name, x in tx.arguments.items()})
+        init, _ = tx.recipe.call({name: stand_in(name, x) for name, x in tx.arguments.items()})
         state = init({})
     except Exception:  # whatever the factory does with a part that it does not know
         return {}
@@ -92,19 +98,3 @@ def marks(state: Any, keys: Keys) -> list[tuple[str, Keys]]:
     else:
         inside = list(enumerate(state)) if isinstance(state, tuple | list) else []
     return [found for key, part in inside for found in marks(part, (*keys, key))]
-
-
-def transformations_in(arguments: dict[str, Any]) -> dict[str, Any]:
-    """The transformations among arguments, Optax's too, by their paths."""
-    found: dict[str, Any] = {}
-
-    def look(x: Any, path: str) -> None:
-        if isinstance(x, optax.GradientTransformation):
-            found[path] = x
-        elif type(x) is tuple:
-            for i, part in enumerate(x):
-                look(part, f"{path}[{i}]")
-
-    for name, x in arguments.items():
-        look(x, name)
-    return found

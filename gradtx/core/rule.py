@@ -6,7 +6,7 @@ from typing import Any, NamedTuple
 import optax
 
 from gradtx.core import check
-from gradtx.core.flow import Flow
+from gradtx.core.flow import Flow, run_flow
 from gradtx.values.errors import errors_of
 
 Keys = tuple[str | int, ...]  # the way into a state: names of fields, indices, keys of a dict
@@ -58,7 +58,7 @@ class Rule(Pair):
     numbers: dict[str, Keys]  # hyperparameters that its state holds, beside a `count` of its own
     routes: Callable[[Any], list[Route]] | None  # which arrays of a tree go where, if it selects
     selects: bool  # whether there is a selector in what it is made of, where that can't be seen from outside
-    advance_if: Callable[[Flow, Any, Any, dict[str, Any]], Any] | None  # as `advance`, where a flag is true
+    advance_if: Any  # `advance_if(flow, state, ok, extra)`: as `advance` where the flag is true; None for most
 
     def __new__(
         cls,
@@ -77,8 +77,26 @@ class Rule(Pair):
 
     def update(self, updates: Any, state: Any, params: Any = None, **extra: Any) -> tuple[Any, Any]:
         """An update by the rule alone."""
-        with errors_of("update"):
-            flow = Flow(updates, params)
+
+        def advance(flow: Flow) -> Any:
             check.require_arrays(flow.leaves)
-            after = self.advance(flow, state, extra)
-            return flow.updates(), flow.settle(after)
+            return self.advance(flow, state, extra)
+
+        with errors_of("update"):
+            return run_flow(advance, updates, params)
+
+
+def transformations_in(arguments: dict[str, Any]) -> dict[str, Any]:
+    """The transformations among arguments, Optax's too, by their paths."""
+    found: dict[str, Any] = {}
+
+    def look(x: Any, path: str) -> None:
+        if isinstance(x, optax.GradientTransformation):
+            found[path] = x
+        elif type(x) is tuple:
+            for i, part in enumerate(x):
+                look(part, f"{path}[{i}]")
+
+    for name, x in arguments.items():
+        look(x, name)
+    return found

@@ -6,8 +6,8 @@ import jax
 import optax
 
 from gradtx.core import check, eager
-from gradtx.core.flow import Flow, locate
-from gradtx.core.rule import Pair, Rule
+from gradtx.core.flow import Flow, locate, run_flow
+from gradtx.core.rule import Pair, Rule, transformations_in
 from gradtx.values.errors import Refusal
 from gradtx.values.value import Value, build, register, text_of
 
@@ -108,9 +108,7 @@ def start(tx: Any, params: Any, role: str = "") -> Any:
 def run_update(tx: Transformation, updates: Any, state: Any, params: Any, extra: dict[str, Any]) -> tuple[Any, Any]:
     """An update as it is written."""
     try:
-        flow = Flow(updates, params)
-        after = advance(tx, flow, state, extra)
-        return flow.updates(), flow.settle(after)
+        return run_flow(lambda flow: advance(tx, flow, state, extra), updates, params)
     except Refusal as refusal:
         raise refusal.kind(f"{tx.recipe.__name__}: {refusal}") from None
 
@@ -118,12 +116,12 @@ def run_update(tx: Transformation, updates: Any, state: Any, params: Any, extra:
 compiled_update = jax.jit(run_update)
 
 
-def advance(tx: Any, flow: Flow, state: Any, extra: dict[str, Any], part: str | None = None) -> Any:
+def advance(tx: Any, flow: Flow, state: Any, extra: dict[str, Any], part: str | None = None, ok: Any = None) -> Any:
     """Take a flow through a transformation, gradtx's or a plain pair; the next state, perhaps with promises in it.
 
-    `part` is its name among the parts of the one around it.
+    `part` is its name among the parts of the one around it. With `ok` its rule leaves the step out where that is false.
     """
-    name, place = flow.name, flow.place
+    outer, place = flow.name, flow.place
     if part is not None:
         flow.place = (*place, part)
     if isinstance(tx, Transformation):
@@ -137,7 +135,7 @@ def advance(tx: Any, flow: Flow, state: Any, extra: dict[str, Any], part: str | 
                 check.require_extra([name for name in rule.needs if name not in extra])
             if is_strict(tx):
                 check.require_arrays(flow.leaves)
-            after = rule.advance(flow, state, extra)
+            after = rule.advance(flow, state, extra) if ok is None else rule.advance_if(flow, state, ok, extra)
         elif isinstance(tx, Rule):
             after = tx.advance(flow, state, extra)
         else:
@@ -147,7 +145,7 @@ def advance(tx: Any, flow: Flow, state: Any, extra: dict[str, Any], part: str | 
     except Exception as error:
         locate(error, flow.place)
         raise
-    flow.name, flow.place = name, place
+    flow.name, flow.place = outer, place
     return after
 
 
@@ -183,7 +181,9 @@ def add_notes(error: Exception, tx: Transformation) -> None:
 def is_strict(tx: Transformation) -> bool:
     """Whether all of them do: no part that the caller chose, and no selector, decides that."""
     if STRICT not in tx.__dict__:
-        tx.__dict__[STRICT] = not tx.recipe.holds_parts and not selects(tx)
+        parts = build(tx).parts
+        whole = parts is None or "" in parts  # a rule of its own, or a composition
+        tx.__dict__[STRICT] = whole and not transformations_in(tx.arguments) and not selects(tx)
     return tx.__dict__[STRICT]
 
 

@@ -3,8 +3,8 @@
 from collections.abc import Iterator
 from typing import Any, NamedTuple
 
-from gradtx.core.pair import places_of_parts, transformations_in
-from gradtx.core.rule import Keys, Part, Rule
+from gradtx.core.pair import places_of_parts
+from gradtx.core.rule import Keys, Part, Rule, transformations_in
 from gradtx.core.transformation import Transformation
 from gradtx.values.errors import Refusal
 from gradtx.values.value import build

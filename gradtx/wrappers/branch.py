@@ -6,8 +6,7 @@ import jax
 import jax.numpy as jnp
 
 from gradtx.core.flow import Flow
-from gradtx.core.rule import Rule
-from gradtx.core.transformation import Transformation, advance, composed_of, extra_for
+from gradtx.core.transformation import Transformation, advance
 from gradtx.values.value import build
 
 
@@ -17,26 +16,21 @@ def advance_where(ok: jax.Array, tx: Any, flow: Flow, state: Any, extra: dict[st
     A rule with a branch of its own leaves the step out there: one branch inside of another would copy what both pass
     on.
     """
-    inside = tx
-    while (composed := composed_of(inside)) is not None:
-        inside = composed
-    rule: Rule | None = build(inside) if isinstance(inside, Transformation) else None
-    if rule and rule.advance_if:
-        return rule.advance_if(flow, state, ok, extra_for(tx, extra))
+    if isinstance(tx, Transformation) and build(tx).advance_if:
+        return advance(tx, flow, state, extra, part, ok)
     updates = flow.updates()
     left_out = jax.tree.map(jnp.zeros_like, updates), state
-    updates, after = jax.lax.cond(ok, lambda: run_branch(tx, flow, updates, state, extra, part), lambda: left_out)
+    updates, after = jax.lax.cond(ok, lambda: run_branch(tx, flow, state, extra, part), lambda: left_out)
     flow.put(updates)
     return after
 
 
-def run_branch(tx: Any, flow: Flow, updates: Any, state: Any, extra: dict[str, Any], part: str) -> tuple[Any, Any]:
+def run_branch(tx: Any, flow: Flow, state: Any, extra: dict[str, Any], part: str) -> tuple[Any, Any]:
     """The updates and the state behind a transformation, in the dtypes that they had; the flow itself stays."""
     own = flow.fork()
-    own.put(updates)
     after = advance(tx, own, state, extra, part)
     out = own.updates()
-    return jax.tree.map(cast_like, out, updates), jax.tree.map(cast_like, own.settle(after), state)
+    return jax.tree.map(cast_like, out, flow.tree), jax.tree.map(cast_like, own.settle(after), state)
 
 
 def choose(ok: Any, new: Any, old: Any) -> Any:

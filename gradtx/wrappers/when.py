@@ -68,7 +68,9 @@ def every(tx: optax.GradientTransformation, k: Steps):
         check.require_state(state, EveryState)
         updates, waited = flow.updates(), increment(state.waited)
         due, as_it_is = ~(as_real(waited) < k), (updates, state.inner_state)
-        out, inner_state = jax.lax.cond(due, lambda: run_branch(tx, flow, *as_it_is, extra, "tx"), lambda: as_it_is)
+        out, inner_state = jax.lax.cond(
+            due, lambda: run_branch(tx, flow, state.inner_state, extra, "tx"), lambda: as_it_is
+        )
         flow.put(out)
         return EveryState(jnp.where(due, 0, waited), inner_state)
 
@@ -130,12 +132,13 @@ def switch(*parts: optax.GradientTransformation, choice: Natural):
     def advance_chosen(flow: Flow, state: Any, extra: dict[str, Any]) -> SwitchState:
         check.require_state(state, SwitchState)
         check.require_states(state.inner_state, parts)
-        updates, states = flow.updates(), state.inner_state
+        flow.run()
+        states = state.inner_state
         index = jnp.clip(jnp.round(jnp.asarray(choice)), 0, len(parts) - 1).astype(jnp.int32)
 
         def through(i: int, name: str) -> Callable[[], tuple[Any, Any]]:
             def run() -> tuple[Any, Any]:
-                out, after = run_branch(parts[i], flow, updates, states[i], extra, name)
+                out, after = run_branch(parts[i], flow, states[i], extra, name)
                 return out, (*states[:i], after, *states[i + 1 :])
 
             return run
