@@ -112,7 +112,7 @@ def children(tree: Any) -> dict[str, Any]:
 def require_params_of_arrays(params: Any) -> None:
     """Refuse parameters that no update can be added to."""
     for i, p in enumerate(jax.tree.leaves(params, is_leaf=is_none)):
-        if p is not None:
+        if p is not None and not (isinstance(p, jax.Array) and is_inexact(p.dtype)):
             as_array(p, "params", params, i)
 
 

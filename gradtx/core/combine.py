@@ -18,13 +18,15 @@ from gradtx.values.errors import Refusal, require_function
 
 def dissolve(name: str, parts: Any) -> tuple[Any, ...]:
     """The parts, with those of a chain among them in its place: grouping them changes nothing."""
-    flat: list[Any] = []
-    for tx in require_parts(name, parts):
-        if getattr(tx, "recipe", None) is chain and name in tx.arguments and len(tx.arguments) == 1:  # without names
-            flat += tx.arguments[name]
-        else:
-            flat.append(tx)
-    return tuple(flat)
+    parts = require_parts(name, parts)
+    if chain not in [getattr(tx, "recipe", None) for tx in parts]:
+        return parts  # the usual case
+    flat = [x.arguments[name] if is_chain_without_names(x) else (x,) for x in parts]
+    return sum(flat, ())
+
+
+def is_chain_without_names(tx: Any) -> bool:
+    return getattr(tx, "recipe", None) is chain and len(tx.arguments) == 1
 
 
 @transformation
@@ -52,7 +54,8 @@ def chain(
         got = f"{len(parts)} without beside {next(iter(named))!r}"
         raise Refusal(TypeError, f"either every part has a name or none, got {got}")
     several = {name: Part(tx, keys, role) for (name, keys, role), tx in zip(in_order(len(parts)), parts, strict=True)}
-    several |= {name: Part(tx, (name,), f"part {name!r} of a chain") for name, tx in named.items()}
+    for name, tx in named.items():
+        several[name] = Part(tx, (name,), f"part {name!r} of a chain")
 
     def init(params: Any) -> Any:
         states = {part.keys[0]: start(part.tx, params, part.role) for part in several.values()}

@@ -64,8 +64,10 @@ class transformation(Recipe[P, Transformation]):
 
     def rule(self, arguments: dict[str, Any]) -> Rule:
         """What the factory makes, as a rule."""
-        given = {name: with_extra(x) for name, x in arguments.items()} if self.holds_parts else arguments
-        made = self.call(given)
+        if self.holds_parts:
+            made = self.call({name: with_extra(x) for name, x in arguments.items()})
+        else:
+            made = self.factory(**arguments)  # pyright: ignore[reportCallIssue]  # as in `call`, which costs more
         if isinstance(made, Rule):
             return made
         if isinstance(made, Transformation):

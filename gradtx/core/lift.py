@@ -207,15 +207,13 @@ def init_array(init: Callable[..., dict[str, Any]], p: Any) -> Fields:
     wide = widen(p)
     is_complex = p.dtype.kind == "c"
     fields: Fields = {}
-    taken = [p, wide]
+    taken = {id(p), id(wide)}
     for name, x in init(wide).items():
         x = x if isinstance(x, jax.Array) else jnp.asarray(x)
         if is_complex and x.shape == wide.shape:
             x = narrow(x, p.dtype)
         elif x.weak_type:
             x = x.astype(x.dtype)
-        if any(x is other for other in taken):
-            x = jnp.copy(x)
-        fields[name] = x
-        taken.append(x)
+        fields[name] = x = jnp.copy(x) if id(x) in taken else x
+        taken.add(id(x))
     return fields

@@ -70,7 +70,9 @@ class Rule(Pair):
         **others: Any,
     ) -> "Rule":
         self = tuple.__new__(cls)
-        self.__dict__.update(init=init, advance=advance, takes=takes, needs=needs, parts=parts, **others)
+        own = self.__dict__
+        own["init"], own["advance"], own["takes"], own["needs"], own["parts"] = init, advance, takes, needs, parts
+        own.update(others)
         return self
 
     numbers, routes, selects, advance_if = NO_NUMBERS, None, False, None

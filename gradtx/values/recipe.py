@@ -123,7 +123,7 @@ class Recipe(Generic[P, V]):
         if self.variadic is None:
             return self.factory(**arguments)  # pyright: ignore[reportCallIssue]  # bound to the signature before
         named = arguments.copy()
-        ahead = [named.pop(name) for name in self.positional]
+        ahead = [named.pop(name) for name in self.positional] if self.positional else ()
         return self.factory(*ahead, *named.pop(self.variadic), **named)  # pyright: ignore[reportCallIssue]  # as above
 
     # ---- checks, one for each argument, made when the factory is ----
