@@ -1,6 +1,7 @@
 """What Python costs before anything runs, beside Optax: `python -m benchmarks.overhead`.
 
-The two take turns in one process. A row has the medians of both, and the median of the ratios of neighbours.
+The two take turns in one process. A row has the medians of both, and the median of the ratios of neighbours. Far above
+what they should be, about 5, 1 and 0.2, they end it with an error.
 """
 
 import statistics
@@ -24,6 +25,7 @@ class Row(NamedTuple):
     ours: Callable[[], Any]
     theirs: Callable[[], Any]
     times: int  # in one round
+    bound: float  # of the ratio, wide enough for a busy machine
 
 
 def arrays(n: int) -> list[jax.Array]:
@@ -46,12 +48,10 @@ def rows() -> list[Row]:
     clipped = gradtx.chain(gradtx.clip_by_global_norm(1.0), gradtx.adamw(gradtx.cosine(1e-3, 100)))
     peer = optax.chain(optax.clip_by_global_norm(1.0), optax.adamw(optax.cosine_decay_schedule(1e-3, 100)))
     return [
-        Row("construct adamw(1e-3)", lambda: gradtx.adamw(1e-3), lambda: optax.adamw(1e-3), 1000),
-        Row("init of adamw, 148 arrays, outside jit", lambda: ours.init(params), lambda: theirs.init(params), 3),
-        *(
-            Row(f"trace clipped adamw(cosine), {n} arrays", tracing(clipped, n), tracing(peer, n), 1)
-            for n in (148, 1000)
-        ),
+        Row("construct adamw(1e-3)", lambda: gradtx.adamw(1e-3), lambda: optax.adamw(1e-3), 1000, 10.0),
+        Row("init of adamw, 148 arrays, outside jit", lambda: ours.init(params), lambda: theirs.init(params), 3, 1.5),
+        Row("trace clipped adamw(cosine), 148 arrays", tracing(clipped, 148), tracing(peer, 148), 1, 0.5),
+        Row("trace clipped adamw(cosine), 1000 arrays", tracing(clipped, 1000), tracing(peer, 1000), 1, 0.5),
     ]
 
 
@@ -63,6 +63,7 @@ def seconds(run: Callable[[], Any], times: int) -> float:
 
 
 def main() -> None:
+    slow: list[str] = []
     table = Table("", "gradtx, µs", "Optax, µs", "gradtx/Optax")
     for row in rows():
         for run in (row.ours, row.theirs):
@@ -71,7 +72,10 @@ def main() -> None:
         ratio = statistics.median(a / b for a, b in rounds)
         ours, theirs = (statistics.median(column) * 1e6 for column in zip(*rounds, strict=True))
         table.add_row(row.title, f"{ours:,.1f}", f"{theirs:,.1f}", f"{ratio:.2f}")
+        slow += [row.title] if ratio > row.bound else []
     Console().print(table)
+    if slow:
+        raise SystemExit(f"slower than it may be: {', '.join(slow)}")
 
 
 if __name__ == "__main__":

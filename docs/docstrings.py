@@ -10,7 +10,7 @@ COMMENT = re.compile(r"  # (.+)$")
 
 
 # A factory is a function; what is made of it by its decorator returns something else than the function does.
-MADE = dict.fromkeys(["transformation", "composition", "associative", "grouping", "windowed"], "Transformation")
+MADE = dict.fromkeys(["transformation", "composition"], "Transformation")
 MADE |= {"schedule": "Schedule", "selector": "Selector"}
 
 

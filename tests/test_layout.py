@@ -83,8 +83,11 @@ def test_no_helper_name_means_two_things():
     defined = defaultdict(set)
     for path in FILES:
         for node in ast.parse(path.read_text()).body:
-            if isinstance(node, ast.FunctionDef | ast.ClassDef):
-                defined[node.name].add(str(path.relative_to(PACKAGE)))
+            own = [node.name] if isinstance(node, ast.FunctionDef | ast.ClassDef) else []
+            targets = node.targets if isinstance(node, ast.Assign) else []
+            own += [x.id for x in targets if isinstance(x, ast.Name) and len(x.id) > 1 and x.id != "__all__"]
+            for name in own:
+                defined[name].add(str(path.relative_to(PACKAGE)))
     public = {name for module in MODULES for name in module.__all__}
     assert len(defined) > 500
     assert {name: places for name, places in defined.items() if len(places) > 1 and name not in public} == {}

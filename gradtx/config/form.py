@@ -39,11 +39,6 @@ def make_vocabulary(names: Names | None) -> Vocabulary:
     return Vocabulary(own | factories, {name: x for name, x in names.items() if name not in factories})
 
 
-def join_path(path: str, name: str) -> str:
-    """The path of an argument, as `hyperparameters` and `replace` have it."""
-    return f"{path}.{name}" if path else name
-
-
 def name_place(path: str) -> str:
     """The place in words, for errors."""
     return path or "the value"

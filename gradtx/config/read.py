@@ -16,7 +16,6 @@ from gradtx.config.form import (
     VERSION,
     Names,
     Vocabulary,
-    join_path,
     make_vocabulary,
     name_place,
 )
@@ -31,6 +30,7 @@ from gradtx.config.names import (
     suggest_names,
 )
 from gradtx.core.transformation import Transformation
+from gradtx.core.walk import join
 from gradtx.values.errors import Refusal, errors_of
 from gradtx.values.printing import excerpt
 
@@ -162,22 +162,20 @@ def read_arguments(
         if argument == factory.named:
             found |= read_pairs(argument, part, path, known, depth)
             continue
-        found[argument] = x = read_value(part, join_path(path, argument), known, depth)
+        found[argument] = x = read_value(part, join(path, argument), known, depth)
         if argument == factory.variadic and type(x) is not tuple:
-            raise Refusal(TypeError, f"{join_path(path, argument)} must be a list, got {excerpt(x)}")
+            raise Refusal(TypeError, f"{join(path, argument)} must be a list, got {excerpt(x)}")
     return found.pop(factory.variadic or "", ()), found
 
 
 def read_pairs(argument: str, data: Any, path: str, known: Vocabulary, depth: int) -> dict[str, Any]:
     """Arguments whose order counts, which an object of JSON would not keep for sure."""
     if type(data) is not list or not all(type(x) is list and len(x) == 2 and type(x[0]) is str for x in data):
-        expected = f"{join_path(path, argument)} must be a list of pairs [name, value], since the order counts"
+        expected = f"{join(path, argument)} must be a list of pairs [name, value], since the order counts"
         raise Refusal(TypeError, f"{expected}, got {excerpt(data)}")
-    found = {name: read_value(x, join_path(path, name), known, depth) for name, x in data}
+    found = {name: read_value(x, join(path, name), known, depth) for name, x in data}
     if len(found) < len(data):
-        raise Refusal(
-            ValueError, f"{join_path(path, argument)} has a name twice: {', '.join(name for name, _ in data)}"
-        )
+        raise Refusal(ValueError, f"{join(path, argument)} has a name twice: {', '.join(name for name, _ in data)}")
     return found
 
 
@@ -187,7 +185,11 @@ def find_object(name: Any, where: str, known: Vocabulary) -> Any:
         return known.objects[name]
     if type(name) is str and name in known.factories:
         raise Refusal(ValueError, f'{where}: {name} is a factory; write {{"{name}": {{…}}}}, with its arguments')
-    remedy = suggest_names(name, known.objects, ", ".join(known.objects) or "none: hand it in as names={…}")
+    remedy = suggest_names(
+        name,
+        known.objects,
+        ", ".join(known.objects) or "none: hand it in as names={…}",
+    )
     raise Refusal(ValueError, f"{where}: unknown name {excerpt(name)}{remedy}")
 
 

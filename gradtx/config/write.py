@@ -7,8 +7,18 @@ import jax
 import numpy as np
 from jax.core import Tracer
 
-from gradtx.config.form import DTYPES, KINDS, NAME, VERSION, Names, Vocabulary, join_path, make_vocabulary, name_place
+from gradtx.config.form import (
+    DTYPES,
+    KINDS,
+    NAME,
+    VERSION,
+    Names,
+    Vocabulary,
+    make_vocabulary,
+    name_place,
+)
 from gradtx.config.names import SIGNS
+from gradtx.core.walk import join
 from gradtx.values.errors import Refusal, errors_of
 from gradtx.values.printing import excerpt
 from gradtx.values.value import Value, comparable, text_of
@@ -74,14 +84,14 @@ def write_value(x: Any, path: str, known: Vocabulary) -> Any:
 def write_arguments(value: Value, name: str, path: str, known: Vocabulary) -> Any:
     recipe = value.recipe
     if name in SIGNS:
-        return [write_value(x, join_path(path, argument), known) for argument, x in value.arguments.items()]
+        return [write_value(x, join(path, argument), known) for argument, x in value.arguments.items()]
     found: dict[str, Any] = {}
     for argument, x in value.arguments.items():
         parameter = recipe.signature.parameters.get(argument)
         if parameter is None or argument == recipe.named:  # the name of a part
-            found.setdefault(recipe.named, []).append([argument, write_value(x, join_path(path, argument), known)])
+            found.setdefault(recipe.named, []).append([argument, write_value(x, join(path, argument), known)])
         elif x != () if argument == recipe.variadic else comparable(x) != comparable(parameter.default):
-            found[argument] = write_value(x, join_path(path, argument), known)
+            found[argument] = write_value(x, join(path, argument), known)
     return found
 
 

@@ -233,6 +233,13 @@ def require_states(state: Any, parts: tuple[Any, ...] | dict[str, Any]) -> None:
     raise Refusal(ValueError, f"the state must be {want}, got {got}: it was made by another optimizer")
 
 
+def require_names(held: dict[str, Any], expected: list[str]) -> None:
+    """Refuse a state that holds other hyperparameters."""
+    if sorted(held) != sorted(expected):
+        problem = f"the state holds {', '.join(held)}, expected {', '.join(expected)}"
+        raise Refusal(ValueError, f"{problem}: it was made by another optimizer")
+
+
 def require_fields(
     columns: dict[str, list[Any]],
     leaves: list[Any],

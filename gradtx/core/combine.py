@@ -53,7 +53,9 @@ def chain(
     if parts and named:
         got = f"{len(parts)} without beside {next(iter(named))!r}"
         raise Refusal(TypeError, f"either every part has a name or none, got {got}")
-    several = {name: Part(tx, keys, role) for (name, keys, role), tx in zip(in_order(len(parts)), parts, strict=True)}
+    several = {
+        name: Part(tx, keys, role) for (name, keys, role), tx in zip(order_parts(len(parts)), parts, strict=True)
+    }
     for name, tx in named.items():
         several[name] = Part(tx, (name,), f"part {name!r} of a chain")
 
@@ -61,18 +63,18 @@ def chain(
         states = {part.keys[0]: start(part.tx, params, part.role) for part in several.values()}
         return states if named else tuple(states.values())
 
-    def through(flow: Flow, state: Any, extra: dict[str, Any]) -> Any:
+    def advance_parts(flow: Flow, state: Any, extra: dict[str, Any]) -> Any:
         check.require_states(state, named or parts)
         states: dict[Any, Any] = {}
         for name, (tx, keys, _) in several.items():
             states[keys[0]] = advance(tx, flow, state[keys[0]], extra, name)
         return states if named else tuple(states.values())
 
-    return Rule(init, through, parts=several)
+    return Rule(init, advance_parts, parts=several)
 
 
 @functools.cache
-def in_order(n: int) -> list[tuple[str, Keys, str]]:
+def order_parts(n: int) -> list[tuple[str, Keys, str]]:
     """The names, the places in the state and the roles of parts without names."""
     return [(f"parts[{i}]", (i,), f"part {i} of a chain") for i in range(n)]
 
@@ -118,10 +120,10 @@ def parallel(*branches: optax.GradientTransformation, join: Callable[..., Any]) 
     def init(params: Any) -> tuple[Any, ...]:
         return tuple([start(part.tx, params, part.role) for part in several.values()])
 
-    def joined(u: Any, outputs: tuple[Any, ...]) -> tuple[Any, Fields]:
+    def join_outputs(u: Any, outputs: tuple[Any, ...]) -> tuple[Any, Fields]:
         return join(*outputs), {}
 
-    def side_by_side(flow: Flow, state: Any, extra: dict[str, Any]) -> tuple[Any, ...]:
+    def advance_branches(flow: Flow, state: Any, extra: dict[str, Any]) -> tuple[Any, ...]:
         check.require_states(state, branches)
         states: list[Any] = []
         outputs: list[list[Any]] = []
@@ -134,10 +136,10 @@ def parallel(*branches: optax.GradientTransformation, join: Callable[..., Any]) 
         # Where no branch has an update, as for an integer that all of them freeze, there is none.
         rows = list(zip(*outputs, strict=True))
         flow.set({i: None for i, row in enumerate(rows) if all(x is None for x in row)})
-        flow.then(joined, rows)
+        flow.then(join_outputs, rows)
         return tuple(states)
 
-    return Rule(init, side_by_side, parts=several)
+    return Rule(init, advance_branches, parts=several)
 
 
 @transformation

@@ -45,7 +45,7 @@ def is_of_a_module(function: Any) -> bool:
     return getattr(module, getattr(function, "__qualname__", ""), None) is function
 
 
-def compiled_alone(value: Value, run: Callable[..., Any]) -> Any:
+def compile_alone(value: Value, run: Callable[..., Any]) -> Any:
     """The compiled call of this value alone, which goes when the value goes, with the functions that it holds."""
     if ALONE not in value.__dict__:
         value.__dict__[ALONE] = jax.jit(lambda *args: run(value, *args))

@@ -85,6 +85,7 @@ class transformation(Recipe[P, Transformation]):
 
         def advance_scheduled(flow: Flow, state: Any, extra: dict[str, Any]) -> ScheduledState:
             check.require_state(state, ScheduledState)
+            check.require_names(state.hyperparams, schedules)
             now = {name: in_force(arguments[name], state.count, held) for name, held in state.hyperparams.items()}
             numbers = {name: as_weak(x) for name, x in now.items()}
             inner_state = self.rule(arguments | numbers).advance(flow, state.inner_state, extra)

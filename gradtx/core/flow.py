@@ -16,7 +16,7 @@ from gradtx.core.tree import narrow, widen
 from gradtx.values.errors import Refusal
 
 Fields = dict[str, jax.Array]
-Place = tuple[str, ...]  # the names of parts, from the transformation that is updated down to one inside
+PartNames = tuple[str, ...]  # the names of parts, from the transformation that is updated down to one inside
 LEFT_OUT = object()  # the row of an array to which a stage is not applied
 
 
@@ -28,7 +28,7 @@ class Stage(NamedTuple):
     names: list[str]  # of the fields that it returns
     needs_params: bool
     name: str  # of the transformation that it belongs to, for errors
-    place: Place
+    place: PartNames
     results: list[Fields | None]  # what the formula returned, once it has run
 
 
@@ -52,7 +52,7 @@ class Flow:
     def __init__(self, updates: Any, params: Any):
         self.params = params
         self.name = "update"  # of the transformation that is at work, for errors
-        self.place: Place = ()
+        self.place: PartNames = ()
         self.frozen: set[int] = set()  # the places whose updates are zeros from here on
         self.promised = False
         self.put(updates)
@@ -126,12 +126,14 @@ class Flow:
         programs: dict[tuple[int, ...], Any] = {}
         for i, g in enumerate(self.leaves):
             own = [stage for stage in stages if stage.rows[i] is not LEFT_OUT]
+            if own or wide:
+                check.require_arrays([g])
             if own:
                 same = tuple(map(id, own))
                 if same not in programs:
                     # Inside of a trace, arrays of one shape share one trace of the formulas. Elsewhere they run as
                     # they are written.
-                    programs[same] = jax.jit(in_series(own, wide)) if compiled else in_series(own, wide)
+                    programs[same] = jax.jit(compose_stages(own, wide)) if compiled else compose_stages(own, wide)
                 p = jnp.asarray(self.weights[i]) if any(stage.needs_params for stage in own) else None
                 self.leaves[i], fields = programs[same](g, [stage.rows[i] for stage in own], p)
                 for stage, row in zip(own, fields, strict=True):
@@ -157,15 +159,15 @@ class Flow:
     @property
     def own_params(self) -> Any:
         """The parameters of the arrays in sight, None for the others."""
-        return None if self.params is None else self.beside(self.weights)
+        return None if self.params is None else self.tree_of(self.weights)
 
     @property
-    def asked(self) -> Any:
+    def selector_tree(self) -> Any:
         """What selectors are asked about: the parameters, as at `init`; without them the updates."""
         came = [u.leaf if isinstance(u, check.Unfit) else u for u in self.leaves]
-        return self.beside(came if self.params is None else self.weights)
+        return self.tree_of(came if self.params is None else self.weights)
 
-    def beside(self, rows: list[Any]) -> Any:
+    def tree_of(self, rows: list[Any]) -> Any:
         """A tree of these, None where there is nothing to update."""
         return self.structure.unflatten([None if u is None else x for u, x in zip(self.leaves, rows, strict=True)])
 
@@ -176,7 +178,7 @@ class Flow:
         except ValueError:
             return check.match(self.tree, tree, name)  # which says where they differ
 
-    def of_all(self, function: Callable[..., Any]) -> Callable[..., Any]:
+    def widen_function(self, function: Callable[..., Any]) -> Callable[..., Any]:
         """A function of all parameters as one of those in sight."""
 
         def of_own(params: Any, *rest: Any, **named: Any) -> Any:
@@ -252,7 +254,7 @@ def is_traced() -> bool:
     return isinstance(jax.lax.full((), 0.0), Tracer)
 
 
-def in_series(stages: list[Stage], wide: bool) -> Callable[..., tuple[jax.Array, list[Fields]]]:
+def compose_stages(stages: list[Stage], wide: bool) -> Callable[..., tuple[jax.Array, list[Fields]]]:
     """The stages as one function of arrays as they are stored."""
 
     def run(g: jax.Array, rows: list[Any], p: jax.Array | None) -> tuple[jax.Array, list[Fields]]:
@@ -280,7 +282,7 @@ def apply(stage: Stage, u: jax.Array, row: Any, weight: jax.Array | None) -> tup
     return returned
 
 
-def locate(error: Exception, place: Place) -> Exception:
+def locate(error: Exception, place: PartNames) -> Exception:
     """The error with the place of the part that it comes from, unless it has one."""
     if "place" not in error.__dict__:
         error.__dict__["place"] = place

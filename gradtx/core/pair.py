@@ -66,14 +66,14 @@ def places_of_parts(tx: Transformation, inside: dict[str, Any]) -> dict[str, Par
     where it puts them. None are told where it looks into these states, or keeps several of one part.
     """
 
-    def marked(x: Any, path: str) -> Any:
+    def mark(x: Any, path: str) -> Any:
         if path in inside:
             init: Any = lambda params: Mark(path)  # noqa: E731
             return optax.GradientTransformationExtraArgs(init, never_called)
-        return tuple(marked(part, f"{path}[{i}]") for i, part in enumerate(x)) if type(x) is tuple else x
+        return tuple(mark(part, f"{path}[{i}]") for i, part in enumerate(x)) if type(x) is tuple else x
 
     def stand_in(name: str, x: Any) -> Any:
-        return SOME_NUMBER if name in tx.recipe.ranges and callable(x) else marked(x, name)
+        return SOME_NUMBER if name in tx.recipe.ranges and callable(x) else mark(x, name)
 
     try:
         init, _ = tx.recipe.call({name: stand_in(name, x) for name, x in tx.arguments.items()})

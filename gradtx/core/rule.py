@@ -30,27 +30,13 @@ class Route(NamedTuple):
     part: str = ""  # the name of the part that they go through, if they do
 
 
-class Pair(optax.GradientTransformationExtraArgs):
-    """A transformation of Optax, a tuple of two functions, whose functions are methods."""
-
-    def __iter__(self) -> Any:
-        return iter((self.init, self.update))
-
-    def __getitem__(self, index: Any) -> Any:
-        return (self.init, self.update)[index]
-
-    def __len__(self) -> int:
-        return 2
-
-
-class Rule(Pair):
+class Rule(optax.GradientTransformationExtraArgs):
     """A pair of functions that can join others in one pass, and what has to be known of it.
 
     `init(params) -> state` is as in Optax. `advance(flow, state, extra) -> state` adds stages to the flow, or takes its
     updates and puts others in their place; the next state may hold promises, which are kept once the flow has run.
     """
 
-    init: Any = None  # in the place of the tuple's
     advance: Callable[[Flow, Any, dict[str, Any]], Any]
     takes: frozenset[str] | None  # own extra arguments, those of its parts aside; None for any
     needs: tuple[str, ...]  # those of them that it can't do without
@@ -62,30 +48,31 @@ class Rule(Pair):
 
     def __new__(
         cls,
-        init: Callable[[Any], Any],
+        init: Any,
         advance: Any,
         takes: frozenset[str] | None = NONE,
         needs: tuple[str, ...] = (),
         parts: dict[str, Part] | None = None,
         **others: Any,
     ) -> "Rule":
-        self = tuple.__new__(cls)
+        def update(updates: Any, state: Any, params: Any = None, **extra: Any) -> tuple[Any, Any]:
+            """An update by the rule alone."""
+
+            def through(flow: Flow) -> Any:
+                check.require_arrays(flow.leaves)
+                check.require_extra([name for name in needs if name not in extra])
+                return advance(flow, state, {name: x for name, x in extra.items() if takes is None or name in takes})
+
+            with errors_of("update"):
+                return run_flow(through, updates, params)
+
+        self = super().__new__(cls, init, update)
         own = self.__dict__
-        own["init"], own["advance"], own["takes"], own["needs"], own["parts"] = init, advance, takes, needs, parts
+        own["advance"], own["takes"], own["needs"], own["parts"] = advance, takes, needs, parts
         own.update(others)
         return self
 
     numbers, routes, selects, advance_if = NO_NUMBERS, None, False, None
-
-    def update(self, updates: Any, state: Any, params: Any = None, **extra: Any) -> tuple[Any, Any]:
-        """An update by the rule alone."""
-
-        def advance(flow: Flow) -> Any:
-            check.require_arrays(flow.leaves)
-            return self.advance(flow, state, extra)
-
-        with errors_of("update"):
-            return run_flow(advance, updates, params)
 
 
 def transformations_in(arguments: dict[str, Any]) -> dict[str, Any]:

@@ -7,7 +7,7 @@ import optax
 
 from gradtx.core import check, eager
 from gradtx.core.flow import Flow, locate, run_flow
-from gradtx.core.rule import Pair, Rule, transformations_in
+from gradtx.core.rule import Rule, transformations_in
 from gradtx.values.errors import Refusal
 from gradtx.values.value import Value, build, register, text_of
 
@@ -20,14 +20,15 @@ TAKEN = "_taken"  # where an instance keeps which extra arguments it takes
 
 
 @register
-class Transformation(Value, Pair):
+class Transformation(Value, optax.GradientTransformationExtraArgs):
     """A pure pair `init(params) -> state`, `update(updates, state, params, **extra) -> (updates, state)`, and a value.
 
     It is an Optax transformation and unpacks as `init, update = tx`. Printed, compared, hashed and pickled by its
     arguments, it is a pytree of the numbers among them: an argument of `jit`, of `vmap`, of `grad`. Outside `jit` an
     update runs as one compiled call that takes the numbers as arguments, so a new value compiles nothing (beside an
-    Optax transformation, and a function that is none of a module's, each value is compiled for itself). Where an extra
-    argument is a function, a bool or an int, and under `jax.disable_jit`, it runs as it is written.
+    Optax transformation, and a function that is none of a module's, each value is compiled for itself). It runs as
+    it is written where an extra argument is a function, a bool or an int, where what it is given holds something that
+    is no array, and under `jax.disable_jit`.
 
     **Raises:** (`update`) `ValueError` where the updates, the parameters and the state don't match in structure or
     shape; `TypeError` for leaves that are neither floating-point nor complex, a state of another optimizer, and extra
@@ -54,7 +55,7 @@ class Transformation(Value, Pair):
                 return run_update(self, *given)
             if eager.is_shareable(self):
                 return compiled_update(self, *given)
-            return eager.compiled_alone(self, run_update)(*given)
+            return eager.compile_alone(self, run_update)(*given)
         except Exception as error:
             add_notes(error, self)
             raise
@@ -70,6 +71,15 @@ class Transformation(Value, Pair):
     @classmethod
     def _make(cls, iterable: Any) -> Any:
         return cls(*iterable)
+
+    def __iter__(self) -> Any:
+        return iter((self.init, self.update))
+
+    def __getitem__(self, index: Any) -> Any:
+        return (self.init, self.update)[index]
+
+    def __len__(self) -> int:
+        return 2
 
     def __add__(self, other: Any) -> Any:  # a tuple's would give a tuple
         raise TypeError(f"{self.recipe.__name__}: transformations have no + and *; join them with gradtx.chain")
@@ -152,7 +162,9 @@ def advance(tx: Any, flow: Flow, state: Any, extra: dict[str, Any], part: str | 
 def advance_pair(update: Any, flow: Flow, state: Any, extra: dict[str, Any]) -> Any:
     """Take a flow through a plain function of whole trees."""
     if flow.params is not None:  # it sees no more parameters than it has updates for, a loss needs all
-        extra = extra | {k: flow.of_all(f) for k, f in extra.items() if k in ("value_fn", "loss_fn") and callable(f)}
+        extra = extra | {
+            k: flow.widen_function(f) for k, f in extra.items() if k in ("value_fn", "loss_fn") and callable(f)
+        }
     updates, after = update(flow.updates(), state, flow.own_params, **extra)
     flow.put(updates)
     return after

@@ -57,6 +57,12 @@ def columns_of(tx: Any, tree: Any, path: str = "") -> Iterator[tuple[str, list[s
     holds what reaches it, has None.
     """
     routes = build(tx).routes if isinstance(tx, Transformation) else None
+    if isinstance(tx, Transformation) and build(tx).selects:
+        remedy = "make its factory a @gradtx.composition, or give it a number"
+        raise Refusal(
+            ValueError,
+            f"{tx.recipe.__name__} is made anew for the schedule's number at each step; {remedy}",
+        )
     trees = {}
     if routes:
         found = routes(tree)

@@ -7,16 +7,16 @@ import jax
 import jax.numpy as jnp
 
 from gradtx.core.count import value_at
-from gradtx.core.rule import Keys
+from gradtx.core.rule import Keys, transformations_in
 from gradtx.core.transformation import Transformation
-from gradtx.core.walk import Node, state_at, walk, with_state_at
+from gradtx.core.walk import Node, parts_of, state_at, walk, with_state_at
 from gradtx.values.annotations import Scalar
 from gradtx.values.errors import Refusal, errors_of
 from gradtx.values.ranges import Range
 from gradtx.values.recipe import Controlled, Recipe, as_number
 from gradtx.values.value import Value, arguments_in, restore
 
-APART = "_apart"  # where an instance keeps its copy
+SEPARATE = "_separate"  # where an instance keeps its copy
 
 
 class control(Recipe[..., Controlled]):
@@ -49,7 +49,7 @@ def hyperparameters(tx: Transformation, state: Any = None) -> dict[str, Any]:
     """Every hyperparameter by its path: numbers, scalar arrays and schedules as they were given.
 
     With a state, the numbers that the next update will use: schedules at the count that they have reached, controlled
-    ones as the state has them.
+    ones as the state has them. Where a composition uses one at several places, it is read at the first.
 
     **Raises:** `TypeError` for what is no gradtx transformation, `ValueError` for a state that it did not make.
 
@@ -64,8 +64,8 @@ def hyperparameters(tx: Transformation, state: Any = None) -> dict[str, Any]:
         own = require_own(tx)
         if state is None:
             return {place.path: place.value for place in places(own)}
-        found = list(walk(apart(own), state))
-        return {place.path: number_now(place, found) for place in places(apart(own))}
+        found = list(walk(separate_numbers(own), state))
+        return {place.path: number_now(place, found) for place in places(separate_numbers(own))}
 
 
 def set_hyperparameters(tx: Transformation, state: Any, **values: Any) -> Any:
@@ -83,7 +83,7 @@ def set_hyperparameters(tx: Transformation, state: Any, **values: Any) -> Any:
     0.05000000074505806
     """
     with errors_of("set_hyperparameters"):
-        own = apart(require_own(tx))
+        own = separate_numbers(require_own(tx))
         controlled = [place for place in places(own) if isinstance(place.value, Controlled)]
         found = list(walk(own, state))
         for key, new in values.items():
@@ -98,14 +98,13 @@ def set_hyperparameters(tx: Transformation, state: Any, **values: Any) -> Any:
             as_number(key, new, named[0].allowed)
             keys = [keys for node, keys in users(named[0].value, found)]
             if not keys:
-                remedy = "its owner has made a number of its own of it"
-                raise Refusal(ValueError, f"no part has {named[0].path} in its state; {remedy}")
+                raise Refusal(ValueError, f"no part has {named[0].path} in its state; {reason(found)}")
             for one in keys:
-                state = with_state_at(state, one, filled_with(new, state_at(state, one)))
+                state = with_state_at(state, one, fill_like(new, state_at(state, one)))
     return state
 
 
-def filled_with(number: Any, held: Any) -> Any:
+def fill_like(number: Any, held: Any) -> Any:
     """The array of a state, in what a framework has put around it, with another number."""
     return jax.tree.map(lambda x: jnp.full(x.shape, number, x.dtype), held)
 
@@ -125,6 +124,7 @@ class Place(NamedTuple):
     path: str
     value: Any
     allowed: Range
+    owner: Transformation
 
 
 def places(tx: Transformation, prefix: str = "") -> Iterator[Place]:
@@ -133,7 +133,7 @@ def places(tx: Transformation, prefix: str = "") -> Iterator[Place]:
             for i, part in enumerate(value):
                 yield from inside(name, part, f"{path}[{i}]")
         elif name in tx.recipe.ranges:
-            yield Place(prefix + path, value, tx.recipe.ranges[name])
+            yield Place(prefix + path, value, tx.recipe.ranges[name], tx)
         elif isinstance(value, Transformation):
             yield from places(value, f"{prefix}{path}.")
 
@@ -141,13 +141,13 @@ def places(tx: Transformation, prefix: str = "") -> Iterator[Place]:
         yield from inside(name, value, name)
 
 
-def apart(tx: Transformation) -> Transformation:
+def separate_numbers(tx: Transformation) -> Transformation:
     """An equal value in which no two places have the same schedule or controlled number: compositions hand these on as
     they are, so that in a part the object itself says which place of the whole it came from.
     """
-    if APART not in tx.__dict__:
-        tx.__dict__[APART] = copy_values(tx)
-    return tx.__dict__[APART]
+    if SEPARATE not in tx.__dict__:
+        tx.__dict__[SEPARATE] = copy_values(tx)
+    return tx.__dict__[SEPARATE]
 
 
 def copy_values(x: Any) -> Any:
@@ -176,14 +176,26 @@ def number_now(place: Place, found: list[Node]) -> Any:
         if isinstance(value, Controlled):
             return unwrap(state_at(found[0].state, keys))
         return value_at(value, count_of(node))
-    counting = [node for node in found if node.rule and node.rule.numbers]
-    # A composition made another schedule of it, if it did not hide it in a function.
+    # A composition has made another number of it: a schedule with this one in it, or a function that hides it. Then
+    # it is read at the count of that part, if it is plain which one that is.
+    inside = [one for node in found if node.tx is place.owner for one in walk(node.tx, node.state)]
+    counting = [node for node in inside if node.rule and node.rule.numbers]
     made_of_it = [node for node in counting if any(x is value for _, x in schedules_in(node.tx))]
-    for node in made_of_it or counting:
-        if not isinstance(value, Controlled) and any(map(callable, node.tx.arguments.values())):
-            return value_at(value, count_of(node))
-    remedy = "give the state that this transformation made"
-    raise Refusal(ValueError, f"the state holds no count of updates for {place.path}; {remedy}")
+    own = made_of_it or [node for node in counting if any(map(callable, node.tx.arguments.values()))]
+    if isinstance(value, Controlled) or (not made_of_it and len(own) != 1):
+        raise Refusal(ValueError, f"no part is known to count the updates for {place.path}; {reason(found)}")
+    return value_at(value, count_of(own[0]))
+
+
+def reason(found: list[Node]) -> str:
+    """Why it is not known in which state a hyperparameter is in force."""
+    for node in found:
+        if isinstance(node.tx, Transformation) and not parts_of(node.tx) and transformations_in(node.tx.arguments):
+            name = node.tx.recipe.__name__
+            return (
+                f"{name} does not show where it keeps the states of its parts: its init looks into these or the params"
+            )
+    return "its owner has made a number of its own of it"
 
 
 def count_of(node: Node) -> Any:

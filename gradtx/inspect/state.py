@@ -10,7 +10,7 @@ from jax.tree_util import GetAttrKey, keystr, tree_flatten_with_path
 from gradtx.selectors import list_some
 from gradtx.values.errors import Refusal, errors_of
 
-Keys = tuple[Any, ...]
+KeyPath = tuple[Any, ...]
 
 
 def find(state: Any, name: str) -> Any:
@@ -65,7 +65,7 @@ def metrics(state: Any) -> dict[str, jax.Array]:
     return {name if times[name] == 1 else as_path((*keys, GetAttrKey(name))): x for keys, name, x in rows}
 
 
-def states_by_path(state: Any, keys: Keys = ()) -> Iterator[tuple[Keys, Any]]:
+def states_by_path(state: Any, keys: KeyPath = ()) -> Iterator[tuple[KeyPath, Any]]:
     """Every part of a state with its path."""
     rows, _ = tree_flatten_with_path(state, is_leaf=lambda x: x is not state)
     for step, part in rows:
@@ -74,7 +74,7 @@ def states_by_path(state: Any, keys: Keys = ()) -> Iterator[tuple[Keys, Any]]:
             yield from states_by_path(part, (*keys, *step))
 
 
-def states_with_metrics(state: Any, keys: Keys = ()) -> Iterator[tuple[Keys, Any]]:
+def states_with_metrics(state: Any, keys: KeyPath = ()) -> Iterator[tuple[KeyPath, Any]]:
     """Every state that has metrics, with its path; one may stand inside of another."""
     for step, node in tree_flatten_with_path(state, is_leaf=has_metrics)[0]:
         if has_metrics(node):
@@ -87,5 +87,5 @@ def has_metrics(x: Any) -> bool:
     return isinstance(x, tuple) and isinstance(getattr(type(x), "metrics", None), property)
 
 
-def as_path(keys: Keys) -> str:
+def as_path(keys: KeyPath) -> str:
     return keystr(keys, simple=True, separator="/")

@@ -15,7 +15,7 @@ from gradtx.values.errors import Refusal, errors_of
 from gradtx.values.printing import excerpt
 from gradtx.values.value import text_of
 
-NUMBERS = int | float | complex
+NUMBER_TYPES = int | float | complex
 
 
 def summary(tx: Any, params: Any) -> Document:
@@ -52,7 +52,7 @@ def summary(tx: Any, params: Any) -> Document:
     state = abstract_state("summary", tx, params)
     owners = {node.keys: node for node in walk(tx, state)}  # of a composition and what it is made of, the latter
     places = list(list_quantities(state, "state", (), "", owners, jax.tree.structure(params)))
-    count = sum(math.prod(x.shape) if has_shape(x) else isinstance(x, NUMBERS) for x in jax.tree.leaves(params))
+    count = sum(math.prod(x.shape) if has_shape(x) else isinstance(x, NUMBER_TYPES) for x in jax.tree.leaves(params))
 
     def cells(arrays: list[Any]) -> list[Any]:
         dtypes = ", ".join(sorted({str(x.dtype) for x in arrays}))

@@ -15,13 +15,13 @@ from gradtx.plot.drawing import axes, finish, label, line, real, real_array
 from gradtx.values.errors import Refusal, errors_of, require_function, require_whole
 from gradtx.values.printing import excerpt
 
-Loss = Callable[[jax.Array], Any]
+SurfaceLoss = Callable[[jax.Array], Any]
 View = tuple[tuple[float, float], tuple[float, float]]  # the ends of w₁ and of w₂
 MARKERS = "os^Dv"
 
 
 def paths(
-    loss: Loss,
+    loss: SurfaceLoss,
     optimizers: Sequence[Transformation] | Mapping[str, Transformation],
     start: Any,
     *,
@@ -90,7 +90,7 @@ def by_name(optimizers: Any) -> list[tuple[str, Transformation]]:
 
 
 @partial(jax.jit, static_argnames=("loss", "steps"))
-def points_and_losses(tx: Transformation, loss: Loss, start: jax.Array, steps: int) -> Any:
+def points_and_losses(tx: Transformation, loss: SurfaceLoss, start: jax.Array, steps: int) -> Any:
     def step(at: Any, _: None) -> Any:
         w, state = at
         value, grad = jax.value_and_grad(loss)(w)
@@ -100,7 +100,7 @@ def points_and_losses(tx: Transformation, loss: Loss, start: jax.Array, steps: i
     return jax.lax.scan(step, (start, tx.init(start)), length=steps + 1)[1]
 
 
-def descent(tx: Transformation, loss: Loss, start: jax.Array, steps: int) -> tuple[np.ndarray, np.ndarray]:
+def descent(tx: Transformation, loss: SurfaceLoss, start: jax.Array, steps: int) -> tuple[np.ndarray, np.ndarray]:
     """The start and the points after each step, (steps + 1, 2), and the losses there; compiled once per structure."""
     points, losses = points_and_losses(tx, loss, start, steps)
     return np.asarray(points), np.asarray(losses)
@@ -119,7 +119,7 @@ def around(walks: list[tuple[np.ndarray, np.ndarray]]) -> View:
     return (left, right), (bottom, top)
 
 
-def heights_over(loss: Loss, view: View) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+def heights_over(loss: SurfaceLoss, view: View) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
     """200 places of w₁, as many of w₂, and the losses there, as `Axes.contour` takes them."""
     across, up = (np.linspace(low, high, 200) for low, high in view)
     grid = jnp.stack(jnp.meshgrid(across, up), axis=-1).reshape(-1, 2)

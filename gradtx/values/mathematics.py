@@ -4,7 +4,7 @@
 import re
 from collections.abc import Iterator
 
-TOKEN = re.compile(r"\\[A-Za-z]+|\\.|\s+|.", re.DOTALL)
+TEX_TOKEN = re.compile(r"\\[A-Za-z]+|\\.|\s+|.", re.DOTALL)
 UNBROKEN = "\u00a0"
 MATHEMATICS = re.compile(r"(`[^`]*`)|\$\$(.+?)\$\$|\$(.+?)\$", re.DOTALL)  # but none in code
 
@@ -12,7 +12,7 @@ GREEK = (
     "alpha α beta β gamma γ delta δ epsilon ϵ varepsilon ε zeta ζ eta η theta θ kappa κ lambda λ mu μ nu ν xi ξ pi π"
     " rho ρ sigma σ tau τ phi ϕ varphi φ chi χ psi ψ omega ω Delta Δ Theta Θ Lambda Λ Sigma Σ Phi Φ Psi Ψ Omega Ω"
 )
-SIGNS = (
+TEX_SIGNS = (
     "leftarrow ← to → mapsto ↦ cdot · times × odot ⊙ otimes ⊗ pm ± le ≤ ge ≥ ne ≠ approx ≈ in ∈ notin ∉ infty ∞ dots …"
     " ldots … cdots ⋯ ell ℓ nabla ∇ partial ∂ prod ∏ sum ∑ top ⊤ lVert ‖ rVert ‖ lvert | rvert | lfloor ⌊ rfloor ⌋"
     " lceil ⌈ rceil ⌉ langle ⟨ rangle ⟩"
@@ -24,7 +24,7 @@ UPRIGHT = {r"\operatorname", r"\mathrm", r"\mathbb", r"\text"}
 PREFIXES = {r"\lVert", r"\lvert", r"\lfloor", r"\lceil", r"\langle", r"\nabla", r"\partial", r"\pm"}  # no space follows
 FRACTIONS = {r"\frac", r"\tfrac", r"\dfrac"}
 
-NAMED = f"{GREEK} {SIGNS}".split()
+NAMED = f"{GREEK} {TEX_SIGNS}".split()
 BRACKETS = {r"\left": "", r"\right": "", r"\{": "{", r"\}": "}", r"\|": "‖"}
 SIGN = {rf"\{name}": sign for name, sign in zip(NAMED[::2], NAMED[1::2], strict=True)} | BRACKETS
 RAISED = str.maketrans("0123456789+-=()abcdefghijklmnoprstuvwxyz⊤", "⁰¹²³⁴⁵⁶⁷⁸⁹⁺⁻⁼⁽⁾ᵃᵇᶜᵈᵉᶠᵍʰⁱʲᵏˡᵐⁿᵒᵖʳˢᵗᵘᵛʷˣʸᶻᵀ")
@@ -36,7 +36,7 @@ class UnknownError(Exception):
 
 
 def readable(prose: str) -> str:
-    """The prose with its mathematics in Unicode, in `unbroken` pieces; a formula that can't be written so stays TeX."""
+    """The prose with its mathematics in Unicode, `without_breaks`; a formula that can't be written so stays TeX."""
 
     def form(match: re.Match[str]) -> str:
         code, display, inline = match.groups()
@@ -57,7 +57,7 @@ def readable_docstring(doc: str | None) -> str | None:
 def as_unicode(tex: str) -> str | None:
     """A formula in Unicode, None where something in it is not known here."""
     try:
-        text = group(iter(TOKEN.findall(tex)), end=None)
+        text = group(iter(TEX_TOKEN.findall(tex)), end=None)
     except (UnknownError, StopIteration):
         return None
     return without_breaks(" ".join(text.split()))

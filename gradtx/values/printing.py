@@ -6,7 +6,7 @@ from itertools import pairwise
 from typing import Any
 
 WIDTH = 100
-TOKEN = re.compile(r"""'(?:\\.|[^'\\])*'|"(?:\\.|[^"\\])*"|.""", re.DOTALL)  # a literal string, or one character
+TEXT_TOKEN = re.compile(r"""'(?:\\.|[^'\\])*'|"(?:\\.|[^"\\])*"|.""", re.DOTALL)  # a literal string, or one character
 NUMBER = re.compile(r"-?[\d.]+(e[-+]?\d+)?")
 OPENING, CLOSING, OPERATORS = set("([{"), set(")]}"), set("+*&|")
 
@@ -45,7 +45,7 @@ def tokens_outside(text: str) -> list[tuple[int, str]]:
     """What stands outside of brackets and literal strings, with its places; nothing where brackets don't match."""
     found: list[tuple[int, str]] = []
     depth = 0
-    for match in TOKEN.finditer(text):
+    for match in TEXT_TOKEN.finditer(text):
         token = match.group()
         depth -= token in CLOSING
         if depth < 0:
@@ -66,5 +66,5 @@ def excerpt(x: Any) -> str:
     """The start of what an object prints, in one line; of an array its form and never its contents."""
     if hasattr(x, "dtype") and hasattr(x, "shape"):
         return f"{x.dtype}{list(x.shape)}"
-    text = re.sub(r"(?<=\()\n\s*", "", repr(x))  # as `indented` begins a level
+    text = re.sub(r"(?<=\()\n\s*", "", repr(x))  # as `indent` begins a level
     return re.sub(r"\s*\n\s*", " ", text)[:60]

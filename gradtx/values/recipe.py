@@ -43,10 +43,13 @@ class Recipe(Generic[P, V]):
         signature = inspect.signature(factory)
         resolved = [p.replace(annotation=self.resolve(p.annotation)) for p in signature.parameters.values()]
         self.signature = signature.replace(parameters=resolved)
-        parameters = self.signature.parameters
-        taken = sorted(parameters.keys() & {"recipe", "arguments", *methods(self.kind)})
-        if taken:
-            raise TypeError(f"{self.__name__}: {taken[0]} can't be an argument: values have one of that name")
+        for p in resolved:
+            if self.is_taken(p.name):
+                raise TypeError(f"{self.__name__}: {p.name} can't be an argument: values have one of that name")
+            if p.kind is p.POSITIONAL_ONLY:
+                raise TypeError(
+                    f"{self.__name__}: {p.name} must have a name, since a value is written with it: remove /"
+                )
         self.variadic = next((p.name for p in resolved if p.kind is p.VAR_POSITIONAL), None)
         self.named = next((p.name for p in resolved if p.kind is p.VAR_KEYWORD), None)
         self.ranges = {p.name: allowed for p in resolved if (allowed := range_of(p.annotation))}
@@ -70,6 +73,16 @@ class Recipe(Generic[P, V]):
         return (
             f"<{self.__module__.partition('.')[0]}.{self.__name__}({', '.join(words)}), makes a {self.kind.__name__}>"
         )
+
+    def is_taken(self, name: str) -> bool:
+        """Whether values have something else of that name; what begins with _ is theirs."""
+        return name.startswith("_") or name in ("recipe", "arguments", *methods(self.kind))
+
+    def __copy__(self) -> Self:
+        return self
+
+    def __deepcopy__(self, memo: Any) -> Self:
+        return self
 
     def resolve(self, annotation: Any) -> Any:
         """An annotation that was kept as text, where it can be told what it stands for."""
@@ -141,7 +154,7 @@ class Recipe(Generic[P, V]):
 
     def check_of_part(self, name: str) -> Callable[[str, Any], Any]:
         """For an argument whose name is the caller's choice."""
-        if name in ("recipe", "arguments", *methods(self.kind)):
+        if self.is_taken(name):
             raise Refusal(TypeError, f"{name} can't be a part's name: values have an attribute of that name")
         if not name.isidentifier() or keyword.iskeyword(name):
             raise Refusal(ValueError, f"{name!r:.60} can't be a part's name: it must be a word, and none of Python's")

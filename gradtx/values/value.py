@@ -35,6 +35,9 @@ class Value:
     def __setattr__(self, name: str, value: Any) -> None:
         raise AttributeError(f"{self.recipe.__name__} can't be changed; use .replace({name}=...) to get another one")
 
+    def __delattr__(self, name: str) -> None:
+        raise AttributeError(f"{self.recipe.__name__} can't be changed; use .replace(…) to get another one")
+
     def __dir__(self) -> list[str]:
         return [*self.arguments, *methods(type(self))]
 

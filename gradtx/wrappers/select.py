@@ -55,7 +55,7 @@ def masked(tx: optax.GradientTransformation, where: Where):
     require_block(tx, "the other arrays", "use only(tx, where), or partition for several groups")
 
     def advance_masked(flow: Flow, state: Any, extra: dict[str, Any]) -> MaskedState:
-        return advance_selected(tx, flow, where.chosen(flow.asked), state, extra)
+        return advance_selected(tx, flow, where.chosen(flow.selector_tree), state, extra)
 
     return Rule(
         init=lambda params: init_selected(tx, where, params),
@@ -85,7 +85,7 @@ def only(tx: optax.GradientTransformation, where: Where):
     """
 
     def advance_only(flow: Flow, state: Any, extra: dict[str, Any]) -> MaskedState:
-        chosen = where.chosen(flow.asked)
+        chosen = where.chosen(flow.selector_tree)
         flow.select([not c for c in chosen]).freeze()
         return advance_selected(tx, flow, chosen, state, extra)
 
@@ -122,7 +122,7 @@ def freeze(where: Where):
 
     def advance_freeze(flow: Flow, state: Any, extra: dict[str, Any]) -> Any:
         check.require_state(state, optax.EmptyState)
-        flow.select(where.chosen(flow.asked)).freeze()
+        flow.select(where.chosen(flow.selector_tree)).freeze()
         return state
 
     return Rule(init, advance_freeze, routes=lambda tree: two_routes(where, tree, "frozen", "as it is"))
@@ -177,7 +177,7 @@ def partition(*rules: Group, default: optax.GradientTransformation | None = None
 
     def advance_groups(flow: Flow, state: Any, extra: dict[str, Any]) -> tuple[Any, ...]:
         check.require_states(state, tuple(several))
-        taken = share_out(rules, default, flow.asked)
+        taken = share_out(rules, default, flow.selector_tree)
         return tuple(
             [
                 advance(part.tx, flow.select(own), before, extra, name)

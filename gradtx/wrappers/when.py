@@ -132,7 +132,7 @@ def switch(*parts: optax.GradientTransformation, choice: Natural):
     def advance_chosen(flow: Flow, state: Any, extra: dict[str, Any]) -> SwitchState:
         check.require_state(state, SwitchState)
         check.require_states(state.inner_state, parts)
-        flow.run()
+        flow.updates()  # which must be arrays
         states = state.inner_state
         index = jnp.clip(jnp.round(jnp.asarray(choice)), 0, len(parts) - 1).astype(jnp.int32)
 
