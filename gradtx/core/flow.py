@@ -134,7 +134,7 @@ class Flow:
                     # Inside of a trace, arrays of one shape share one trace of the formulas. Elsewhere they run as
                     # they are written.
                     programs[same] = jax.jit(compose_stages(own, wide)) if compiled else compose_stages(own, wide)
-                p = jnp.asarray(self.weights[i]) if any(stage.needs_params for stage in own) else None
+                p = jnp.asarray(self.weights[i]) if True in [stage.needs_params for stage in own] else None
                 self.leaves[i], fields = programs[same](g, [stage.rows[i] for stage in own], p)
                 for stage, row in zip(own, fields, strict=True):
                     stage.results[i] = row

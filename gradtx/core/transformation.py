@@ -194,8 +194,9 @@ def is_strict(tx: Transformation) -> bool:
     """Whether all of them do: no part that the caller chose, and no selector, decides that."""
     if STRICT not in tx.__dict__:
         parts = build(tx).parts
-        whole = parts is None or "" in parts  # a rule of its own, or a composition
-        tx.__dict__[STRICT] = whole and not transformations_in(tx.arguments) and not selects(tx)
+        alone = parts is None or "" in parts  # a rule of its own, or a composition
+        given = tx.recipe.holds_parts and transformations_in(tx.arguments)
+        tx.__dict__[STRICT] = alone and not given and not selects(tx)
     return tx.__dict__[STRICT]
 
 
@@ -205,8 +206,9 @@ def selects(tx: Any) -> bool:
 
 
 def selects_by_rule(rule: Rule) -> bool:
-    parts = (rule.parts or {}).values()
-    return rule.selects or rule.routes is not None or any(selects(part.tx) for part in parts)
+    if rule.selects or rule.routes is not None:
+        return True
+    return rule.parts is not None and any(map(selects, [part.tx for part in rule.parts.values()]))
 
 
 # ---- extra arguments ----
