@@ -197,7 +197,7 @@ def as_child(argument: Any, is_number: bool) -> Any:
     if isinstance(argument, Value):
         return argument
     if type(argument) is tuple:
-        return tuple(as_child(part, is_number) for part in argument)
+        return tuple([part if isinstance(part, Value) else as_child(part, is_number) for part in argument])
     dynamic = isinstance(argument, jax.Array | np.ndarray) or (is_number and not callable(argument))
     return argument if dynamic else Static(argument)
 
@@ -211,7 +211,7 @@ def as_argument(child: Any) -> Any:
 def flatten(value: Value) -> tuple[list[Any], Any]:
     numbers = value.recipe.ranges
     children = [
-        x if type(x) is float and name in numbers else as_child(x, name in numbers)
+        x if isinstance(x, Value) or (type(x) is float and name in numbers) else as_child(x, name in numbers)
         for name, x in value.arguments.items()
     ]
     return children, (value.recipe, tuple(value.arguments))
