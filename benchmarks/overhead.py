@@ -17,7 +17,7 @@ from rich.table import Table
 
 import gradtx
 
-ROUNDS = 21
+ROUNDS = 9
 
 
 class Row(NamedTuple):
