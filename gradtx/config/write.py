@@ -7,16 +7,7 @@ import jax
 import numpy as np
 from jax.core import Tracer
 
-from gradtx.config.form import (
-    DTYPES,
-    KINDS,
-    NAME,
-    VERSION,
-    Names,
-    Vocabulary,
-    make_vocabulary,
-    name_place,
-)
+from gradtx.config.form import DTYPES, KINDS, NAME, VERSION, Names, Vocabulary, make_vocabulary, name_place
 from gradtx.config.names import SIGNS
 from gradtx.core.walk import join
 from gradtx.values.errors import Refusal, errors_of

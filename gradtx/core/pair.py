@@ -8,7 +8,7 @@ import optax
 
 from gradtx.core.flow import Flow
 from gradtx.core.rule import Keys, Part, Rule
-from gradtx.core.transformation import Transformation, WithoutExtra, advance_pair, takes
+from gradtx.core.transformation import Transformation, WithoutExtra, advance_pair, takes, unite
 from gradtx.values.value import build
 
 
@@ -18,12 +18,11 @@ def rule_of_pair(init: Any, update: Any, inside: dict[str, Any]) -> Rule:
     named = named_extra(update)
     needs = tuple(p.name for p in extra if p.kind is p.KEYWORD_ONLY and p.default is p.empty)
     names = [named, *[takes(tx) for tx in inside.values() if len(named) < len(extra)]]  # `**extra` stands for theirs
-    taken = None if None in names else frozenset().union(*[own for own in names if own is not None])
 
     def advance(flow: Flow, state: Any, extra: dict[str, Any]) -> Any:
         return advance_pair(update, flow, state, extra)
 
-    return Rule(init, advance, taken, needs)
+    return Rule(init, advance, unite(names), needs)
 
 
 def extra_of(update: Any) -> list[inspect.Parameter]:

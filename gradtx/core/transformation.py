@@ -227,8 +227,13 @@ def takes(tx: Any) -> frozenset[str] | None:
 
 
 def takes_of_rule(rule: Rule) -> frozenset[str] | None:
-    names = [rule.takes, *[takes(part.tx) for part in (rule.parts or {}).values()]]
-    return None if None in names else frozenset().union(*[own for own in names if own is not None])
+    return unite([rule.takes, *[takes(part.tx) for part in (rule.parts or {}).values()]])
+
+
+def unite(names: list[frozenset[str] | None]) -> frozenset[str] | None:
+    """All of these names; None where one of them stands for any."""
+    known = [own for own in names if own is not None]
+    return frozenset().union(*known) if len(known) == len(names) else None
 
 
 def accept(tx: Transformation, extra: dict[str, Any]) -> dict[str, Any]:
