@@ -10,7 +10,7 @@ from gradtx.core import check
 from gradtx.core.factories import require_parts, transformation
 from gradtx.core.flow import Fields, Flow
 from gradtx.core.lift import stateless
-from gradtx.core.rule import Keys, Part, Rule
+from gradtx.core.rule import Part, Rule
 from gradtx.core.transformation import advance, start
 from gradtx.values.annotations import Check
 from gradtx.values.errors import Refusal, require_function
@@ -18,11 +18,10 @@ from gradtx.values.errors import Refusal, require_function
 
 def dissolve(name: str, parts: Any) -> tuple[Any, ...]:
     """The parts, with those of a chain among them in its place: grouping them changes nothing."""
-    parts = require_parts(name, parts)
-    if chain not in [getattr(tx, "recipe", None) for tx in parts]:
-        return parts  # the usual case
-    flat = [x.arguments[name] if is_chain_without_names(x) else (x,) for x in parts]
-    return sum(flat, ())
+    flat: list[Any] = []
+    for tx in require_parts(name, parts):
+        flat += tx.arguments[name] if is_chain_without_names(tx) else (tx,)
+    return tuple(flat)
 
 
 def is_chain_without_names(tx: Any) -> bool:
@@ -53,30 +52,31 @@ def chain(
     if parts and named:
         got = f"{len(parts)} without beside {next(iter(named))!r}"
         raise Refusal(TypeError, f"either every part has a name or none, got {got}")
-    several = {
-        name: Part(tx, keys, role) for (name, keys, role), tx in zip(order_parts(len(parts)), parts, strict=True)
-    }
-    for name, tx in named.items():
-        several[name] = Part(tx, (name,), f"part {name!r} of a chain")
+    return Series.of(unnamed=parts, named=named)
 
-    def init(params: Any) -> Any:
-        states = {part.keys[0]: start(part.tx, params, part.role) for part in several.values()}
-        return states if named else tuple(states.values())
 
-    def advance_parts(flow: Flow, state: Any, extra: dict[str, Any]) -> Any:
-        check.require_states(state, named or parts)
+class Series(Rule):
+    """The rule of a chain."""
+
+    unnamed: tuple[Any, ...]
+    named: dict[str, Any]
+
+    @functools.cached_property
+    def parts(self) -> dict[str, Part]:
+        if self.named:
+            return {name: Part(tx, (name,), f"part {name!r} of a chain") for name, tx in self.named.items()}
+        return {f"parts[{i}]": Part(tx, (i,), f"part {i} of a chain") for i, tx in enumerate(self.unnamed)}
+
+    def init(self, params: Any) -> Any:
+        states = {part.keys[0]: start(part.tx, params, part.role) for part in self.parts.values()}
+        return states if self.named else tuple(states.values())
+
+    def advance(self, flow: Flow, state: Any, extra: dict[str, Any]) -> Any:
+        check.require_states(state, self.named or self.unnamed)
         states: dict[Any, Any] = {}
-        for name, (tx, keys, _) in several.items():
+        for name, (tx, keys, _) in self.parts.items():
             states[keys[0]] = advance(tx, flow, state[keys[0]], extra, name)
-        return states if named else tuple(states.values())
-
-    return Rule(init, advance_parts, parts=several)
-
-
-@functools.cache
-def order_parts(n: int) -> list[tuple[str, Keys, str]]:
-    """The names, the places in the state and the roles of parts without names."""
-    return [(f"parts[{i}]", (i,), f"part {i} of a chain") for i in range(n)]
+        return states if self.named else tuple(states.values())
 
 
 @transformation

@@ -1,5 +1,6 @@
 """The decorators that make a factory of rules, of pairs or of other transformations one of `Transformation`."""
 
+import functools
 import inspect
 from collections.abc import Callable
 from typing import Any, ParamSpec, get_args
@@ -71,7 +72,7 @@ class transformation(Recipe[P, Transformation]):
         if isinstance(made, Rule):
             return made
         if isinstance(made, Transformation):
-            return rule_of_composition(made)
+            return Composed.of(tx=made)
         check.require_pair(made)
         return rule_of_pair(*made, inside=transformations_in(arguments) if self.holds_parts else {})
 
@@ -100,7 +101,13 @@ class transformation(Recipe[P, Transformation]):
         numbers = {name: ("hyperparams", name) for name in schedules}
         known = outlines[0]
         return Rule(
-            init, advance_scheduled, known.takes, known.needs, known.parts, numbers=numbers, selects=known.selects
+            init,
+            advance_scheduled,
+            takes=known.takes,
+            needs=known.needs,
+            parts=known.parts,
+            numbers=numbers,
+            selects=known.selects,
         )
 
 
@@ -119,13 +126,27 @@ class composition(transformation[P]):
         return self.rule(arguments)
 
 
-def rule_of_composition(tx: Transformation) -> Rule:
-    return Rule(
-        init=lambda params: start(tx, params),
-        advance=lambda flow, state, extra: advance(tx, flow, state, extra, ""),
-        parts={"": Part(tx, ())},
-        advance_if=build(tx).advance_if and (lambda flow, state, ok, extra: advance(tx, flow, state, extra, "", ok)),
-    )
+class Composed(Rule):
+    """The rule of a composition."""
+
+    tx: Transformation  # what its factory returned
+
+    @functools.cached_property
+    def parts(self) -> dict[str, Part]:
+        return {"": Part(self.tx, ())}
+
+    def init(self, params: Any) -> Any:
+        return start(self.tx, params)
+
+    def advance(self, flow: Flow, state: Any, extra: dict[str, Any]) -> Any:
+        return advance(self.tx, flow, state, extra, "")
+
+    @property
+    def advance_if(self) -> Any:
+        return build(self.tx).advance_if and self.advance_where
+
+    def advance_where(self, flow: Flow, state: Any, ok: Any, extra: dict[str, Any]) -> Any:
+        return advance(self.tx, flow, state, extra, "", ok)
 
 
 def outline(rule: Rule, arguments: dict[str, Any]) -> Rule:
@@ -137,7 +158,14 @@ def outline(rule: Rule, arguments: dict[str, Any]) -> Rule:
         if path in known
     }
     own = None if rule.parts is None else parts
-    return Rule(no_function, no_function, takes_of_rule(rule), rule.needs, own, selects=selects_by_rule(rule))
+    return Rule(
+        no_function,
+        no_function,
+        takes=takes_of_rule(rule),
+        needs=rule.needs,
+        parts=own,
+        selects=selects_by_rule(rule),
+    )
 
 
 def no_function(*_: Any) -> Any:

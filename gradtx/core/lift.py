@@ -32,8 +32,9 @@ def per_array(
     `state_type` is a NamedTuple of the rule's quantities; in the formula each field is one array, in the state a tree.
     A field named `count` is kept here: the number of updates done so far, the same for every array, a float in the
     formula. Other scalars that all arrays share are given as `shared=dict(name=(start, following))`, where
-    `following(state)` is the next one. A field that `init` leaves out is None. A formula of two arguments, without `p`,
-    does not need the parameters.
+    `following(state)` is the next one. A field that `init` leaves out is None; one array in several fields becomes
+    several buffers, which costs less than to make each anew. A formula of two arguments, without `p`, does not need
+    the parameters.
 
     The formula computes in at least float32, and never meets None, an integer or a complex number: a complex array
     comes as its real and imaginary part stacked in front. Inside of `jit` it is traced once per shape and dtype, for
@@ -55,15 +56,16 @@ def per_array(
     >>> tx.update({"w": jnp.array([5.0])}, state)[0]
     {'w': Array([2.], dtype=float32)}
     """
-    rule = PerArray(state_type, init, update, shared or {})
-    return Rule(rule.init, rule.advance)
+    return PerArray.of(state_type=state_type, init_one=init, update_one=update, shared=shared or {})
 
 
-class PerArray:
+class PerArray(Rule):
     """The rule of a formula for one array."""
 
-    def __init__(self, state_type: type[Any], init: Any, update: Any, shared: dict[str, Any]):
-        self.state_type, self.init_one, self.update, self.shared = state_type, init, update, shared
+    state_type: type[Any]
+    init_one: Callable[..., dict[str, Any]]
+    update_one: Callable[..., Result]
+    shared: dict[str, tuple[Any, Callable[[Any], Any]]]
 
     def scalars(self) -> dict[str, tuple[Any, Callable[[Any], Any]]]:
         """What all arrays share: where it starts, and what follows on a state."""
@@ -86,7 +88,7 @@ class PerArray:
 
     def advance(self, flow: Flow, state: Any, extra: dict[str, Any]) -> Any:
         check.require_state(state, self.state_type)
-        needs_params = count_arguments(self.update) > 2
+        needs_params = count_arguments(self.update_one) > 2
         if needs_params:
             check.require_params(flow.params)
         scalars, fields = self.scalars(), state._asdict()
@@ -99,7 +101,7 @@ class PerArray:
             for i, g in enumerate(leaves):
                 if g is not None:
                     rows[i] = self.state_type(**common | {name: column[i] for name, column in columns.items()})
-        results = flow.then(self.formula if scalars else self.update, rows, list(columns), needs_params)
+        results = flow.then(self.formula if scalars else self.update_one, rows, list(columns), needs_params)
         after = {name: jnp.asarray(following(state), common[name].dtype) for name, (_, following) in scalars.items()}
         if not columns:
             return state._replace(**after)
@@ -113,7 +115,7 @@ class PerArray:
     def formula(self, g: jax.Array, row: Any, *p: jax.Array) -> tuple[Any, Any]:
         # In the formula all numbers have one dtype, the array's: a count would not meet floats under strict promotion.
         numbers = {name: getattr(row, name).astype(g.dtype) for name in self.scalars()}
-        return self.update(g, row._replace(**numbers), *p)
+        return self.update_one(g, row._replace(**numbers), *p)
 
     def expected(self, g: jax.Array) -> Fields:
         return jax.eval_shape(functools.partial(init_array, self.init_one), g)
@@ -169,7 +171,7 @@ def scaling(init: Callable[[Any], Any], factor: Callable[..., tuple[Any, Any]], 
         flow.then(multiply, [jnp.asarray(scalar)] * len(flow.leaves))
         return after
 
-    return Rule(init, advance, takes, needs)
+    return Rule(init, advance, takes=takes, needs=needs)
 
 
 def multiply(g: jax.Array, factor: jax.Array) -> tuple[jax.Array, Fields]:

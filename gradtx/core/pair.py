@@ -22,7 +22,7 @@ def rule_of_pair(init: Any, update: Any, inside: dict[str, Any]) -> Rule:
     def advance(flow: Flow, state: Any, extra: dict[str, Any]) -> Any:
         return advance_pair(update, flow, state, extra)
 
-    return Rule(init, advance, unite(names), needs)
+    return Rule(init, advance, takes=unite(names), needs=needs)
 
 
 def extra_of(update: Any) -> list[inspect.Parameter]:

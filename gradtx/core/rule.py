@@ -1,7 +1,7 @@
 """What a transformation is made of: how it starts, how it goes on, and which parts it has."""
 
 from collections.abc import Callable
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, Self
 
 import optax
 
@@ -30,49 +30,70 @@ class Route(NamedTuple):
     part: str = ""  # the name of the part that they go through, if they do
 
 
-class Rule(optax.GradientTransformationExtraArgs):
+class Pair(optax.GradientTransformationExtraArgs):
+    """A tuple of its two methods `init` and `update`, as Optax's transformations are of two functions."""
+
+    def __iter__(self) -> Any:
+        return iter((self.init, self.update))
+
+    def __getitem__(self, index: Any) -> Any:
+        return (self.init, self.update)[index]
+
+    def __len__(self) -> int:
+        return 2
+
+
+class Rule(Pair):
     """A pair of functions that can join others in one pass, and what has to be known of it.
 
     `init(params) -> state` is as in Optax. `advance(flow, state, extra) -> state` adds stages to the flow, or takes its
     updates and puts others in their place; the next state may hold promises, which are kept once the flow has run.
     """
 
+    init: Any = None  # a tuple's field would hide the instance's
     advance: Callable[[Flow, Any, dict[str, Any]], Any]
-    takes: frozenset[str] | None  # own extra arguments, those of its parts aside; None for any
-    needs: tuple[str, ...]  # those of them that it can't do without
-    parts: dict[str, Part] | None  # by their paths among the arguments; "" is what a composition is made of
-    numbers: dict[str, Keys]  # hyperparameters that its state holds, beside a `count` of its own
-    routes: Callable[[Any], list[Route]] | None  # which arrays of a tree go where, if it selects
-    selects: bool  # whether there is a selector in what it is made of, where that can't be seen from outside
-    advance_if: Any  # `advance_if(flow, state, ok, extra)`: as `advance` where the flag is true; None for most
+    takes: frozenset[str] | None = NONE  # own extra arguments, those of its parts aside; None for any
+    needs: tuple[str, ...] = ()  # those of them that it can't do without
+    parts: dict[str, Part] | None = None  # by their paths among the arguments; "" is what a composition is made of
+    numbers: dict[str, Keys] = NO_NUMBERS  # hyperparameters that its state holds, beside a `count` of its own
+    routes: Callable[[Any], list[Route]] | None = None  # which arrays of a tree go where, if it selects
+    selects: bool = False  # whether there is a selector in what it is made of, where that can't be seen from outside
+    advance_if: Any = None  # `advance_if(flow, state, ok, extra)`: as `advance` where the flag is true; None for most
 
-    def __new__(
-        cls,
-        init: Any,
-        advance: Any,
-        takes: frozenset[str] | None = NONE,
-        needs: tuple[str, ...] = (),
-        parts: dict[str, Part] | None = None,
-        **others: Any,
-    ) -> "Rule":
-        def update(updates: Any, state: Any, params: Any = None, **extra: Any) -> tuple[Any, Any]:
-            """An update by the rule alone."""
+    def __new__(cls, init: Any, advance: Any, **others: Any) -> Any:
+        return cls.of(init=init, advance=advance, **others)
 
-            def through(flow: Flow) -> Any:
-                check.require_arrays(flow.leaves)
-                check.require_extra([name for name in needs if name not in extra])
-                return advance(flow, state, {name: x for name, x in extra.items() if takes is None or name in takes})
-
-            with errors_of("update"):
-                return run_flow(through, updates, params)
-
-        self = super().__new__(cls, init, update)
-        own = self.__dict__
-        own["advance"], own["takes"], own["needs"], own["parts"] = advance, takes, needs, parts
-        own.update(others)
+    @classmethod
+    def of(cls, **own: Any) -> Self:
+        """The rule with these attributes."""
+        self = tuple.__new__(cls)
+        self.__dict__.update(own)
         return self
 
-    numbers, routes, selects, advance_if = NO_NUMBERS, None, False, None
+    def update(self, updates: Any, state: Any, params: Any = None, **extra: Any) -> tuple[Any, Any]:
+        """An update by the rule alone."""
+
+        def through(flow: Flow) -> Any:
+            check.require_arrays(flow.leaves)
+            check.require_extra([name for name in self.needs if name not in extra])
+            own = {name: x for name, x in extra.items() if self.takes is None or name in self.takes}
+            return self.advance(flow, state, own)
+
+        with errors_of("update"):
+            return run_flow(through, updates, params)
+
+    # ---- told apart as objects are, not as tuples ----
+
+    def __eq__(self, other: object) -> bool:
+        return self is other
+
+    def __ne__(self, other: object) -> bool:
+        return self is not other
+
+    def __hash__(self) -> int:
+        return id(self)
+
+    __repr__ = object.__repr__
 
 
 def transformations_in(arguments: dict[str, Any]) -> dict[str, Any]:

@@ -7,7 +7,7 @@ import optax
 
 from gradtx.core import check, eager
 from gradtx.core.flow import Flow, locate, run_flow
-from gradtx.core.rule import Rule, transformations_in
+from gradtx.core.rule import Pair, Rule, transformations_in
 from gradtx.values.errors import Refusal
 from gradtx.values.value import Value, build, register, text_of
 
@@ -20,7 +20,7 @@ TAKEN = "_taken"  # where an instance keeps which extra arguments it takes
 
 
 @register
-class Transformation(Value, optax.GradientTransformationExtraArgs):
+class Transformation(Value, Pair):
     """A pure pair `init(params) -> state`, `update(updates, state, params, **extra) -> (updates, state)`, and a value.
 
     It is an Optax transformation and unpacks as `init, update = tx`. Printed, compared, hashed and pickled by its
@@ -71,15 +71,6 @@ class Transformation(Value, optax.GradientTransformationExtraArgs):
     @classmethod
     def _make(cls, iterable: Any) -> Any:
         return cls(*iterable)
-
-    def __iter__(self) -> Any:
-        return iter((self.init, self.update))
-
-    def __getitem__(self, index: Any) -> Any:
-        return (self.init, self.update)[index]
-
-    def __len__(self) -> int:
-        return 2
 
     def __add__(self, other: Any) -> Any:  # a tuple's would give a tuple
         raise TypeError(f"{self.recipe.__name__}: transformations have no + and *; join them with gradtx.chain")

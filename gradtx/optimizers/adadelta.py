@@ -47,7 +47,8 @@ def scale_by_adadelta(decay: Decay = 0.9, eps: Positive = 1e-6):
     """
 
     def init(p: Array):
-        return dict(e_g=jnp.zeros_like(p), e_x=jnp.zeros_like(p))
+        zeros = jnp.zeros_like(p)
+        return dict(e_g=zeros, e_x=zeros)
 
     def update(g: Array, state: ScaleByAdadeltaState):
         e_g = decay * state.e_g + (1.0 - decay) * g**2

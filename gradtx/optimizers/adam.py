@@ -62,7 +62,8 @@ def scale_by_adam(
     """
 
     def init(p: Array):
-        return dict(mu=jnp.zeros_like(p), nu=jnp.zeros_like(p))
+        zeros = jnp.zeros_like(p)
+        return dict(mu=zeros, nu=zeros)
 
     def update(g: Array, state: ScaleByAdamState):
         t = state.count + 1.0

@@ -49,7 +49,8 @@ def scale_by_adamax(b1: Decay = 0.9, b2: Decay = 0.999, eps: NonNegative = 1e-8,
     """
 
     def init(p: Array):
-        return dict(mu=jnp.zeros_like(p), nu=jnp.zeros_like(p))
+        zeros = jnp.zeros_like(p)
+        return dict(mu=zeros, nu=zeros)
 
     def update(g: Array, state: ScaleByAdamaxState):
         mu = b1 * state.mu + (1.0 - b1) * g

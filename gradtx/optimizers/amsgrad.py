@@ -68,7 +68,8 @@ def scale_by_amsgrad(
         raise Refusal(ValueError, "debias_first needs debias, got debias=False; leave one of them out")
 
     def init(p: Array):
-        return dict(mu=jnp.zeros_like(p), nu=jnp.zeros_like(p), nu_max=jnp.zeros_like(p))
+        zeros = jnp.zeros_like(p)
+        return dict(mu=zeros, nu=zeros, nu_max=zeros)
 
     def update(g: Array, state: ScaleByAmsgradState):
         def corrected(average: Array, decay: Decay, when: bool):

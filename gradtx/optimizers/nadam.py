@@ -71,7 +71,8 @@ def scale_by_nadam(
         return state.product * momentum(as_real(state.count) + 1.0)
 
     def init(p: Array):
-        return dict(mu=jnp.zeros_like(p), nu=jnp.zeros_like(p))
+        zeros = jnp.zeros_like(p)
+        return dict(mu=zeros, nu=zeros)
 
     def update(g: Array, state: ScaleByNadamState):
         t = state.count + 1.0

@@ -9,7 +9,7 @@ from gradtx.core import check
 from gradtx.core.count import Count, in_force, increment, value_at
 from gradtx.core.factories import composition, transformation
 from gradtx.core.lift import scaling, stateless
-from gradtx.core.rule import Keys, Rule
+from gradtx.core.rule import Keys
 from gradtx.core.walk import walk
 from gradtx.values.annotations import NonNegative, Scalar
 from gradtx.values.errors import Refusal
@@ -97,4 +97,6 @@ def scale_by_learning_rate(learning_rate: NonNegative):
         rate = in_force(learning_rate, state.count, state.learning_rate)
         return -rate, ScaleByLearningRateState(increment(state.count), rate)
 
-    return Rule(init, scaling(init, factor).advance, numbers=NUMBERS)
+    rule = scaling(init, factor)
+    rule.numbers = NUMBERS
+    return rule

@@ -116,11 +116,10 @@ class Recipe(Generic[P, V]):
         reals, defaults = self.reals, self.defaults
         try:
             for name, value in arguments.items():
-                if type(value) is float and name in reals:
-                    if reals[name].least <= value <= reals[name].largest:
-                        continue  # the usual case
-                elif value is defaults.get(name, reals):
+                if value is defaults.get(name, reals):
                     continue
+                if type(value) is float and (allowed := reals.get(name)) and allowed.least <= value <= allowed.largest:
+                    continue  # the usual case
                 arguments[name] = (self.checks.get(name) or self.check_of_part(name))(name, value)
             made = restore(self.kind, self, arguments)
             made.__dict__[BUILT] = self.build(arguments)  # what it refuses is refused here, not at the first step

@@ -199,7 +199,7 @@ def skip_spikes(
 
     parts = {"tx": Part(tx, ("inner_state",))}
     if loss:
-        return Rule(init, advance_loss, frozenset({"value"}), ("value",), parts)
+        return Rule(init, advance_loss, takes=frozenset({"value"}), needs=("value",), parts=parts)
     return Rule(init, advance_norm, parts=parts)
 
 

@@ -26,7 +26,7 @@ def test_rules_are_told_apart():
     step = jax.jit(lambda tx, g: tx.update(g, tx.init(g))[0])
     np.testing.assert_array_equal(step(gx.chain(two), jnp.ones(2)), [2.0, 2.0])
     np.testing.assert_array_equal(step(gx.chain(three), jnp.ones(2)), [3.0, 3.0])
-    assert "Rule" in repr(two)
+    assert "PerArray" in repr(two)
     with refused(TypeError, "adam: learning_rate must be a number, a scalar array or a schedule"):
         gx.adam(two)  # pyright: ignore
 
