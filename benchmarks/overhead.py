@@ -48,7 +48,7 @@ def rows() -> list[Row]:
     clipped = gradtx.chain(gradtx.clip_by_global_norm(1.0), gradtx.adamw(gradtx.cosine(1e-3, 100)))
     peer = optax.chain(optax.clip_by_global_norm(1.0), optax.adamw(optax.cosine_decay_schedule(1e-3, 100)))
     return [
-        Row("construct adamw(1e-3)", lambda: gradtx.adamw(1e-3), lambda: optax.adamw(1e-3), 1000, 15.0),
+        Row("construct adamw(1e-3)", lambda: gradtx.adamw(1e-3), lambda: optax.adamw(1e-3), 1000, 10.0),
         Row("init of adamw, 148 arrays, outside jit", lambda: ours.init(params), lambda: theirs.init(params), 3, 2.0),
         Row("trace clipped adamw(cosine), 148 arrays", tracing(clipped, 148), tracing(peer, 148), 1, 0.6),
         Row("trace clipped adamw(cosine), 1000 arrays", tracing(clipped, 1000), tracing(peer, 1000), 1, 0.6),
