@@ -60,7 +60,7 @@ from gradtx.transforms.rate import ScaleByLearningRateState, scale, scale_by_lea
 from gradtx.transforms.record import RecordState, record
 from gradtx.transforms.rms import ScaleByRmsState, scale_by_rms
 from gradtx.transforms.stopping import EarlyStoppingState, best_parameters, early_stopping
-from gradtx.values.annotations import Decay, Fraction, Natural, NonNegative, Positive, Scalar, Steps
+from gradtx.values.annotations import Bound, Decay, Fraction, Natural, NonNegative, Positive, Scalar, Steps
 from gradtx.wrappers.accumulate import AccumulateState, accumulate
 from gradtx.wrappers.guard import SkipNonfiniteState, SkipSpikesState, skip_nonfinite, skip_spikes
 from gradtx.wrappers.select import MaskedState, freeze, masked, only, partition
@@ -192,6 +192,7 @@ __all__ = [  # noqa: RUF022  # in reading order
     "extra_for",
     "Scalar",
     "Positive",
+    "Bound",
     "NonNegative",
     "Fraction",
     "Decay",

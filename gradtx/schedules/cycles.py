@@ -10,7 +10,7 @@ from gradtx.core.count import as_real
 from gradtx.schedules.decay import compound
 from gradtx.schedules.ramp import half_wave, mix, share_left
 from gradtx.schedules.value import schedule
-from gradtx.values.annotations import Decay, Fraction, NonNegative, Positive, Scalar, Steps
+from gradtx.values.annotations import Decay, Fraction, Natural, NonNegative, Positive, Scalar, Steps
 from gradtx.values.errors import Refusal
 
 
@@ -95,7 +95,7 @@ def cyclic(low: Scalar, high: Scalar, half_period: Steps, decay: Positive = 1.0)
 @schedule
 def one_cycle(
     peak: Scalar,
-    steps: Steps,
+    steps: Natural,
     rise: Fraction = 0.45,
     fall: Fraction = 0.45,
     start_share: NonNegative = 0.1,
@@ -108,7 +108,7 @@ def one_cycle(
     then $e\,\eta$ for ever, in straight lines or, with `cosine`, in half cosine waves. Where $rK$ is not a whole
     number, the peak lies between two steps.
 
-    **Arguments:** `peak` $\eta$, finite; `steps` $K \ge 1$; `rise` $r$ and `fall` $f$, in [0, 1], shares of the steps,
+    **Arguments:** `peak` $\eta$, finite; `steps` $K \ge 0$; `rise` $r$ and `fall` $f$, in [0, 1], shares of the steps,
     together at most 1; `start_share` $s$ and `end_share` $e \ge 0$, shares of the peak.
 
     **Raises:** `ValueError` where the rise and the fall are longer than all steps.
@@ -131,7 +131,7 @@ def one_cycle(
 
 @schedule
 def one_cycle_momentum(
-    steps: Steps,
+    steps: Natural,
     high: Decay = 0.95,
     low: Decay = 0.85,
     rise: Fraction = 0.45,

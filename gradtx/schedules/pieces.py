@@ -7,7 +7,7 @@ from jax.core import Tracer
 
 from gradtx.schedules.decay import compound
 from gradtx.schedules.value import schedule
-from gradtx.values.annotations import Positive, Scalar, Steps
+from gradtx.values.annotations import Natural, Positive, Scalar, Steps
 from gradtx.values.errors import Refusal
 
 
@@ -27,11 +27,11 @@ def step(start: Scalar, factor: Positive, every: Steps):
 
 
 @schedule
-def piecewise_constant(boundaries: tuple[Steps, ...], values: tuple[Scalar, ...]):
+def piecewise_constant(boundaries: tuple[Natural, ...], values: tuple[Scalar, ...]):
     r"""One value per piece, $\eta_\tau = v_i$ for $b_{i-1} \le \tau < b_i$.
 
-    **Arguments:** `boundaries` $b$, strictly increasing numbers of steps $\ge 1$; `values` $v$, finite, one more than
-    boundaries.
+    **Arguments:** `boundaries` $b$, numbers of steps $\ge 0$, none earlier than the last; `values` $v$, finite, one
+    more than boundaries.
 
     **Raises:** `ValueError` for boundaries that don't increase and for another number of values.
 
@@ -47,8 +47,8 @@ def piecewise_constant(boundaries: tuple[Steps, ...], values: tuple[Scalar, ...]
         expected = f"one value more than boundaries, {len(boundaries) + 1}"
         raise Refusal(ValueError, f"values must have {expected}, got {len(values)}")
     for i, (b, c) in enumerate(itertools.pairwise(boundaries)):
-        if not isinstance(b, Tracer) and not isinstance(c, Tracer) and c <= b:
-            raise Refusal(ValueError, f"boundaries[{i + 1}] must be later than boundaries[{i}]={b}, got {c}")
+        if not isinstance(b, Tracer) and not isinstance(c, Tracer) and c < b:
+            raise Refusal(ValueError, f"boundaries[{i + 1}] must not be earlier than boundaries[{i}]={b}, got {c}")
 
     def value(count):
         now = values[0]

@@ -6,7 +6,7 @@ import jax
 import jax.numpy as jnp
 
 from gradtx.schedules.value import schedule
-from gradtx.values.annotations import Positive, Scalar, Steps
+from gradtx.values.annotations import Natural, Positive, Scalar
 
 
 @schedule
@@ -21,10 +21,10 @@ def constant(value: Scalar):
 
 
 @schedule
-def linear(start: Scalar, end: Scalar, steps: Steps):
+def linear(start: Scalar, end: Scalar, steps: Natural):
     r"""A straight line, $\eta_\tau = (1 - \tau/K)\,\eta_0 + (\tau/K)\,\eta_K$, then $\eta_K$ for ever.
 
-    **Arguments:** `start` $\eta_0$ and `end` $\eta_K$, finite; `steps` $K \ge 1$.
+    **Arguments:** `start` $\eta_0$ and `end` $\eta_K$, finite; `steps` $K \ge 0$.
 
     **Source:** Optax's `linear_schedule`; torch's `LinearLR`, which takes shares of the rate.
 
@@ -36,10 +36,10 @@ def linear(start: Scalar, end: Scalar, steps: Steps):
 
 
 @schedule
-def polynomial(start: Scalar, end: Scalar, steps: Steps, power: Positive):
+def polynomial(start: Scalar, end: Scalar, steps: Natural, power: Positive):
     r"""A power of what is left, $\eta_\tau = \eta_K + (\eta_0 - \eta_K)(1 - \tau/K)^p$, then $\eta_K$ for ever.
 
-    **Arguments:** `start` $\eta_0$ and `end` $\eta_K$, finite; `steps` $K \ge 1$; `power` $p > 0$: 1 is `linear`, a
+    **Arguments:** `start` $\eta_0$ and `end` $\eta_K$, finite; `steps` $K \ge 0$; `power` $p > 0$: 1 is `linear`, a
     larger one falls faster at first.
 
     **Source:** the "poly" policy of Caffe and DeepLab; Optax's `polynomial_schedule`, torch's `PolynomialLR` (with
@@ -59,10 +59,10 @@ def polynomial(start: Scalar, end: Scalar, steps: Steps, power: Positive):
 
 
 @schedule
-def cosine(start: Scalar, steps: Steps, floor: Scalar = 0.0):
+def cosine(start: Scalar, steps: Natural, floor: Scalar = 0.0):
     r"""Half a cosine wave, $\eta_\tau = f + \tfrac12(\eta_0 - f)(1 + \cos(\pi\tau/T))$, then $f$ for ever.
 
-    **Arguments:** `start` $\eta_0$ and `floor` $f$, finite; `steps` $T \ge 1$.
+    **Arguments:** `start` $\eta_0$ and `floor` $f$, finite; `steps` $T \ge 0$.
 
     **Source:** Loshchilov & Hutter, SGDR (2017), equation 5, without restarts. `floor` is a value, as in torch's
     `eta_min`; Optax's `alpha` is its share of the start.
@@ -75,12 +75,14 @@ def cosine(start: Scalar, steps: Steps, floor: Scalar = 0.0):
 
 
 def share_left(count: Any, steps: Any) -> jax.Array:
-    """The share of the steps that is still to come. Whole numbers are subtracted exactly, before float32 rounds."""
-    return jnp.maximum(steps - count, 0) / steps
+    """The share of the steps that is still to come: nothing where there are none. Whole numbers are subtracted exactly,
+    before float32 rounds.
+    """
+    return jnp.maximum(steps - count, 0) / jnp.maximum(steps, 1)
 
 
 def share_done(count: Any, steps: Any) -> jax.Array:
-    return jnp.minimum(count, steps) / steps
+    return jnp.where(count < steps, count, 1) / jnp.where(count < steps, steps, 1)
 
 
 def mix(share: Any, a: Any, b: Any) -> Any:

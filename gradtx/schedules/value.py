@@ -7,7 +7,7 @@ import jax
 import jax.numpy as jnp
 from jax.core import Tracer
 
-from gradtx.values.annotations import Scalar, Steps
+from gradtx.values.annotations import Natural, Scalar
 from gradtx.values.errors import Refusal
 from gradtx.values.ranges import Range
 from gradtx.values.recipe import Controlled, Operator, Recipe
@@ -39,7 +39,7 @@ class Schedule(Value):
         value = build(self)(count)
         return jnp.broadcast_to(jnp.asarray(value, jnp.result_type(float)), jnp.shape(count))
 
-    def then(self, following: Scalar, *, at: Steps) -> "Schedule":
+    def then(self, following: Scalar, *, at: Natural) -> "Schedule":
         """This schedule for the steps before `at`, then the following one, which counts from zero there."""
         return succession(self, following, at)
 
@@ -111,10 +111,10 @@ def product(a: Scalar, b: Scalar):
 
 
 @functools.partial(schedule_operator, "{}.then({}, at={})")
-def succession(first: Scalar, following: Scalar, at: Steps):
+def succession(first: Scalar, following: Scalar, at: Natural):
     earlier = first.at if isinstance(first, Schedule) and first.recipe is succession else 0
-    if not isinstance(at, Tracer) and not isinstance(earlier, Tracer) and at <= earlier:
-        raise Refusal(ValueError, f"at must be later than the joint before, at={earlier}, got {at}")
+    if not isinstance(at, Tracer) and not isinstance(earlier, Tracer) and at < earlier:
+        raise Refusal(ValueError, f"at must not be earlier than the joint before, at={earlier}, got {at}")
 
     def value(count: jax.Array) -> jax.Array:
         after = jnp.maximum(count - at, 0)

@@ -6,15 +6,15 @@ from jax.core import Tracer
 from gradtx.core.count import as_real
 from gradtx.schedules.ramp import mix
 from gradtx.schedules.value import schedule
-from gradtx.values.annotations import Scalar, Steps
+from gradtx.values.annotations import Natural, Scalar
 from gradtx.values.errors import Refusal
 
 
 @schedule
-def warmup(value: Scalar, steps: Steps):
+def warmup(value: Scalar, steps: Natural):
     r"""A linear rise, $\eta_\tau = \eta\,(\tau + 1)/K$, then $\eta$ for ever: no step is lost on a zero rate.
 
-    **Arguments:** `value` $\eta$, finite; `steps` $K \ge 1$. Join it to what follows:
+    **Arguments:** `value` $\eta$, finite; `steps` $K \ge 0$. Join it to what follows:
     `warmup(1e-3, 100).then(cosine(1e-3, 900), at=100)`.
 
     **Source:** Goyal et al., Accurate, Large Minibatch SGD (2017), section 2.2; Optax's `linear_schedule` from zero
@@ -24,16 +24,16 @@ def warmup(value: Scalar, steps: Steps):
     >>> [float(gradtx.warmup(1.0, 4)(t)) for t in (0, 1, 3, 9)]
     [0.25, 0.5, 1.0, 1.0]
     """
-    return lambda count: value * jnp.minimum((as_real(count) + 1.0) / steps, 1.0)
+    return lambda count: value * jnp.minimum((as_real(count) + 1.0) / jnp.maximum(steps, 1), 1.0)
 
 
 @schedule
-def warmup_stable_decay(peak: Scalar, steps: Steps, warmup_steps: Steps, decay_steps: Steps, floor: Scalar = 0.0):
+def warmup_stable_decay(peak: Scalar, steps: Natural, warmup_steps: Natural, decay_steps: Natural, floor: Scalar = 0.0):
     r"""A rise to $\eta$ like that of `warmup`, then $\eta$, then a line to the floor in the last $D$ of all $K$ steps.
 
     $$\eta_\tau = f + (\eta - f)\,(K - \tau)/D \quad\text{for } K - D \le \tau \le K, \text{ then } f.$$
 
-    **Arguments:** `peak` $\eta$ and `floor` $f$, finite; `steps` $K$, `warmup_steps` and `decay_steps` $D \ge 1$, the
+    **Arguments:** `peak` $\eta$ and `floor` $f$, finite; `steps` $K$, `warmup_steps` and `decay_steps` $D \ge 0$, the
     two together at most $K$. For another form of the decay, join the parts yourself:
     `warmup(η, 100).then(η, at=100).then(cosine(η, 200), at=800)`.
 
@@ -53,8 +53,8 @@ def warmup_stable_decay(peak: Scalar, steps: Steps, warmup_steps: Steps, decay_s
         raise Refusal(ValueError, f"warmup_steps + decay_steps must be at most steps, got {got}")
 
     def value(count):
-        risen = jnp.minimum((as_real(count) + 1.0) / warmup_steps, 1.0)
-        rest = jnp.clip((steps - count) / decay_steps, 0.0, 1.0)
+        risen = jnp.minimum((as_real(count) + 1.0) / jnp.maximum(warmup_steps, 1), 1.0)
+        rest = jnp.clip((steps - count) / jnp.maximum(decay_steps, 1), 0.0, 1.0)
         return risen * mix(rest, peak, floor)
 
     return value

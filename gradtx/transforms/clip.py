@@ -12,7 +12,7 @@ from gradtx.core.flow import Flow
 from gradtx.core.lift import scaling
 from gradtx.core.rule import Rule
 from gradtx.core.tree import global_norm, norm
-from gradtx.values.annotations import Positive
+from gradtx.values.annotations import Bound
 
 
 class ClipState(NamedTuple):
@@ -35,10 +35,10 @@ class ClipState(NamedTuple):
 
 
 @transformation
-def clip_by_value(limit: Positive):
+def clip_by_value(limit: Bound):
     r"""Each element into the interval, $\min(\max(g, -\ell), \ell)$: the direction changes.
 
-    **Arguments:** `limit` $\ell > 0$, in the units of the gradient.
+    **Arguments:** `limit` $\ell > 0$, in the units of the gradient; `inf` for none.
 
     **State:** `ClipState`, for `metrics`.
 
@@ -54,10 +54,10 @@ def clip_by_value(limit: Positive):
 
 
 @transformation
-def clip_by_norm(max_norm: Positive):
+def clip_by_norm(max_norm: Bound):
     r"""Each array by itself to a norm of at most $c$, $g \cdot c / \max(\lVert g\rVert_2, c)$: the direction stays.
 
-    **Arguments:** `max_norm` $c > 0$, in the units of the gradient.
+    **Arguments:** `max_norm` $c > 0$, in the units of the gradient; `inf` for none.
 
     **State:** `ClipState`, for `metrics`.
 
@@ -78,10 +78,10 @@ def clip_by_norm(max_norm: Positive):
 
 
 @transformation
-def clip_by_global_norm(max_norm: Positive):
+def clip_by_global_norm(max_norm: Bound):
     r"""All arrays as one vector to a norm of at most $c$, $g \cdot c / \max(\lVert g\rVert_2, c)$: the direction stays.
 
-    **Arguments:** `max_norm` $c > 0$, in the units of the gradient.
+    **Arguments:** `max_norm` $c > 0$, in the units of the gradient; `inf` for none.
 
     **State:** `ClipState`, for `metrics`.
 
@@ -102,12 +102,12 @@ def clip_by_global_norm(max_norm: Positive):
 
 
 @transformation
-def clip_by_group_norm(max_norm: Positive):
+def clip_by_group_norm(max_norm: Bound):
     r"""The arrays in sight as one vector to a norm of at most $c$, $g \cdot c / \max(\lVert g\rVert_2, c)$.
 
     Inside of `masked`, `only` and `partition` these are the arrays of the group, elsewhere all.
 
-    **Arguments:** `max_norm` $c > 0$, in the units of the gradient.
+    **Arguments:** `max_norm` $c > 0$, in the units of the gradient; `inf` for none.
 
     **State:** `ClipState`, for `metrics`.
 
@@ -122,7 +122,7 @@ def clip_by_group_norm(max_norm: Positive):
     return clip_together(max_norm)
 
 
-def clip_together(max_norm: Positive, whole: str = "") -> Rule:
+def clip_together(max_norm: Bound, whole: str = "") -> Rule:
     """The pair that bounds the norm of all arrays in sight."""
 
     def factor(state: ClipState, updates: Any) -> tuple[jax.Array, ClipState]:
@@ -137,7 +137,7 @@ class Size(NamedTuple):
 
 
 def clip_each(
-    formula: Callable[[jax.Array], tuple[jax.Array, jax.Array]], bound: Positive, after: Callable[[Any, Any], Any]
+    formula: Callable[[jax.Array], tuple[jax.Array, jax.Array]], bound: Bound, after: Callable[[Any, Any], Any]
 ) -> Rule:
     """The rule that applies `formula(g) -> (update, norm of g)` to each array; `after(norm, bound)` is the update's."""
 
@@ -164,18 +164,19 @@ def init_clip(params: Any) -> ClipState:
     return ClipState(zero, jnp.copy(zero), jnp.zeros([], bool))
 
 
-def bound_norm(size: jax.Array, bound: Positive) -> jax.Array:
+def bound_norm(size: jax.Array, bound: Bound) -> jax.Array:
     """The norm of what went out; where what came in had none that is finite, it is no norm that one could bound."""
     return jnp.minimum(size, bound) + 0.0 * size  # NaN there; written out, debuggers of NaN would stop at it
 
 
-def next_state(before: ClipState, size: jax.Array, clipped_size: jax.Array, bound: Positive) -> ClipState:
+def next_state(before: ClipState, size: jax.Array, clipped_size: jax.Array, bound: Bound) -> ClipState:
     """The state after an update of these norms."""
     check.require_state(before, ClipState)
     dtype = before.norm.dtype
     return ClipState(size.astype(dtype), clipped_size.astype(dtype), size > bound)
 
 
-def shrinkage(norm: jax.Array, max_norm: Positive) -> jax.Array:
+def shrinkage(norm: jax.Array, max_norm: Bound) -> jax.Array:
     """The factor that brings a norm down to its bound; exactly 1 below it, without a kink in its gradient at zero."""
-    return max_norm / jnp.maximum(norm, max_norm)
+    finite = jnp.minimum(max_norm, float(jnp.finfo(norm.dtype).max))
+    return jnp.where(max_norm == jnp.inf, 1.0, finite / jnp.maximum(norm, finite))

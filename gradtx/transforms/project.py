@@ -11,7 +11,7 @@ from gradtx.core.factories import transformation
 from gradtx.core.lift import init_empty, stateless
 from gradtx.core.tree import root
 from gradtx.transforms.clip import shrinkage
-from gradtx.values.annotations import NonNegative, Positive
+from gradtx.values.annotations import Bound, NonNegative
 from gradtx.values.errors import Refusal
 from gradtx.values.printing import excerpt
 
@@ -58,13 +58,14 @@ def sparsity(tree: Any) -> jax.Array:
 
 
 @transformation
-def constrain_norm(max_norm: Positive, axis: int | tuple[int, ...] = 0):
+def constrain_norm(max_norm: Bound, axis: int | tuple[int, ...] = 0):
     r"""The max-norm constraint: the update changed so that each unit's weights $x = w + u$ have a norm of at
     most $c$, $u' = x\cdot\min(1,\ c/\lVert x\rVert_2) - w$.
 
-    **Arguments:** `max_norm` $c > 0$, in the units of the parameter; `axis`, one or several: a unit's weights lie along
-    it, 0 in a matrix of inputs by outputs, `(0, 1, 2)` in a convolution of height, width, inputs, outputs. Arrays of
-    fewer than two dimensions (biases, gains) stay as they are. A norm beyond float32 (1.8e19) gives zeros.
+    **Arguments:** `max_norm` $c > 0$, in the units of the parameter, `inf` for none; `axis`, one or several: a unit's
+    weights lie along it, 0 in a matrix of inputs by outputs, `(0, 1, 2)` in a convolution of height, width, inputs,
+    outputs. Arrays of fewer than two dimensions (biases, gains) stay as they are. A norm beyond float32 (1.8e19) gives
+    zeros.
 
     **Raises:** `ValueError` for an array of two dimensions or more that lacks an axis, for one given twice, and where
     `update` is called without the parameters.

@@ -42,10 +42,18 @@ Positive = Annotated[Number, Range(0)]
 """A `Scalar` above zero.
 
 >>> import gradtx
->>> gradtx.clip_by_norm(0.0)
+>>> gradtx.scale_by_adadelta(eps=0.0)
 Traceback (most recent call last):
     ...
-ValueError: clip_by_norm: max_norm must be in (0, inf), got 0
+ValueError: scale_by_adadelta: eps must be in (0, inf), got 0
+"""
+
+Bound = Annotated[Number, Range(0, ends="(]")]
+"""A `Scalar` above zero, or `inf` for none, as what clips takes it.
+
+>>> import gradtx
+>>> gradtx.clip_by_norm(float("inf"))
+clip_by_norm(max_norm=inf)
 """
 
 NonNegative = Annotated[Number, Range(0, ends="[)")]

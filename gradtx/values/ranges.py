@@ -60,7 +60,9 @@ def require_number(name: str, value: Any, allowed: Range) -> None:
     except OverflowError:  # an int beyond all floats
         x = math.inf
     if x not in allowed:
-        raise Refusal(ValueError, f"{name} must be {allowed}, got {x:g}")
+        close = allowed.whole and math.isfinite(x) and round(x) in allowed
+        remedy = f"; round({x!r}) is {round(x)}" if close else ""
+        raise Refusal(ValueError, f"{name} must be {allowed}, got {int(x) if x.is_integer() else x!r}{remedy}")
 
 
 def require_schedule(name: str, function: Callable[[Any], Any]) -> None:

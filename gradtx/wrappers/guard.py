@@ -14,7 +14,7 @@ from gradtx.core.flow import Flow
 from gradtx.core.rule import Part, Rule
 from gradtx.core.transformation import start
 from gradtx.core.tree import global_norm
-from gradtx.values.annotations import Decay, Natural, Positive, Steps
+from gradtx.values.annotations import Bound, Decay, Natural
 from gradtx.wrappers.branch import advance_where
 
 
@@ -116,10 +116,10 @@ class SkipSpikesState(NamedTuple):
 @transformation
 def skip_spikes(
     tx: optax.GradientTransformation,
-    threshold: Positive = 5.0,
+    threshold: Bound = 5.0,
     *,
     decay: Decay = 0.99,
-    warmup_steps: Steps = 100,
+    warmup_steps: Natural = 100,
     limit: Natural = 10,
     loss: bool = False,
 ):
@@ -139,9 +139,9 @@ def skip_spikes(
     A level that rises for good is a spike for good: after more than `limit` skipped steps in a row the state says so,
     in `exceeded`, and from then on.
 
-    **Arguments:** `tx`, an Optax transformation too; `threshold` $k > 0$, in deviations; `decay` $\beta \in [0, 1)$,
-    for a memory of about $1/(1 - \beta)$ steps (with 0 nothing is known of $\sigma$, and nothing is a spike);
-    `warmup_steps` $\ge 1$; `limit` $\ge 0$, steps; `loss`: measure the argument `value` of `update`.
+    **Arguments:** `tx`, an Optax transformation too; `threshold` $k > 0$, in deviations, `inf` for none; `decay`
+    $\beta \in [0, 1)$, for a memory of about $1/(1 - \beta)$ steps (with 0 nothing is known of $\sigma$, and nothing
+    is a spike); `warmup_steps` $\ge 0$; `limit` $\ge 0$, steps; `loss`: measure the argument `value` of `update`.
 
     **State:** as of `skip_nonfinite`, and `accepted`, `measured`, `mean` $m$, `variance` $S$, `weight` $W$,
     `square_weight` $Q$; nothing per parameter.

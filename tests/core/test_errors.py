@@ -98,7 +98,7 @@ def test_every_hyperparameter_of_every_member_is_checked(member):
         (
             lambda: gx.constant(1.0).then(2.0, at=np.int64(9)).then(3.0, at=5),
             ValueError,
-            "must be later than",
+            "must not be earlier than",
         ),
         (
             lambda: gx.adam(lambda t: "x"),  # pyright: ignore[reportArgumentType]  # refused by a type checker too

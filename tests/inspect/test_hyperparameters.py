@@ -170,7 +170,7 @@ GIVEN = {
     "has several controlled 'learning_rate', controlled are: fast.learning_rate, slow.learning_rate": dict(
         learning_rate=1.0
     ),
-    "clip.max_norm must be in (0, inf), got 0": {"clip.max_norm": 0.0},
+    "clip.max_norm must be in (0, inf], got 0": {"clip.max_norm": 0.0},
     "max_norm must be a number, a scalar array or a schedule, got str '1'": dict(max_norm="1"),
     "max_norm must be a number or a scalar array, got a function": dict(max_norm=gx.constant(1.0)),
 }

@@ -49,16 +49,21 @@ def test_replace():
     assert schedule.replace(**{"first.steps": 4, "at": 4}) == gx.warmup(0.3, 4).then(gx.cosine(0.3, 9), at=4)
     with pytest.raises(TypeError, match=r"it has several 'steps': first.steps, following.steps"):
         schedule.replace(steps=3)
-    with pytest.raises(ValueError, match=r"cosine: steps must be a whole number in \[1, .*got 0"):
-        gx.cosine(0.3, 9).replace(steps=0)
+    with pytest.raises(ValueError, match=r"cosine: steps must be a whole number in \[0, .*got -1"):
+        gx.cosine(0.3, 9).replace(steps=-1)
 
 
 @pytest.mark.parametrize(
     ("make", "kind", "message"),
     [
-        (lambda: gx.linear(1.0, 0.0, 0), ValueError, r"linear: steps must be a whole number in \[1, .*\], got 0"),
-        (lambda: gx.cosine(1.0, -3), ValueError, r"cosine: steps must be a whole number in \[1, .*\], got -3"),
-        (lambda: gx.warmup(1.0, 2**31), ValueError, r"warmup: steps must be a whole number in \[1, .*\], got"),
+        (lambda: gx.linear(1.0, 0.0, -1), ValueError, r"linear: steps must be a whole number in \[0, .*\], got -1$"),
+        (lambda: gx.cosine(1.0, -3), ValueError, r"cosine: steps must be a whole number in \[0, .*\], got -3"),
+        (lambda: gx.warmup(1.0, 2**31), ValueError, r"warmup: steps must be .* \[0, .*\], got 2147483648$"),
+        (
+            lambda: gx.warmup(1e-3, 0.07 * 100),
+            ValueError,
+            r"in \[0, .*\], got 7.000000000000001; round\(7.000000000000001\) is 7$",
+        ),
         (
             lambda: gx.exponential(1.0, 0.5, every=0),
             ValueError,
@@ -73,11 +78,11 @@ def test_replace():
         (lambda: gx.constant(1.0) + "x", TypeError, "must be a number, a scalar array or a schedule, got str 'x'"),  # pyright: ignore[reportOperatorIssue]  # refused by a type checker too
         (lambda: gx.constant(1.0) * None, TypeError, "must be a number.* or a schedule, got NoneType None"),  # pyright: ignore[reportOperatorIssue]  # refused by a type checker too
         (lambda: gx.constant(1.0).then("x", at=3), TypeError, "following must be a number.* got str 'x'"),  # pyright: ignore[reportArgumentType]  # refused by a type checker too
-        (lambda: gx.constant(1.0).then(0.5, at=0), ValueError, r"at must be a whole number in \[1, .*\], got 0"),
+        (lambda: gx.constant(1.0).then(0.5, at=-1), ValueError, r"at must be a whole number in \[0, .*\], got -1"),
         (
-            lambda: gx.constant(1.0).then(0.5, at=4).then(0.2, at=4),
+            lambda: gx.constant(1.0).then(0.5, at=4).then(0.2, at=3),
             ValueError,
-            "at must be later than the joint before, at=4, got 4",
+            "at must not be earlier than the joint before, at=4, got 3",
         ),
         (lambda: gx.polynomial(1.0, 0.0, 3, power=0.0), ValueError, r"polynomial: power must be in \(0, inf\), got 0"),
         (lambda: gx.power(1.0, 0.0, -1.0), ValueError, r"power: scale must be in \(0, inf\), got 0"),
@@ -85,14 +90,14 @@ def test_replace():
         (lambda: gx.inverse_sqrt(1.0, math.inf), ValueError, "inverse_sqrt: k must be finite, got inf"),
         (lambda: gx.step(1.0, 0.5, every=0), ValueError, r"step: every must be a whole number in \[1, .*\], got 0"),
         (
-            lambda: gx.piecewise_constant((3, 3), (1.0, 2.0, 3.0)),
+            lambda: gx.piecewise_constant((3, 2), (1.0, 2.0, 3.0)),
             ValueError,
-            r"piecewise_constant: boundaries\[1\] must be later than boundaries\[0\]=3, got 3",
+            r"piecewise_constant: boundaries\[1\] must not be earlier than boundaries\[0\]=3, got 2",
         ),
         (
-            lambda: gx.piecewise_constant((0,), (1.0, 2.0)),
+            lambda: gx.piecewise_constant((-1,), (1.0, 2.0)),
             ValueError,
-            r"boundaries\[0\] must be a whole number in \[1, .*\], got 0",
+            r"boundaries\[0\] must be a whole number in \[0, .*\], got -1",
         ),
         (lambda: gx.piecewise_constant((3,), (1.0, math.nan)), ValueError, r"values\[1\] must be finite, got nan"),
         (lambda: gx.piecewise_constant((3,), (1.0, "x")), TypeError, r"values\[1\] must be a number.* got str 'x'"),  # pyright: ignore[reportArgumentType]  # refused by a type checker too
@@ -183,7 +188,7 @@ def test_the_numbers_of_a_tuple_are_leaves():
     assert repr(schedule) == "piecewise_constant(boundaries=(3, 7), values=(0.3, 0.2, 0.1))"
     tx = gx.sgd(schedule).replace(**{"learning_rate.values[1]": 0.25, "learning_rate.boundaries[0]": 4})
     assert tx == gx.sgd(gx.piecewise_constant((4, 7), (0.3, 0.25, 0.1)))
-    with pytest.raises(ValueError, match=r"boundaries\[1\] must be later than boundaries\[0\]=8, got 7"):
+    with pytest.raises(ValueError, match=r"boundaries\[1\] must not be earlier than boundaries\[0\]=8, got 7"):
         schedule.replace(**{"boundaries[0]": 8})
     with pytest.raises(TypeError, match=r"it has no 'values\[3\]'; it has .*boundaries\[1\], values\[0\]"):
         schedule.replace(**{"values[3]": 0.0})

@@ -240,9 +240,9 @@ anything: Any = gx
             "skip_nonfinite: limit must be a whole nu",
         ),
         (lambda: anything.skip_spikes(None), TypeError, "skip_spikes: tx must be a transformation, got NoneType None"),
-        (lambda: gx.skip_spikes(gx.sgd(0.1), 0.0), ValueError, "skip_spikes: threshold must be in (0, inf), got 0"),
+        (lambda: gx.skip_spikes(gx.sgd(0.1), 0.0), ValueError, "skip_spikes: threshold must be in (0, inf], got 0"),
         (lambda: gx.skip_spikes(gx.sgd(0.1), decay=1.0), ValueError, "skip_spikes: decay must be in [0, 1), got 1"),
-        (lambda: gx.skip_spikes(gx.sgd(0.1), warmup_steps=0), ValueError, "skip_spikes: warmup_steps must be a whole"),
+        (lambda: gx.skip_spikes(gx.sgd(0.1), warmup_steps=-1), ValueError, "skip_spikes: warmup_steps must be a whole"),
         (lambda: gx.skip_spikes(gx.sgd(0.1), limit=0.5), ValueError, "skip_spikes: limit must be a whole number in"),
         (
             lambda: anything.skip_spikes(gx.sgd(0.1), loss=1),
