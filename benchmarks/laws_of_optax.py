@@ -44,8 +44,9 @@ REMARKS = {
     "it that the next `init` needs.",
     "none_passes_through": "Where it is an error, it is a convention: Optax freezes parameters with `optax.masked`, "
     "not with None in the updates. Where it is no error, the state loses its arrays in silence.",
-    "integer_leaf_is_refused": "A difference of opinion: Optax makes a state for an integer leaf as for any other, and "
-    "`optax.apply_updates` casts the sum back to integers.",
+    "integer_leaf_stays": "A difference of opinion: Optax makes a state for an integer leaf as for any other, and most "
+    "of its rules do not take None or `float0` for its update.",
+    "integer_update_is_refused": "The other side of it: `optax.apply_updates` casts the sum back to integers.",
     "wrong_shape_is_refused": "In silence, an update of one row is taken for all rows and moves them all. Where the "
     "update keeps its shape, `optax.apply_updates` broadcasts it.",
     "empty_trees_stay_empty": "The tree of a model whose parameters are all frozen is empty.",

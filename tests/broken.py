@@ -96,6 +96,10 @@ def none_to_zeros(updates, state, params=None):
     return whole, state
 
 
+def no_integers(g):
+    return None if jnp.issubdtype(g.dtype, jnp.integer) else g
+
+
 def init_of_floats(params):
     return RIGHT.init(jax.tree.map(lambda p: jnp.asarray(p, jnp.promote_types(p.dtype, jnp.float16)), params))
 

@@ -109,11 +109,22 @@ def children(tree: Any) -> dict[str, Any]:
     return {keystr(path): part for path, part in rows}
 
 
-def require_params_of_arrays(params: Any) -> None:
-    """Refuse parameters that no update can be added to."""
-    for i, p in enumerate(jax.tree.leaves(params, is_leaf=is_none)):
-        if p is not None and not (isinstance(p, jax.Array) and is_inexact(p.dtype)):
-            as_array(p, "params", params, i)
+def movable(params: Any) -> Any:
+    """The parameters with None in the places of what no update can move: integers, keys, functions."""
+    for p in jax.tree.leaves(params):
+        if not can_move(p):
+            return jax.tree.map(lambda p: p if can_move(p) else None, params)
+    return params
+
+
+def can_move(p: Any) -> bool:
+    dtype = getattr(p, "dtype", None)
+    return is_inexact(dtype) if isinstance(dtype, np.dtype) else isinstance(p, float | complex)
+
+
+def is_float0(u: Any) -> bool:
+    """Whether it is the derivative by an integer, which JAX makes where it is allowed to."""
+    return getattr(u, "dtype", None) == jax.dtypes.float0
 
 
 class Unfit:
@@ -130,7 +141,9 @@ def align(updates: Any, params: Any) -> tuple[list[Any], Any, list[Any]]:
     leaves, structure = jax.tree.flatten(updates, is_leaf=is_none)
     weights: list[Any] = [None] * len(leaves) if params is None else match(updates, params, "params")
     for i, u in enumerate(leaves):
-        if u is not None:
+        if is_float0(u):
+            leaves[i] = None
+        elif u is not None:
             p = weights[i]
             arrays = isinstance(u, jax.Array) and isinstance(p, jax.Array)
             if arrays and u.shape == p.shape and u.dtype == p.dtype and is_inexact(u.dtype):

@@ -1,5 +1,6 @@
 """The transformation: a pure pair of functions, `init` and `update`, that is also a value."""
 
+from difflib import get_close_matches
 from typing import TYPE_CHECKING, Any
 
 import jax
@@ -15,6 +16,7 @@ Updates = Any  # a tree of arrays like the parameters
 
 # Extra arguments of `update` that may always be passed: line searches and measurement-driven parts take them.
 STANDARD = frozenset({"value", "grad", "value_fn", "loss_fn"})
+SLIP = 0.75  # the likeness, as difflib measures it, from which on one name is taken for another one, misspelled
 STRICT = "_strict"  # where an instance keeps whether it refuses what is no array of floats
 TAKEN = "_taken"  # where an instance keeps which extra arguments it takes
 
@@ -32,7 +34,8 @@ class Transformation(Value, Pair):
 
     **Raises:** (`update`) `ValueError` where the updates, the parameters and the state don't match in structure or
     shape; `TypeError` for leaves that are neither floating-point nor complex, a state of another optimizer, and extra
-    arguments that no part takes or that a part lacks.
+    arguments that a part lacks. Those that no part takes are ignored, as Optax's protocol says, but for a name that is
+    nearly that of one that a part takes and did not get.
 
     >>> import gradtx, jax.numpy as jnp
     >>> tx, w = gradtx.sgd(0.1), jnp.array([1.0])
@@ -92,12 +95,10 @@ def start(tx: Any, params: Any, role: str = "") -> Any:
     """The fresh state of a transformation, or of a part in its role."""
     try:
         if not isinstance(tx, Transformation):
-            return tx.init(params)
+            return tx.init(check.movable(params))
         try:
             rule = build(tx)
-            if is_strict(tx):
-                check.require_params_of_arrays(params)
-            return rule.init(params)
+            return rule.init(check.movable(params) if is_strict(tx) else params)
         except Refusal as refusal:
             raise refusal.kind(f"{tx.recipe.__name__}: {refusal}") from None
     except Exception as error:
@@ -228,15 +229,16 @@ def unite(names: list[frozenset[str] | None]) -> frozenset[str] | None:
 
 
 def accept(tx: Transformation, extra: dict[str, Any]) -> dict[str, Any]:
-    """Those extra arguments that are meant for the transformation; an error for those that are for nobody."""
+    """Those extra arguments that the transformation takes. Others may be for somebody else, but a name that is nearly
+    one that it takes, and did not get, is a slip.
+    """
     names = takes(tx)
     if names is None or extra.keys() <= names:
         return extra
-    unknown = sorted(extra.keys() - names - STANDARD)
-    if unknown:
-        known = ", ".join(sorted(names | STANDARD))
-        remedy = "to hand one to another part, join both with gradtx.chain"
-        raise TypeError(f"{tx.recipe.__name__}: update takes {known}, got {', '.join(unknown)}; {remedy}")
+    for name in sorted(extra.keys() - names - STANDARD):
+        for meant in get_close_matches(name, sorted(names - extra.keys()), 1, SLIP):
+            taken = ", ".join(sorted(names))
+            raise TypeError(f"{tx.recipe.__name__}: update got {name}, but takes {taken}: did you mean {meant}?")
     return {name: extra[name] for name in extra if name in names}
 
 

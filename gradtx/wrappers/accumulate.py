@@ -160,12 +160,7 @@ class NoMean:
 def zeros(params: Any) -> Any:
     """A mean of nothing for each parameter that can have a gradient."""
 
-    def zero(p: Any) -> Any:
-        dtype = jnp.result_type(p)
-        wide = check.promote(dtype)
-        return jnp.zeros(jnp.shape(p), wide) if check.is_inexact(dtype) else None
-
-    return jax.tree.map(zero, params)
+    return jax.tree.map(lambda p: jnp.zeros(jnp.shape(p), check.promote(jnp.result_type(p))), check.movable(params))
 
 
 def is_measured(x: Any) -> bool:

@@ -36,7 +36,7 @@ def test_laws_that_do_not_apply_say_why():
         ("state_is_at_least_float32", Subject(gx.scale(gx.linear(1.0, 0.5, 2))), ""),  # the number in force
         ("state_is_at_least_float32", Subject(gx.every(gx.scale(0.5), 2)), "its state holds no floating-point numbers"),
         ("init_aliases_nothing", Subject(gx.every(gx.scale(0.5), 2)), ""),
-        ("integer_leaf_is_refused", Subject(gx.chain(), selects=True),
+        ("integer_update_is_refused", Subject(gx.chain(), selects=True),
          "it leaves some arrays alone, whatever they are"),
         ("complex_is_a_pair_of_reals", Subject(gx.conjugate(), pairs=False), "it takes a complex number for one thing"),
         ("every_hyperparameter_matters", Subject(gx.scale(2.0), unused=("factor",)),

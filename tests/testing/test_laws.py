@@ -41,7 +41,7 @@ UNCHANGEABLE = {"it has no hyperparameter that is a number", "none of its number
 EXCUSES = {
     "state_is_at_least_float32": {"its state holds no floating-point numbers", "it keeps copies of the parameters"},
     "init_aliases_nothing": {"its state holds no arrays"},
-    "integer_leaf_is_refused": {"it leaves some arrays alone, whatever they are"},
+    "integer_update_is_refused": {"it leaves some arrays alone, whatever they are"},
     "complex_is_a_pair_of_reals": {"it takes a complex number for one thing"},
     "values_differ_by_their_numbers": NUMBERLESS,
     "arrays_serve_as_numbers": NUMBERLESS,
