@@ -40,7 +40,7 @@ from gradtx.schedules.pieces import piecewise_constant, step
 from gradtx.schedules.ramp import constant, cosine, linear, polynomial
 from gradtx.schedules.value import Schedule, schedule
 from gradtx.schedules.warmup import warmup, warmup_stable_decay
-from gradtx.selectors import Selector, by, by_ndim, by_path, by_tree
+from gradtx.selectors import Selector, by, by_ndim, by_path, by_tree, maybe
 from gradtx.transforms.average import AverageParametersState, average_parameters, evaluation_parameters
 from gradtx.transforms.clip import ClipState, clip_by_global_norm, clip_by_group_norm, clip_by_norm, clip_by_value
 from gradtx.transforms.conjugate import conjugate
@@ -110,6 +110,7 @@ __all__ = [  # noqa: RUF022  # in reading order
     "by_ndim",
     "by",
     "by_tree",
+    "maybe",
     "masked",
     "only",
     "freeze",

@@ -2,15 +2,17 @@
 
 import functools
 import re
-from collections import defaultdict
 from collections.abc import Callable
 from typing import Annotated, Any, ParamSpec
 
 import jax
 import numpy as np
-from jax.tree_util import GetAttrKey, keystr, tree_flatten_with_path
+from jax.tree_util import all_leaves
 
 from gradtx.core.check import is_none
+from gradtx.core.lift import count_arguments
+from gradtx.core.paths import Rows, list_some, paths_and_leaves
+from gradtx.core.rule import Route
 from gradtx.values.annotations import Check
 from gradtx.values.errors import Refusal, errors_of, require_whole
 from gradtx.values.printing import excerpt
@@ -18,7 +20,6 @@ from gradtx.values.recipe import Operator, Recipe
 from gradtx.values.value import Value, build, register, text_of
 
 P = ParamSpec("P")
-Rows = list[tuple[str, Any]]  # the leaves of a tree with their paths; None is one
 Answers = Callable[[Rows], list[bool]]
 
 
@@ -73,7 +74,7 @@ def as_where(name: str, value: Any) -> Selector:
     return as_selector(name, value)  # which stands below
 
 
-Where = Annotated[Selector | Any, Check(as_where, selects=True)]  # a selector or a tree of booleans
+Where = Annotated[Selector | Any, Check(as_where, selects=True)]  # or what is taken for one: see `as_selector`
 
 
 class selector(Recipe[P, Selector]):
@@ -120,17 +121,28 @@ def by_ndim(at_least: int) -> Answers:
 
 
 @selector
-def by(function: Callable[[str, Any], Any]) -> Answers:
-    """The arrays of which `function(path, array)` says True: of a size, of a dtype.
+def by(function: Callable[..., Any]) -> Answers:
+    """The arrays of which `function(path, array)` says True: of a size, of a dtype. Or those for which
+    `function(tree)`, as Optax calls a mask, returns a tree of booleans.
 
-    **Raises:** `TypeError` for what is no function, and where it returns something else than a bool.
+    Wherever a selector is expected, a function is taken for this.
+
+    **Raises:** `TypeError` for what is no function of one or two arguments, and where it returns something else.
 
     >>> import gradtx, jax.numpy as jnp
-    >>> gradtx.by(lambda path, x: x.size > 4).mask({"small": jnp.zeros(3), "large": jnp.zeros(30)})
+    >>> tree = {"small": jnp.zeros(3), "large": jnp.zeros(30)}
+    >>> gradtx.by(lambda path, x: x.size > 4).mask(tree)
+    {'large': True, 'small': False}
+    >>> gradtx.by(lambda tree: {"small": False, "large": True}).mask(tree)
     {'large': True, 'small': False}
     """
     if not callable(function):
         raise Refusal(TypeError, f"it needs a function of a path and an array, got {type(function).__name__}")
+    taken = count_arguments(function)
+    if taken == 1:
+        return lambda rows: build(as_selector("what the function returns", function(rows.tree)))(rows)
+    if taken != 2:
+        raise Refusal(TypeError, f"the function must take a path and an array, or a tree, got one of {taken} arguments")
 
     def answer(path: str, x: Any) -> bool:
         try:
@@ -187,6 +199,20 @@ def by_tree(selected: tuple[str, ...], others: tuple[str, ...]) -> Answers:
     return answers
 
 
+@selector
+def maybe(where: Where) -> Answers:
+    """The arrays that another selector means, and there may be none: for a pattern or a mask that a program computes.
+
+    Without it, a selector that means no array is an error, since most often its pattern has a slip.
+
+    >>> import gradtx, jax.numpy as jnp
+    >>> tx = gradtx.freeze(gradtx.maybe(gradtx.by_path("adapter")))
+    >>> tx.init({"dense": jnp.zeros(3)})
+    EmptyState()
+    """
+    return build(where)
+
+
 def invert(answers: list[bool]) -> list[bool]:
     return [not answer for answer in answers]
 
@@ -210,44 +236,32 @@ def either(a: Selector, b: Selector) -> Answers:
 
 
 def as_selector(name: str, value: Any) -> Selector:
-    """A selector as it is, or one for a tree of booleans."""
+    """A selector as it is, or one for a tree of booleans, or for a function."""
     if isinstance(value, Selector):
         return value
+    if callable(value) and all_leaves([value]):  # a model can be called too, and is a tree
+        return by(value)
     found = [] if isinstance(value, str) else paths_and_leaves(value)
     for path, x in found or [("", value)]:
         if not isinstance(x, bool | np.bool_ | None) or not found:
-            where = f" at {path}" if path else ""
-            got = (
-                f"{type(x).__name__} {excerpt(x)}{where}"
-                if not callable(x)
-                else f"a function{where}; write by(…) around it"
-            )
-            raise Refusal(TypeError, f"{name} must be a selector or a tree of booleans, got {got}")
+            got = f"{type(x).__name__} {excerpt(x)}{f' at {path}' if path else ''}"
+            raise Refusal(TypeError, f"{name} must be a selector, a tree of booleans or a function, got {got}")
     return by_tree(tuple(path for path, x in found if x), tuple(path for path, x in found if x is not None and not x))
 
 
-def paths_and_leaves(tree: Any) -> Rows:
-    found = tree_flatten_with_path(tree, is_leaf=is_none)[0]
-    children: dict[Any, set[Any]] = defaultdict(set)
-    for keys, _ in found:
-        for i, key in enumerate(keys):
-            children[keys[:i]].add(key)
-    return [(path_of(keys, alone=len(children[keys[:-1]]) == 1), x) for keys, x in found]
+def choose_some(where: Selector, params: Any, name: str = "where") -> list[bool]:
+    """Which arrays a selector means, of which there must be one."""
+    rows = paths_and_leaves(params)
+    chosen = where.chosen(params)
+    paths = [path or "a single array without a path" for path, x in rows if x is not None]
+    if paths and not any(chosen) and where.recipe is not maybe:
+        problem = f"{name}, {excerpt(where)}, matches no array of {list_some(paths)}"
+        raise Refusal(ValueError, f"{problem}; where that may be so, write maybe(…) around it")
+    return chosen
 
 
-def path_of(keys: tuple[Any, ...], alone: bool) -> str:
-    if alone and keys and keys[-1] == GetAttrKey("value"):  # a variable of Flax, around one array
-        keys = keys[:-1]
-    return keystr(keys, simple=True, separator="/")
-
-
-def keep(tree: Any, chosen: list[bool]) -> Any:
-    """The tree with None in the places that are not chosen."""
-    leaves, structure = jax.tree.flatten(tree, is_leaf=is_none)
-    return structure.unflatten([x if c else None for x, c in zip(leaves, chosen, strict=True)])
-
-
-def list_some(paths: Any) -> str:
-    """Some paths in words, not all of very many."""
-    some = list(paths)
-    return ", ".join(some[:8]) + (f" and {len(some) - 8} more" if len(some) > 8 else "")
+def two_routes(where: Selector, tree: Any, words: str, others: str, part: str = "") -> list[Route]:
+    """What becomes of the arrays that are meant, and of the others."""
+    chosen = where.chosen(tree)
+    rest = [x is not None and not c for (_, x), c in zip(paths_and_leaves(tree), chosen, strict=True)]
+    return [Route(chosen, words, part), Route(rest, others)]

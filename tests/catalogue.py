@@ -53,6 +53,7 @@ TRANSFORMATIONS = [
     Member(gx.clip_by_group_norm(0.3), elementwise=False),
     Member(gx.record("size", gx.global_norm), elementwise=False, printed=False),
     Member(gx.add_decayed_weights(0.1), needs_params=True),
+    Member(gx.add_decayed_weights(0.1, mask=gx.by_ndim(at_least=1)), needs_params=True),
     Member(gx.add_sign_decay(0.1), needs_params=True),
     Member(gx.soft_threshold(0.1, 0.5), needs_params=True),
     Member(gx.constrain_norm(0.3), needs_params=True, elementwise=False, pairs=False),

@@ -13,6 +13,7 @@ ROOT = Path(__file__).parent.parent
 FILES = sorted(PACKAGE.rglob("*.py"))
 CORE = [
     "check",
+    "paths",
     "tree",
     "reals",
     "count",

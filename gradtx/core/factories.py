@@ -15,7 +15,7 @@ from gradtx.core.flow import Flow
 from gradtx.core.pair import rule_of_pair, with_extra
 from gradtx.core.rule import Part, Rule, transformations_in
 from gradtx.core.transformation import Transformation, advance, selects_by_rule, start, takes_of_rule
-from gradtx.values.annotations import Check
+from gradtx.values.annotations import check_in
 from gradtx.values.errors import Refusal
 from gradtx.values.printing import excerpt
 from gradtx.values.recipe import Recipe
@@ -49,11 +49,11 @@ class transformation(Recipe[P, Transformation]):
         super().__init__(factory)
         annotations = [p.annotation for p in self.signature.parameters.values()]
         self.holds_parts = any(mentions_parts(x) for x in annotations)
-        self.selects = any(isinstance(x, Check) and x.selects for a in annotations for x in get_args(a))
+        self.selects = any(own.selects for own in map(check_in, annotations) if own)
 
     def check_of(self, parameter: inspect.Parameter) -> Callable[[str, Any], Any]:
         annotation = parameter.annotation
-        if is_of_parts(annotation) and not any(isinstance(x, Check) for x in get_args(annotation)):
+        if is_of_parts(annotation) and not check_in(annotation):
             return require_parts if parameter.kind is parameter.VAR_POSITIONAL else require_part_or_none(annotation)
         return super().check_of(parameter)
 

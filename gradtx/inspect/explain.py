@@ -5,11 +5,12 @@ from typing import Any
 
 import numpy as np
 
+from gradtx.core.count import value_at
+from gradtx.core.paths import keep, paths_and_leaves
 from gradtx.core.transformation import Transformation
 from gradtx.core.walk import join, parts_of
 from gradtx.inspect.report import Document, as_table
 from gradtx.inspect.summary import abstract_state
-from gradtx.selectors import keep, paths_and_leaves
 from gradtx.values.errors import Refusal, errors_of
 from gradtx.values.printing import excerpt
 from gradtx.values.value import build, text_of
@@ -56,13 +57,13 @@ def columns_of(tx: Any, tree: Any, path: str = "") -> Iterator[tuple[str, list[s
     """The parts that select, outer ones first, each with what it does with each array: nothing where the tree, which
     holds what reaches it, has None.
     """
+    parts = parts_of(tx)
     routes = build(tx).routes if isinstance(tx, Transformation) else None
     if isinstance(tx, Transformation) and build(tx).selects:
-        remedy = "make its factory a @gradtx.composition, or give it a number"
-        raise Refusal(
-            ValueError,
-            f"{tx.recipe.__name__} is made anew for the schedule's number at each step; {remedy}",
-        )
+        # It is made anew for the number of each step, which does not decide what becomes of an array.
+        first = {name: value_at(x, 0) for name, x in tx.arguments.items() if name in tx.recipe.ranges and callable(x)}
+        rule = tx.recipe.rule(tx.arguments | first)
+        parts, routes = rule.parts or {}, rule.routes
     trees = {}
     if routes:
         found = routes(tree)
@@ -71,5 +72,5 @@ def columns_of(tx: Any, tree: Any, path: str = "") -> Iterator[tuple[str, list[s
             [next((route.words for route in found if route.where[i]), "") for i in range(len(paths_and_leaves(tree)))],
         )
         trees = {route.part: keep(tree, route.where) for route in found}
-    for name, part in parts_of(tx).items():
+    for name, part in parts.items():
         yield from columns_of(part.tx, trees.get(name, tree), join(path, name))

@@ -7,7 +7,7 @@ from typing import Any
 import jax
 from jax.tree_util import GetAttrKey, keystr, tree_flatten_with_path
 
-from gradtx.selectors import list_some
+from gradtx.core.paths import list_some
 from gradtx.values.errors import Refusal, errors_of
 
 KeyPath = tuple[Any, ...]

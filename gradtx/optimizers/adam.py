@@ -11,6 +11,7 @@ from gradtx.core.factories import composition, transformation
 from gradtx.core.lift import per_array
 from gradtx.core.transformation import Updates
 from gradtx.core.tree import root
+from gradtx.selectors import Where
 from gradtx.transforms.decay import add_decayed_weights
 from gradtx.transforms.momentum import debias
 from gradtx.transforms.rate import scale_by_learning_rate
@@ -104,12 +105,14 @@ def adamw(
     eps: NonNegative = 1e-8,
     *,
     weight_decay: NonNegative = 1e-4,
+    mask: Where | None = None,
     eps_root: NonNegative = 0.0,
 ):
     r"""Adam with decoupled weight decay, $w \leftarrow w - \eta\,(\hat m/(\sqrt{\hat v} + \varepsilon) + \lambda w)$.
 
     **Arguments:** `learning_rate` $\eta \ge 0$; `weight_decay` $\lambda \ge 0$, here 1e-4 as in Optax (torch: 1e-2,
-    Keras: 4e-3); the others and the state are those of `scale_by_adam`. `update` needs the parameters.
+    Keras: 4e-3); `mask`, which arrays decay, as in `add_decayed_weights`; the others and the state are those of
+    `scale_by_adam`. `update` needs the parameters.
 
     **Source:** Loshchilov & Hutter, Decoupled Weight Decay Regularization (2019), algorithm 2. As in torch and Optax,
     the decay is multiplied by the rate.
@@ -119,4 +122,4 @@ def adamw(
     adamw(learning_rate=0.001, weight_decay=0.1)
     """
     direction = scale_by_adam(b1, b2, eps, eps_root=eps_root)
-    return chain(direction, add_decayed_weights(weight_decay), scale_by_learning_rate(learning_rate))
+    return chain(direction, add_decayed_weights(weight_decay, mask), scale_by_learning_rate(learning_rate))

@@ -12,6 +12,7 @@ from gradtx.core.lift import per_array
 from gradtx.core.transformation import Updates
 from gradtx.core.tree import root
 from gradtx.optimizers.adam import scale_by_adam
+from gradtx.selectors import Where
 from gradtx.transforms.decay import add_decayed_weights
 from gradtx.transforms.momentum import debias
 from gradtx.transforms.rate import scale_by_learning_rate
@@ -115,13 +116,14 @@ def nadamw(
     eps: NonNegative = 1e-8,
     *,
     weight_decay: NonNegative = 1e-4,
+    mask: Where | None = None,
     eps_root: NonNegative = 0.0,
     momentum_decay: NonNegative | None = None,
 ):
     r"""NAdam with decoupled decay, $w \leftarrow w - \eta\,(\bar m/(\sqrt{\hat v} + \varepsilon) + \lambda w)$.
 
-    **Arguments:** `learning_rate` $\eta \ge 0$; `weight_decay` $\lambda \ge 0$; the others and the state are those of
-    `scale_by_nadam`. `update` needs the parameters.
+    **Arguments:** `learning_rate` $\eta \ge 0$; `weight_decay` $\lambda \ge 0$; `mask`, which arrays decay, as in
+    `add_decayed_weights`; the others and the state are those of `scale_by_nadam`. `update` needs the parameters.
 
     Equals Optax's `nadamw` and, with `momentum_decay`, torch's `NAdam(decoupled_weight_decay=True)`.
 
@@ -130,4 +132,4 @@ def nadamw(
     nadamw(learning_rate=0.002, weight_decay=0.1)
     """
     direction = scale_by_nadam(b1, b2, eps, eps_root=eps_root, momentum_decay=momentum_decay)
-    return chain(direction, add_decayed_weights(weight_decay), scale_by_learning_rate(learning_rate))
+    return chain(direction, add_decayed_weights(weight_decay, mask), scale_by_learning_rate(learning_rate))

@@ -9,6 +9,7 @@ from gradtx.core.combine import chain
 from gradtx.core.factories import composition, transformation
 from gradtx.core.lift import per_array, stateless
 from gradtx.core.transformation import Updates
+from gradtx.selectors import Where
 from gradtx.transforms.decay import add_decayed_weights
 from gradtx.transforms.rate import scale_by_learning_rate
 from gradtx.values.annotations import Decay, NonNegative
@@ -81,16 +82,23 @@ def scale_by_lion(b1: Decay = 0.9, b2: Decay = 0.99):
 
 
 @composition
-def lion(learning_rate: NonNegative, b1: Decay = 0.9, b2: Decay = 0.99, weight_decay: NonNegative = 1e-3):
+def lion(
+    learning_rate: NonNegative,
+    b1: Decay = 0.9,
+    b2: Decay = 0.99,
+    weight_decay: NonNegative = 1e-3,
+    *,
+    mask: Where | None = None,
+):
     r"""Lion, $w \leftarrow w - \eta\,(\operatorname{sign}(\beta_1 m + (1 - \beta_1)\,g) + \lambda w)$.
 
     **Arguments:** `learning_rate` $\eta \ge 0$, a third to a tenth of AdamW's; `weight_decay` $\lambda \ge 0$, three to
-    ten times AdamW's, here 1e-3 as in Optax (Keras: none); the others, the state and the source are those of
-    `scale_by_lion`. `update` needs the parameters.
+    ten times AdamW's, here 1e-3 as in Optax (Keras: none); `mask`, which arrays decay, as in `add_decayed_weights`;
+    the others, the state and the source are those of `scale_by_lion`. `update` needs the parameters.
 
     >>> import gradtx
     >>> gradtx.lion(1e-4, weight_decay=1.0)
     lion(learning_rate=0.0001, weight_decay=1.0)
     """
     direction = scale_by_lion(b1, b2)
-    return chain(direction, add_decayed_weights(weight_decay), scale_by_learning_rate(learning_rate))
+    return chain(direction, add_decayed_weights(weight_decay, mask), scale_by_learning_rate(learning_rate))

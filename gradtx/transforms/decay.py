@@ -1,22 +1,28 @@
 """Pulling the parameters toward zero."""
 
+from typing import Any
+
 import jax.numpy as jnp
 
 from gradtx.core.factories import transformation
+from gradtx.core.flow import Flow
 from gradtx.core.lift import stateless
+from gradtx.core.rule import Rule
+from gradtx.selectors import Where, choose_some, two_routes
 from gradtx.values.annotations import NonNegative
 
 
 @transformation
-def add_decayed_weights(weight_decay: NonNegative):
+def add_decayed_weights(weight_decay: NonNegative, mask: Where | None = None):
     r"""A share of the parameter added to its update, $g + \lambda w$.
 
     Before a preconditioner it is the gradient of the L2 penalty $\tfrac\lambda2\lVert w\rVert^2$, behind it the
     decoupled decay of AdamW; for plain gradient descent both are the same.
 
-    **Arguments:** `weight_decay` $\lambda \ge 0$.
+    **Arguments:** `weight_decay` $\lambda \ge 0$; `mask`, which arrays decay: a selector, a tree of booleans or a
+    function of the parameters that returns one, as in `masked`. By default all do.
 
-    **Raises:** `ValueError` where `update` is called without the parameters.
+    **Raises:** `ValueError` where `update` is called without the parameters; (`init`) where no array decays.
 
     **Source:** Loshchilov & Hutter, Decoupled Weight Decay Regularization (2019). Equals Optax's function of this name.
 
@@ -25,8 +31,23 @@ def add_decayed_weights(weight_decay: NonNegative):
     >>> w = jnp.array([2.0])
     >>> tx.update(jnp.array([1.0]), tx.init(w), w)[0]
     Array([2.], dtype=float32)
+    >>> tx = gradtx.add_decayed_weights(0.5, mask=gradtx.by_path("kernel"))
+    >>> w = {"bias": jnp.array([2.0]), "kernel": jnp.array([2.0])}
+    >>> tx.update(w, tx.init(w), w)[0]
+    {'bias': Array([2.], dtype=float32), 'kernel': Array([3.], dtype=float32)}
     """
-    return stateless(lambda g, p: g + weight_decay * p)
+    rule = stateless(lambda g, p: g + weight_decay * p)
+    if mask is None:
+        return rule
+
+    def init(params: Any) -> Any:
+        choose_some(mask, params, "mask")
+        return rule.init(params)
+
+    def advance_some(flow: Flow, state: Any, extra: dict[str, Any]) -> Any:
+        return rule.advance(flow.select(mask.chosen(flow.selector_tree)), state, extra)
+
+    return Rule(init, advance_some, routes=lambda tree: two_routes(mask, tree, "decayed", "as it is"))
 
 
 @transformation

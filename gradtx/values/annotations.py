@@ -118,6 +118,12 @@ class Check:
     selects: bool = False  # whether the argument decides which arrays are meant
 
 
+def check_in(annotation: Any) -> Check | None:
+    """The check in `Annotated[T, Check(f)]`, or in that `| None`."""
+    inside = [annotation, *get_args(annotation)]
+    return next((x for a in inside for x in get_args(a) if isinstance(x, Check)), None)
+
+
 def range_of(annotation: Any) -> Range | None:
     """The range in `Scalar`, `Scalar | None` and the like."""
     found = [x for x in (annotation, *get_args(annotation)) if isinstance(x, Range)]

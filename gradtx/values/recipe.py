@@ -10,7 +10,7 @@ import jax
 import numpy as np
 from jax.core import Tracer
 
-from gradtx.values.annotations import Check, range_of
+from gradtx.values.annotations import check_in, range_of
 from gradtx.values.errors import Refusal
 from gradtx.values.mathematics import readable_docstring
 from gradtx.values.printing import excerpt
@@ -142,9 +142,10 @@ class Recipe(Generic[P, V]):
 
     def check_of(self, parameter: inspect.Parameter) -> Callable[[str, Any], Any]:
         annotation = parameter.annotation
-        for own in get_args(annotation):
-            if isinstance(own, Check):
+        if own := check_in(annotation):
+            if type(None) not in get_args(annotation):
                 return own.function
+            return lambda name, value: value if value is None else own.function(name, value)
         if allowed := range_of(annotation):
             if get_origin(annotation) is tuple:
                 return functools.partial(as_numbers, allowed=allowed)

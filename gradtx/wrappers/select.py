@@ -7,9 +7,10 @@ import optax
 from gradtx.core import check
 from gradtx.core.factories import require_part, transformation
 from gradtx.core.flow import Flow
+from gradtx.core.paths import keep, list_some, paths_and_leaves
 from gradtx.core.rule import Part, Route, Rule
 from gradtx.core.transformation import advance, start
-from gradtx.selectors import Selector, Where, as_selector, keep, list_some, paths_and_leaves
+from gradtx.selectors import Selector, Where, as_selector, choose_some, two_routes
 from gradtx.transforms.rate import require_block
 from gradtx.values.annotations import Check
 from gradtx.values.errors import Refusal
@@ -38,7 +39,8 @@ def masked(tx: optax.GradientTransformation, where: Where):
     behind it for the rates of groups: `chain(adam(1e-3), masked(scale(0.1), by_path("encoder")))`. Around an optimizer
     it would let the raw gradients of the others through, and is refused: there `only` and `partition` are meant.
 
-    **Arguments:** `tx`, an Optax transformation too; `where`, a selector or a tree of booleans.
+    **Arguments:** `tx`, an Optax transformation too; `where`, a selector, or what is taken for one: a tree of
+    booleans, a function as in `by`.
 
     **State:** that of `tx` for the arrays that are meant, nothing for the others.
 
@@ -70,7 +72,8 @@ def only(tx: optax.GradientTransformation, where: Where):
     r"""The transformation on some arrays, $T(u)$ there, and zeros for the others, which stay as they are. What is no
     array of floats there, such as an integer, has None for its update.
 
-    **Arguments:** `tx`, an Optax transformation too; `where`, a selector or a tree of booleans.
+    **Arguments:** `tx`, an Optax transformation too; `where`, a selector, or what is taken for one: a tree of
+    booleans, a function as in `by`.
 
     **State:** that of `tx` for the arrays that are meant, nothing for the others.
 
@@ -105,7 +108,8 @@ def freeze(where: Where):
     What stands behind it does not move these arrays either. What stands before it still keeps a state for them;
     `only(tx, ~where)` has none.
 
-    **Arguments:** `where`, a selector or a tree of booleans.
+    **Arguments:** `where`, a selector, or what is taken for one: a tree of
+    booleans, a function as in `by`.
 
     **Raises:** (`init`) `ValueError` where no array is meant.
 
@@ -147,8 +151,8 @@ Group = Annotated[tuple[Where, optax.GradientTransformation], Check(require_grou
 def partition(*rules: Group, default: optax.GradientTransformation | None = None):
     r"""Each array to the first rule that takes it, $T_{r(i)}(u_i)$.
 
-    **Arguments:** the rules, pairs of a selector (or a tree of booleans) and a transformation; `default`, for the
-    arrays that no rule takes. `explain(tx, params)` shows which rule takes what.
+    **Arguments:** the rules, pairs of a selector (or what is taken for one, as in `masked`) and a
+    transformation; `default`, for the arrays that no rule takes. `explain(tx, params)` shows which rule takes what.
 
     **State:** a tuple of the transformations' states, each for its own arrays.
 
@@ -214,19 +218,3 @@ def init_selected(tx: Any, where: Selector, params: Any) -> MaskedState:
 def advance_selected(tx: Any, flow: Flow, chosen: list[bool], state: Any, extra: dict[str, Any]) -> MaskedState:
     check.require_state(state, MaskedState)
     return MaskedState(advance(tx, flow.select(chosen), state.inner_state, extra, "tx"))
-
-
-def two_routes(where: Selector, tree: Any, words: str, others: str, part: str = "") -> list[Route]:
-    """What becomes of the arrays that are meant, and of the others."""
-    chosen = where.chosen(tree)
-    rest = [x is not None and not c for (_, x), c in zip(paths_and_leaves(tree), chosen, strict=True)]
-    return [Route(chosen, words, part), Route(rest, others)]
-
-
-def choose_some(where: Selector, params: Any, name: str = "where") -> list[bool]:
-    """Which arrays a selector means, of which there must be one."""
-    chosen, all_rows = where.chosen(params), paths_and_leaves(params)
-    paths = [path or "a single array without a path" for path, x in all_rows if x is not None]
-    if paths and not any(chosen):
-        raise Refusal(ValueError, f"{name}, {excerpt(where)}, matches no array of {list_some(paths)}")
-    return chosen

@@ -1,6 +1,5 @@
 """Where a transformation acts: selectors over all kinds of trees, masks, frozen parts, groups."""
 
-import re
 from dataclasses import dataclass
 
 import equinox as eqx
@@ -152,14 +151,9 @@ def test_rates_of_groups_without_a_second_optimizer():
     np.testing.assert_array_equal(updates["head"]["bias"], expected["head"]["bias"])
 
 
-def test_integers_are_frozen_as_the_error_says():
+def test_integers_are_frozen():
     tree = {"w": jnp.ones(2), "steps": jnp.array(3)}
     g = jax.grad(lambda tree: jnp.sum(tree["w"] ** 2), allow_int=True)(tree)
-    with pytest.raises(
-        TypeError, match=re.escape("params['steps'] must be floating-point or complex, got int")
-    ) as caught:
-        gx.adam(0.1).init(tree)
-    assert "use only(tx, where)" in str(caught.value)
     rule = gx.by_path("^w$")
     several = gx.chain(gx.masked(gx.scale(-0.1), rule), gx.freeze(~rule))
     for tx in (gx.only(gx.sgd(0.1), rule), several, gx.partition((rule, gx.sgd(0.1)), default=gx.freeze(~rule))):
@@ -168,8 +162,9 @@ def test_integers_are_frozen_as_the_error_says():
         assert moved["steps"] is tree["steps"]
         np.testing.assert_allclose(moved["w"], 0.8)
     tx = gx.masked(gx.scale(0.1), rule)
+    assert tx.update(g, tx.init(tree), tree)[0]["steps"] is None
     with pytest.raises(TypeError, match=r"masked: updates\['steps'\] must be floating-point"):
-        tx.update(g, tx.init(tree), tree)
+        tx.update(tree, tx.init(tree), tree)
 
 
 def test_optax_inside_a_group_gets_its_arrays_alone():

@@ -25,16 +25,16 @@ BAD = {
         PARAMS
     ),
     "matches no array of a single array without a path": lambda: untyped.freeze(untyped.by_path("w")).init(jnp.ones(2)),
-    "masked: where must be a selector or a tree of booleans, got a function; write by(…) around it": lambda: (
-        untyped.masked(
-            untyped.scale(0.1),
-            lambda path, x: True,
-        )
+    "by: the function must take a path and an array, or a tree, got one of 3 arguments": lambda: untyped.masked(
+        untyped.scale(0.1),
+        lambda path, x, y: True,
     ),
-    "only: where must be a selector or a tree of booleans, got int 1 at head": lambda: untyped.only(
+    "only: where must be a selector, a tree of booleans or a function, got int 1 at head": lambda: untyped.only(
         untyped.sgd(0.1), {"head": 1}
     ),
-    "freeze: where must be a selector or a tree of booleans, got str 'head'": lambda: untyped.freeze("head"),
+    "freeze: where must be a selector, a tree of booleans or a function, got str 'head'": lambda: untyped.freeze(
+        "head"
+    ),
     "masked: tx must be a transformation, got a function; call it: sgd(…)": lambda: untyped.masked(
         untyped.sgd, untyped.by_path("a")
     ),
@@ -60,7 +60,7 @@ BAD = {
     "partition: rules[0] must be a pair (selector, transformation), got Transformation": lambda: untyped.partition(
         untyped.sgd(0.1)
     ),
-    "partition: rules[0][0] must be a selector or a tree of booleans, got str": lambda: untyped.partition(
+    "partition: rules[0][0] must be a selector, a tree of booleans or a function, got str": lambda: untyped.partition(
         ("a", untyped.sgd(0.1))
     ),
     "partition: rules[0][1] must be a transformation, got a function": lambda: untyped.partition(
