@@ -86,10 +86,11 @@ def integer_leaf_stays(subject: Subject, example: Example) -> None:
     """An integer parameter has no state, and no update where the gradients hold None or `float0` in its place."""
     params: Any = jax.tree.map(lambda x: jnp.zeros(x.shape, x.dtype), example.params)
     without: Any = {**params, "step": None}
-    state, extra = subject.tx.init(params), subject.extra(without, params)
-    same_form(subject.tx.init(without), state, "state", "as without the integer", "with it")
+    tx: Any = subject.tx
+    state, extra = tx.init(params), subject.extra(without, params)
+    same_form(tx.init(without), state, "state", "as without the integer", "with it")
     for nothing in (None, np.zeros((), jax.dtypes.float0)):
-        u, after = subject.tx.update({**params, "step": nothing}, state, params, **extra)
+        u, after = tx.update({**params, "step": nothing}, state, params, **extra)
         if u["step"] is not None:
             raise Broken("no update of the integer", describe_tree(u))
         same_form(state, after, "state", "after init", "after an update")
@@ -99,7 +100,8 @@ def integer_leaf_stays(subject: Subject, example: Example) -> None:
 def integer_update_is_refused(subject: Subject, example: Example) -> None:
     """An integer in the place of an update is refused with a `TypeError` that names the leaf and its dtype."""
     params: Any = jax.tree.map(lambda x: jnp.zeros(x.shape, x.dtype), example.params)
-    state = subject.tx.init({**params, "step": None})
+    without: Any = {**params, "step": None}
+    state = subject.tx.init(without)
     call = functools.partial(subject.update, params, state, params if subject.needs_params else None)
     require_refusal(call, TypeError, "['step']", "int32", "update")
 

@@ -1,6 +1,7 @@
 """Masks as users write them: a selector, a tree of booleans, a function of the parameters, on decay and elsewhere."""
 
 import functools
+from typing import Any
 
 import equinox as eqx
 import jax
@@ -12,7 +13,7 @@ import pytest
 import gradtx as gx
 from tests.refusals import refused
 
-PARAMS = {"dense": {"kernel": jnp.ones((2, 3)), "bias": jnp.full(3, 2.0)}, "norm": {"scale": jnp.full(3, 0.5)}}
+PARAMS: Any = {"dense": {"kernel": jnp.ones((2, 3)), "bias": jnp.full(3, 2.0)}, "norm": {"scale": jnp.full(3, 0.5)}}
 GRADS = jax.tree.map(lambda p: 0.1 * p, PARAMS)
 TREE = {"dense": {"kernel": True, "bias": False}, "norm": {"scale": False}}
 
@@ -33,7 +34,7 @@ MASKS = {
 }
 
 
-def steps(tx):
+def steps(tx: Any) -> Any:
     params, state = PARAMS, tx.init(PARAMS)
     step = jax.jit(tx.update)
     for _ in range(3):
