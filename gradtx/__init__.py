@@ -45,6 +45,8 @@ from gradtx.transforms.average import AverageParametersState, average_parameters
 from gradtx.transforms.clip import ClipState, clip_by_global_norm, clip_by_group_norm, clip_by_norm, clip_by_value
 from gradtx.transforms.conjugate import conjugate
 from gradtx.transforms.decay import add_decayed_weights, add_sign_decay
+from gradtx.transforms.factors import scale_by_tree
+from gradtx.transforms.layers import layerwise
 from gradtx.transforms.linesearch import scale_by_zoom_linesearch
 from gradtx.transforms.momentum import (
     BiasCorrectionState,
@@ -123,6 +125,8 @@ __all__ = [  # noqa: RUF022  # in reading order
     # Building blocks
     "square",
     "scale",
+    "scale_by_tree",
+    "layerwise",
     "scale_by_learning_rate",
     "scale_by_momentum",
     "ema",

@@ -161,28 +161,15 @@ def by_tree(selected: tuple[str, ...], others: tuple[str, ...]) -> Answers:
         if type(paths) is not tuple or not {type(path) for path in paths} <= {str}:
             raise Refusal(TypeError, f"{name} must be a tuple of paths, got {excerpt(paths)}")
 
-    def above(path: str) -> list[str]:
-        """The path, and those of what it is inside of."""
-        steps = path.split("/")
-        return ["", *("/".join(steps[: i + 1]) for i in range(len(steps)))]
-
-    def at(path: str, known: frozenset[str]) -> bool:
-        return not known.isdisjoint(above(path))
-
-    yes_paths, no_paths = frozenset(selected), frozenset(others)
+    yes, no = frozenset(selected), frozenset(others)
 
     def answers(rows: Rows) -> list[bool]:
-        found = [(path, at(path, yes_paths), at(path, no_paths)) for path, x in rows if x is not None]
-        for path, yes, no in found:
-            if yes == no:
-                problem = "is at none of the places of the tree of booleans" if not yes else "is both True and False"
-                raise Refusal(ValueError, f"{path} {problem}, which are {list_some(selected + others)}")
-        there = {one for path, _ in rows for one in above(path)}
-        gone = frozenset(path for path, x in rows if x is None)
-        for one in selected + others:
-            if one not in there and not at(one, gone):
-                raise Refusal(ValueError, f"the tree of booleans has {one}, at which there is no array")
-        return [at(path, yes_paths) for path, _ in rows]
+        found = places_of_rows(rows, selected + others, "the tree of booleans")
+        for (path, _), places in zip(rows, found, strict=True):
+            if places & yes and places & no:
+                problem = "is both True and False in the tree of booleans, whose places are"
+                raise Refusal(ValueError, f"{path} {problem} {list_some(selected + others)}")
+        return [bool(places & yes) for places in found]
 
     return answers
 
@@ -226,8 +213,30 @@ def as_selector(name: str, value: Any) -> Selector:
     return by_tree(tuple(path for path, x in found if x), tuple(path for path, x in found if x is not None and not x))
 
 
-def paths_and_leaves(tree: Any) -> Rows:
-    found = tree_flatten_with_path(tree, is_leaf=is_none)[0]
+def places_of_rows(rows: Rows, places: tuple[str, ...], tree: str) -> list[set[str]]:
+    """Of a smaller tree's places those that each array is at or inside of: one or more, and no place without array."""
+
+    def above(path: str) -> set[str]:
+        """The path, and those of what it is inside of."""
+        steps = path.split("/")
+        return {"", *("/".join(steps[: i + 1]) for i in range(len(steps)))}
+
+    known, around = frozenset(places), [above(path) for path, _ in rows]
+    found = [set[str]() if x is None else own & known for own, (_, x) in zip(around, rows, strict=True)]
+    for (path, x), own in zip(rows, found, strict=True):
+        if x is not None and not own:
+            problem = f"is at none of the places of {tree}, which are {list_some(places) or 'none'}"
+            raise Refusal(ValueError, f"{path or 'the array'} {problem}")
+    there = set[str]().union(*around)
+    gone = frozenset(path for path, x in rows if x is None)
+    for one in places:
+        if rows and one not in there and above(one).isdisjoint(gone):
+            raise Refusal(ValueError, f"{tree} has {one}, at which there is no array")
+    return found
+
+
+def paths_and_leaves(tree: Any, is_leaf: Callable[[Any], bool] = is_none) -> Rows:
+    found = tree_flatten_with_path(tree, is_leaf=is_leaf)[0]
     children: dict[Any, set[Any]] = defaultdict(set)
     for keys, _ in found:
         for i, key in enumerate(keys):
