@@ -63,7 +63,8 @@ from gradtx.transforms.record import RecordState, record
 from gradtx.transforms.rms import ScaleByRmsState, scale_by_rms
 from gradtx.transforms.stopping import EarlyStoppingState, best_parameters, early_stopping
 from gradtx.values.annotations import Decay, Fraction, Natural, NonNegative, Positive, Scalar, Steps
-from gradtx.wrappers.accumulate import AccumulateState, accumulate
+from gradtx.wrappers.accumulate import AccumulateState, accumulate, has_updated
+from gradtx.wrappers.flush import flush
 from gradtx.wrappers.guard import SkipNonfiniteState, SkipSpikesState, skip_nonfinite, skip_spikes
 from gradtx.wrappers.select import MaskedState, freeze, masked, only, partition
 from gradtx.wrappers.when import EveryState, SwitchState, every, switch
@@ -118,6 +119,8 @@ __all__ = [  # noqa: RUF022  # in reading order
     "partition",
     # Accumulation and guards
     "accumulate",
+    "flush",
+    "has_updated",
     "every",
     "switch",
     "skip_nonfinite",
