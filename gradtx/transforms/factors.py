@@ -74,7 +74,8 @@ def scale_by_tree(factors: Factors):
     **Arguments:** `factors` $c$, a tree of numbers like the parameters or one of its prefixes, as in
     `{"encoder": 0.1, "head": 1.0}`. A factor may be an array that broadcasts against its parameter, such as one of
     shape `(layers, 1, 1)` for layers that are stacked in one array, a schedule, or `controlled(…)`. Numbers and arrays
-    are leaves of the value: `vmap` and `grad` go through them, and other ones compile nothing.
+    are leaves of the value: `vmap` and `grad` go through them, and other ones compile nothing. What holds optimizers
+    but no arrays in them, as `nnx.Optimizer`, takes `optax.GradientTransformation(*tx)`.
 
     The value holds the tree as pairs of a path and a factor, and such pairs are taken too; a number's path is
     `factors[0][1]` and so on.
@@ -102,20 +103,20 @@ def scale_by_tree(factors: Factors):
     def place_of_each(tree: Any) -> list[str | None]:
         rows = paths_and_leaves(tree)
         found = places_of_rows(rows, places, "the tree of factors")
-        for (path, _), own in zip(rows, found, strict=True):
+        for (path, x), own in zip(rows, found, strict=True):
             if len(own) > 1:
                 raise Refusal(ValueError, f"{path} has several factors, at {list_some(sorted(own))}")
+            for place in own - names.keys():
+                shape, whole = np.shape(by_place[place]), np.shape(x)
+                if not broadcasts(shape, whole):
+                    problem = f"the factor at {place or 'all'} is of shape {shape}"
+                    raise Refusal(
+                        ValueError, f"{problem}, which does not broadcast to {whole}, that of {path or 'all'}"
+                    )
         return [next(iter(own), None) for own in found]
 
-    def require_broadcast(tree: Any) -> None:
-        for place, (path, x) in zip(place_of_each(tree), paths_and_leaves(tree), strict=True):
-            own = () if place is None or place in names else np.shape(by_place[place])
-            if own and not broadcasts(own, np.shape(x)):
-                problem = f"the factor at {place or 'all'} is of shape {own}"
-                raise Refusal(ValueError, f"{problem}, which does not broadcast to {np.shape(x)}, that of {path}")
-
     def init(params: Any) -> Any:
-        require_broadcast(params)
+        place_of_each(params)
         if not names:
             return NO_STATE
         count = jnp.zeros([], jnp.int32)
@@ -129,7 +130,6 @@ def scale_by_tree(factors: Factors):
             moved = {n: in_force(by_place[path], state.count, state.hyperparams[n]) for path, n in names.items()}
             now, after = by_place | {path: moved[n] for path, n in names.items()}, state._replace(hyperparams=moved)
             after = after._replace(count=increment(state.count))
-        require_broadcast(flow.selector_tree)
         multiply_each(flow, now, place_of_each(flow.selector_tree))
         return after
 

@@ -7,7 +7,9 @@ from typing import Any
 import jax
 import jax.numpy as jnp
 import numpy as np
+import optax
 import pytest
+from flax import nnx
 
 import gradtx as gx
 from gradtx.core import transformation
@@ -78,6 +80,18 @@ def test_one_factor_per_unit_broadcasts():
     assert {name: x.dtype for name, x in updates.items()} == {name: x.dtype for name, x in g.items()}
     half = {"w": jnp.ones((2, 3), jnp.bfloat16)}
     assert gx.scale_by_tree(units).update(half, tx.init(g))[0]["w"].dtype == jnp.bfloat16
+
+
+def test_in_frameworks():
+    model: Any = nnx.Linear(2, 3, rngs=nnx.Rngs(0))
+    tx = gx.chain(gx.sgd(1.0), gx.scale_by_tree({"kernel": 0.5, "bias": jnp.array([1.0, 2.0, 3.0])}))
+    optimizer = nnx.Optimizer(model, optax.GradientTransformation(*tx), wrt=nnx.Param)
+    bias, kernel = (jnp.copy(x[...]) for x in (model.bias, model.kernel))
+    optimizer.update(model, nnx.grad(lambda m: jnp.sum(m(jnp.ones(2))))(model))
+    np.testing.assert_allclose(model.bias[...] - bias, [-1.0, -2.0, -3.0], rtol=1e-6)
+    np.testing.assert_allclose(model.kernel[...] - kernel, -0.5 * np.ones((2, 3)), rtol=1e-6)
+    halves = jax.tree.map(lambda x: 0.5, nnx.state(model, nnx.Param))
+    assert gx.scale_by_tree(halves) == gx.scale_by_tree({"bias": 0.5, "kernel": 0.5})
 
 
 def test_other_factors_compile_nothing():

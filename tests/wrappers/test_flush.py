@@ -13,10 +13,11 @@ import pytest
 from flax import nnx
 
 import gradtx as gx
-from gradtx.wrappers import flush as module
+from gradtx.wrappers import flush
 from tests.counted import counted
 
 untyped: Any = gx
+compiled_flush: Any = flush.compiled_flush
 W = jnp.array([1.0, -1.0])
 G = jnp.array([[1.0, -2.0], [4.0, 2.0], [-1.0, 1.0], [2.0, 8.0], [3.0, 3.0]])
 close = functools.partial(chex.assert_trees_all_close, rtol=1e-10)
@@ -103,11 +104,11 @@ def test_an_ensemble_closes_each_window_by_itself():
 
 def test_eager_it_is_one_compiled_call():
     tx = gx.accumulate(gx.adam(0.1), 2)
-    before = module.compiled_flush._cache_size()  # pyright: ignore[reportFunctionMemberAccess]
+    before = compiled_flush._cache_size()
     for other in (tx, tx.replace(learning_rate=0.2)):
         updates, _ = gx.flush(other, fed(tx, G[:1]), W)
         close(updates, -other.tx.learning_rate * jnp.sign(G[0]), rtol=1e-6)
-    assert module.compiled_flush._cache_size() == before + 1  # pyright: ignore[reportFunctionMemberAccess]
+    assert compiled_flush._cache_size() == before + 1
 
 
 @pytest.mark.parametrize("dtype", [jnp.bfloat16, jnp.float32, jnp.complex64])
