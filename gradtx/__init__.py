@@ -45,6 +45,8 @@ from gradtx.transforms.average import AverageParametersState, average_parameters
 from gradtx.transforms.clip import ClipState, clip_by_global_norm, clip_by_group_norm, clip_by_norm, clip_by_value
 from gradtx.transforms.conjugate import conjugate
 from gradtx.transforms.decay import add_decayed_weights, add_sign_decay
+from gradtx.transforms.factors import scale_by_tree
+from gradtx.transforms.layers import layerwise
 from gradtx.transforms.linesearch import scale_by_zoom_linesearch
 from gradtx.transforms.momentum import (
     BiasCorrectionState,
@@ -61,7 +63,8 @@ from gradtx.transforms.record import RecordState, record
 from gradtx.transforms.rms import ScaleByRmsState, scale_by_rms
 from gradtx.transforms.stopping import EarlyStoppingState, best_parameters, early_stopping
 from gradtx.values.annotations import Bound, Decay, Fraction, Natural, NonNegative, Positive, Scalar, Steps
-from gradtx.wrappers.accumulate import AccumulateState, accumulate
+from gradtx.wrappers.accumulate import AccumulateState, accumulate, has_updated
+from gradtx.wrappers.flush import flush
 from gradtx.wrappers.guard import SkipNonfiniteState, SkipSpikesState, skip_nonfinite, skip_spikes
 from gradtx.wrappers.select import MaskedState, freeze, masked, only, partition
 from gradtx.wrappers.when import EveryState, SwitchState, every, switch
@@ -117,6 +120,8 @@ __all__ = [  # noqa: RUF022  # in reading order
     "partition",
     # Accumulation and guards
     "accumulate",
+    "flush",
+    "has_updated",
     "every",
     "switch",
     "skip_nonfinite",
@@ -124,6 +129,8 @@ __all__ = [  # noqa: RUF022  # in reading order
     # Building blocks
     "square",
     "scale",
+    "scale_by_tree",
+    "layerwise",
     "scale_by_learning_rate",
     "scale_by_momentum",
     "ema",

@@ -11,7 +11,7 @@ from jax.tree_util import all_leaves
 
 from gradtx.core.check import is_none
 from gradtx.core.lift import count_arguments
-from gradtx.core.paths import Rows, list_some, paths_and_leaves
+from gradtx.core.paths import Rows, list_some, paths_and_leaves, places_of_rows
 from gradtx.core.rule import Route
 from gradtx.values.annotations import Check
 from gradtx.values.errors import Refusal, errors_of, require_whole
@@ -173,28 +173,15 @@ def by_tree(selected: tuple[str, ...], others: tuple[str, ...]) -> Answers:
         if type(paths) is not tuple or not {type(path) for path in paths} <= {str}:
             raise Refusal(TypeError, f"{name} must be a tuple of paths, got {excerpt(paths)}")
 
-    def above(path: str) -> list[str]:
-        """The path, and those of what it is inside of."""
-        steps = path.split("/")
-        return ["", *("/".join(steps[: i + 1]) for i in range(len(steps)))]
-
-    def at(path: str, known: frozenset[str]) -> bool:
-        return not known.isdisjoint(above(path))
-
-    yes_paths, no_paths = frozenset(selected), frozenset(others)
+    yes, no = frozenset(selected), frozenset(others)
 
     def answers(rows: Rows) -> list[bool]:
-        found = [(path, at(path, yes_paths), at(path, no_paths)) for path, x in rows if x is not None]
-        for path, yes, no in found:
-            if yes == no:
-                problem = "is at none of the places of the tree of booleans" if not yes else "is both True and False"
-                raise Refusal(ValueError, f"{path} {problem}, which are {list_some(selected + others)}")
-        there = {one for path, _ in rows for one in above(path)}
-        gone = frozenset(path for path, x in rows if x is None)
-        for one in selected + others:
-            if one not in there and not at(one, gone):
-                raise Refusal(ValueError, f"the tree of booleans has {one}, at which there is no array")
-        return [at(path, yes_paths) for path, _ in rows]
+        found = places_of_rows(rows, selected + others, "the tree of booleans")
+        for (path, _), places in zip(rows, found, strict=True):
+            if places & yes and places & no:
+                problem = "is both True and False in the tree of booleans, whose places are"
+                raise Refusal(ValueError, f"{path} {problem} {list_some(selected + others)}")
+        return [bool(places & yes) for places in found]
 
     return answers
 

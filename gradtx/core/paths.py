@@ -1,12 +1,14 @@
 """The leaves of a tree with their paths, as users write them: `encoder/layers/0/kernel`."""
 
 from collections import defaultdict
+from collections.abc import Callable
 from typing import Any
 
 import jax
 from jax.tree_util import GetAttrKey, keystr, tree_flatten_with_path
 
 from gradtx.core.check import is_none
+from gradtx.values.errors import Refusal
 
 
 class Rows(list[tuple[str, Any]]):
@@ -15,8 +17,8 @@ class Rows(list[tuple[str, Any]]):
     tree: Any
 
 
-def paths_and_leaves(tree: Any) -> Rows:
-    found = tree_flatten_with_path(tree, is_leaf=is_none)[0]
+def paths_and_leaves(tree: Any, is_leaf: Callable[[Any], bool] = is_none) -> Rows:
+    found = tree_flatten_with_path(tree, is_leaf=is_leaf)[0]
     children: dict[Any, set[Any]] = defaultdict(set)
     for keys, _ in found:
         for i, key in enumerate(keys):
@@ -30,6 +32,28 @@ def path_of(keys: tuple[Any, ...], alone: bool) -> str:
     if alone and keys and keys[-1] == GetAttrKey("value"):  # a variable of Flax, around one array
         keys = keys[:-1]
     return keystr(keys, simple=True, separator="/")
+
+
+def places_of_rows(rows: Rows, places: tuple[str, ...], tree: str) -> list[set[str]]:
+    """Of a smaller tree's places those that each array is at or inside of: one or more, and no place without array."""
+
+    def above(path: str) -> set[str]:
+        """The path, and those of what it is inside of."""
+        steps = path.split("/")
+        return {"", *("/".join(steps[: i + 1]) for i in range(len(steps)))}
+
+    known, around = frozenset(places), [above(path) for path, _ in rows]
+    found = [set[str]() if x is None else own & known for own, (_, x) in zip(around, rows, strict=True)]
+    for (path, x), own in zip(rows, found, strict=True):
+        if x is not None and not own:
+            problem = f"is at none of the places of {tree}, which are {list_some(places) or 'none'}"
+            raise Refusal(ValueError, f"{path or 'the array'} {problem}")
+    there = set[str]().union(*around)
+    gone = frozenset(path for path, x in rows if x is None)
+    for one in places:
+        if rows and one not in there and above(one).isdisjoint(gone):
+            raise Refusal(ValueError, f"{tree} has {one}, at which there is no array")
+    return found
 
 
 def keep(tree: Any, chosen: list[bool]) -> Any:

@@ -57,6 +57,7 @@ class Rule(Pair):
     parts: dict[str, Part] | None = None  # by their paths among the arguments; "" is what a composition is made of
     numbers: dict[str, Keys] = NO_NUMBERS  # hyperparameters that its state holds, beside a `count` of its own
     routes: Callable[[Any], list[Route]] | None = None  # which arrays of a tree go where, if it selects
+    everywhere: bool = False  # whether these routes leave no array alone
     selects: bool = False  # whether there is a selector in what it is made of, where that can't be seen from outside
     advance_if: Any = None  # `advance_if(flow, state, ok, extra)`: as `advance` where the flag is true; None for most
 

@@ -198,7 +198,7 @@ def selects(tx: Any) -> bool:
 
 
 def selects_by_rule(rule: Rule) -> bool:
-    if rule.selects or rule.routes is not None:
+    if rule.selects or (rule.routes is not None and not rule.everywhere):
         return True
     return rule.parts is not None and any(map(selects, [part.tx for part in rule.parts.values()]))
 

@@ -3,6 +3,7 @@
 from collections.abc import Iterator
 from typing import Any
 
+import jax.numpy as jnp
 import numpy as np
 
 from gradtx.core.count import value_at
@@ -61,7 +62,11 @@ def columns_of(tx: Any, tree: Any, path: str = "") -> Iterator[tuple[str, list[s
     routes = build(tx).routes if isinstance(tx, Transformation) else None
     if isinstance(tx, Transformation) and build(tx).selects:
         # It is made anew for the number of each step, which does not decide what becomes of an array.
-        first = {name: value_at(x, 0) for name, x in tx.arguments.items() if name in tx.recipe.ranges and callable(x)}
+        first = {
+            name: value_at(x, jnp.array(0))
+            for name, x in tx.arguments.items()
+            if name in tx.recipe.ranges and callable(x)
+        }
         rule = tx.recipe.rule(tx.arguments | first)
         parts, routes = rule.parts or {}, rule.routes
     trees = {}

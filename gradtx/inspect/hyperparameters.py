@@ -5,6 +5,8 @@ from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
+import numpy as np
+from jax.core import Tracer
 
 from gradtx.core.count import value_at
 from gradtx.core.rule import Keys, transformations_in
@@ -14,7 +16,7 @@ from gradtx.values.annotations import Scalar
 from gradtx.values.errors import Refusal, errors_of
 from gradtx.values.ranges import Range
 from gradtx.values.recipe import Controlled, Recipe, as_number
-from gradtx.values.value import Value, arguments_in, restore
+from gradtx.values.value import Value, arguments, arguments_in, restore
 
 SEPARATE = "_separate"  # where an instance keeps its copy
 
@@ -71,10 +73,12 @@ def hyperparameters(tx: Transformation, state: Any = None) -> dict[str, Any]:
 def set_hyperparameters(tx: Transformation, state: Any, **values: Any) -> Any:
     """The state with other numbers for its `controlled` hyperparameters, by name or by path as in `tx.replace`.
 
-    It works inside of `jit` too, and on the state of a framework that wraps the arrays in variables of its own.
+    It works inside of `jit` too, and on the state of a framework that wraps the arrays in variables of its own. On the
+    states of an ensemble, `jax.vmap(tx.init)(params)`, a number is that of all members; an array has one for each.
 
     **Raises:** `TypeError` for a name that is unknown, stands in several places or is not controlled, and for what is
-    no number; `ValueError` for one that is out of range, and for a state of another optimizer.
+    no number; `ValueError` for one that is out of range, for an array of another shape than the ensemble's, and for a
+    state of another optimizer.
 
     >>> import gradtx, jax.numpy as jnp
     >>> tx = gradtx.adamw(gradtx.controlled(0.1), weight_decay=gradtx.controlled(1e-4))
@@ -95,13 +99,32 @@ def set_hyperparameters(tx: Transformation, state: Any, **values: Any) -> Any:
                 raise Refusal(TypeError, f"the transformation {problem}, controlled are: {known}{remedy}")
             if callable(new):
                 raise Refusal(TypeError, f"{key} must be a number or a scalar array, got a function")
-            as_number(key, new, named[0].allowed)
             keys = [keys for node, keys in users(named[0].value, found)]
             if not keys:
                 raise Refusal(ValueError, f"no part has {named[0].path} in its state; {reason(found)}")
             for one in keys:
-                state = with_state_at(state, one, fill_like(new, state_at(state, one)))
+                held = state_at(state, one)
+                require_numbers(key, new, named[0].allowed, np.shape(unwrap(held)))
+                state = with_state_at(state, one, fill_like(new, held))
     return state
+
+
+def require_numbers(name: str, new: Any, allowed: Range, shape: tuple[int, ...]) -> None:
+    """Refuse what is neither a number nor an array of one for each member of an ensemble."""
+    if not isinstance(new, jax.Array | np.ndarray) or not new.ndim:
+        as_number(name, new, allowed)
+        return
+    if not shape:
+        remedy = "an ensemble has a rate for each member where its state is jax.vmap(tx.init)(params)"
+        raise Refusal(ValueError, f"{name} must be one number, got an array of shape {new.shape}; {remedy}")
+    if new.shape != shape:
+        expected = f"a number, or an array of shape {shape} with one for each member"
+        raise Refusal(ValueError, f"{name} must be {expected}, got one of shape {new.shape}")
+    if isinstance(new, Tracer):
+        as_number(name, new.ravel()[0], allowed)  # of which only the dtype is known
+        return
+    for index, x in np.ndenumerate(np.asarray(new)):
+        as_number(f"{name}{list(index)}", x, allowed)
 
 
 def fill_like(number: Any, held: Any) -> Any:
@@ -133,7 +156,8 @@ def places(tx: Transformation, prefix: str = "") -> Iterator[Place]:
             for i, part in enumerate(value):
                 yield from inside(name, part, f"{path}[{i}]")
         elif name in tx.recipe.ranges:
-            yield Place(prefix + path, value, tx.recipe.ranges[name], tx)
+            if type(value) is not str:  # a name beside a number
+                yield Place(prefix + path, value, tx.recipe.ranges[name], tx)
         elif isinstance(value, Transformation):
             yield from places(value, f"{prefix}{path}.")
 
@@ -162,8 +186,10 @@ def copy_values(x: Any) -> Any:
 def users(value: Any, found: list[Node]) -> Iterator[tuple[Node, Keys]]:
     """The nodes whose state holds the number of this very schedule or controlled number, and the way there."""
     for node in found:
-        for name, keys in (node.rule.numbers if node.rule else {}).items():
-            if node.tx.arguments[name] is value:
+        numbers = node.rule.numbers if node.rule else {}
+        own = dict(arguments(node.tx)) if numbers else {}
+        for path, keys in numbers.items():
+            if own[path] is value:
                 yield node, node.keys + keys
 
 

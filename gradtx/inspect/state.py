@@ -44,7 +44,8 @@ def metrics(state: Any) -> dict[str, jax.Array]:
     """All that the parts of a transformation measured in its last update, by name: scalars, for a log.
 
     From `init` on the names are the same, so that it may be what a `scan` collects. Known names are `count` and
-    `learning_rate` (of `scale_by_learning_rate`, with which the first-order optimizers end), `norm`, `clipped_norm` and
+    `learning_rate` (of `scale_by_learning_rate`, with which the first-order optimizers end: the rate of the last step,
+    of a constant as of a schedule, which `find(state, "learning_rate")` finds too), `norm`, `clipped_norm` and
     `clipped` (of clipping), `skipped` and its counts (of `skip_nonfinite` and `skip_spikes`), and those given to
     `record`. Where several parts have a name, it comes with the path of each: `0/norm`, `2/norm`. A state takes part in
     it with a property `metrics` that returns a dict of scalars.

@@ -198,7 +198,9 @@ def as_child(argument: Any, is_number: bool) -> Any:
         return argument
     if type(argument) is tuple:
         return tuple([part if isinstance(part, Value) else as_child(part, is_number) for part in argument])
-    dynamic = isinstance(argument, jax.Array | np.ndarray) or (is_number and not callable(argument))
+    # A number may stand beside a name, as in a tuple of pairs.
+    is_number = is_number and not callable(argument) and type(argument) is not str
+    dynamic = isinstance(argument, jax.Array | np.ndarray) or is_number
     return argument if dynamic else Static(argument)
 
 

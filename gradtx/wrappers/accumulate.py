@@ -15,9 +15,10 @@ from gradtx.core.pair import named_extra
 from gradtx.core.reals import places_of_updates
 from gradtx.core.rule import Part, Rule
 from gradtx.core.transformation import Updates, advance, start, takes
+from gradtx.core.tree import find_state_of
 from gradtx.core.walk import walk
 from gradtx.values.annotations import Steps
-from gradtx.values.errors import Refusal
+from gradtx.values.errors import Refusal, errors_of
 from gradtx.wrappers.branch import cast_like, choose
 
 FUNCTIONS = {"value_fn", "loss_fn"}
@@ -45,6 +46,31 @@ class AccumulateState(NamedTuple):
         return {"mini_step": self.mini_step, "gradient_step": self.count, "window_steps": self.steps}
 
 
+def has_updated(state: Any) -> jax.Array:
+    """Whether the last update, or `flush`, closed a window of `accumulate`, and so moved the parameters: one bool, also
+    inside of `jit`. A micro-batch that `skip_nonfinite` leaves out is none: the answer is that of the one before.
+
+    **Arguments:** `state`, of a transformation with one `accumulate` in it, wherever it stands.
+
+    **Raises:** `ValueError` for a state without `accumulate`, or with several: then hand in that of the one.
+
+    >>> import gradtx, jax.numpy as jnp
+    >>> tx, g = gradtx.accumulate(gradtx.sgd(0.1), 2), jnp.ones(1)
+    >>> state = tx.init(g)
+    >>> for _ in range(4):
+    ...     _, state = tx.update(g, state)
+    ...     print(gradtx.has_updated(state))
+    False
+    True
+    False
+    True
+    """
+    with errors_of("has_updated"):
+        own = find_state_of(AccumulateState, state)
+    mini_step, count = jax.tree.leaves((own.mini_step, own.count))  # in what a framework has put around them
+    return jnp.logical_and(mini_step == 0, count > 0)
+
+
 @composition  # for its schedules as they are: they count windows
 def accumulate(tx: optax.GradientTransformation, steps: Steps):
     r"""The transformation on the mean over a window of $k$ micro-batches, $T(\frac{1}{k}\sum_{i=1}^k g_i)$ at the last
@@ -56,6 +82,9 @@ def accumulate(tx: optax.GradientTransformation, steps: Steps):
 
     `skip_nonfinite(accumulate(tx, k))` leaves a micro-batch with NaN out and goes on with the same window;
     `accumulate(skip_nonfinite(tx), k)` throws the window away. In any case the next window starts from zero.
+
+    Where the data end within a window, its gradients wait in the state; `flush` does the step with them. `has_updated`
+    says whether the last update closed a window.
 
     **Arguments:** `tx`, an Optax transformation too, whose counts and schedules see windows; `steps` $k \ge 1$, a
     number or a schedule of the windows completed so far, rounded up. A window that is found to be as long as $k$ or

@@ -1,7 +1,7 @@
 """Bad input, and the short error that it gets."""
 
 import re
-from typing import Any
+from typing import Any, get_args
 
 import jax
 import jax.numpy as jnp
@@ -11,6 +11,7 @@ import pytest
 
 import gradtx as gx
 from gradtx.core.transformation import takes
+from gradtx.values.annotations import Check
 from tests.catalogue import TRANSFORMATIONS
 from tests.trees import signature, tree
 
@@ -40,9 +41,11 @@ def allowed(bad, limits, optional):
 def test_every_hyperparameter_of_every_member_is_checked(member):
     tx = member.tx
     for name, limits in tx.recipe.ranges.items():
-        optional = tx.recipe.signature.parameters[name].default is None
+        parameter = tx.recipe.signature.parameters[name]
+        optional = parameter.default is None
+        takes_trees = any(isinstance(x, Check) for x in get_args(parameter.annotation))  # of arrays, too
         for bad in BAD:
-            if allowed(bad, limits, optional):
+            if allowed(bad, limits, optional) or (takes_trees and np.ndim(bad)):
                 continue
             number = isinstance(bad, float) or np.ndim(bad)
             with pytest.raises((ValueError, TypeError), match=f"^{tx.recipe.__name__}: {name} must be ") as caught:

@@ -207,6 +207,46 @@ def test_a_states_own_batch_is_kept():
     np.testing.assert_allclose(updates, -0.5)
 
 
+def test_each_member_of_an_ensemble_has_a_rate_of_its_own():
+    tx = gx.chain(gx.scale_by_momentum(gx.controlled(0.5)), gx.scale_by_learning_rate(gx.controlled(0.1)))
+    params, g, rates = jnp.ones((3, 2)), jnp.arange(6.0).reshape(3, 2), jnp.array([0.1, 0.2, 0.4])
+    fresh = jax.vmap(tx.init)(params)
+    states = gx.set_hyperparameters(tx, fresh, learning_rate=rates, decay=np.array([0.0, 0.5, 0.9]))
+    assert gx.find(states, "learning_rate").shape == (3,)
+    np.testing.assert_allclose(gx.hyperparameters(tx, states)["parts[1].learning_rate"], rates, rtol=1e-6)
+    traced = jax.jit(lambda state, x: gx.set_hyperparameters(tx, state, learning_rate=x))(states, rates)
+    jax.tree.map(np.testing.assert_array_equal, traced, states)
+    moved, step = states, jax.vmap(tx.update)
+    for _ in range(3):
+        updates, moved = step(g, moved, params)
+    for i, (rate, decay) in enumerate(zip(rates, (0.0, 0.5, 0.9), strict=True)):
+        alone, state = gx.sgd(rate, momentum=decay), gx.sgd(rate, momentum=decay).init(params[i])
+        for _ in range(3):
+            expected, state = alone.update(g[i], state, params[i])
+        np.testing.assert_allclose(updates[i], expected, rtol=1e-6)
+
+
+@pytest.mark.parametrize(
+    ("new", "members", "error", "message"),
+    [
+        (np.ones(3), 0, ValueError, "learning_rate must be one number, got an array of shape (3,); an ensemble has"),
+        (np.ones(2), 3, ValueError, "must be a number, or an array of shape (3,) with one for each member, got one of"),
+        (np.ones((3, 1)), 3, ValueError, "must be a number, or an array of shape (3,) with one for each member, got"),
+        (np.array([0.1, -0.1, 0.1]), 3, ValueError, "learning_rate[1] must be in [0, inf), got -0.1"),
+        (np.array([True] * 3), 3, TypeError, "learning_rate[0] must be a number, a scalar array or a schedule"),
+        ([0.1, 0.2, 0.3], 3, TypeError, "learning_rate must be a number, a scalar array or a schedule, got list"),
+    ],
+)
+def test_rates_of_members_that_do_not_fit(new, members, error, message):
+    tx = gx.sgd(gx.controlled(0.1))
+    state = jax.vmap(tx.init)(jnp.ones((members, 2))) if members else tx.init(jnp.ones(2))
+    with pytest.raises(error, match=re.escape(message)):
+        gx.set_hyperparameters(tx, state, learning_rate=new)
+    if isinstance(new, np.ndarray) and new.dtype == bool:
+        with pytest.raises(error, match="learning_rate must be a number, a scalar array"):
+            jax.jit(lambda x: gx.set_hyperparameters(tx, state, learning_rate=x))(new)
+
+
 def test_only_counts_of_updates_count():
     @gx.composition
     def halved(learning_rate: gx.NonNegative):
