@@ -45,7 +45,7 @@ from gradtx.transforms.average import AverageParametersState, average_parameters
 from gradtx.transforms.clip import ClipState, clip_by_global_norm, clip_by_group_norm, clip_by_norm, clip_by_value
 from gradtx.transforms.conjugate import conjugate
 from gradtx.transforms.decay import add_decayed_weights, add_sign_decay
-from gradtx.transforms.linesearch import scale_by_zoom_linesearch
+from gradtx.transforms.linesearch import ScaleByZoomLinesearchState, scale_by_zoom_linesearch
 from gradtx.transforms.momentum import (
     BiasCorrectionState,
     EmaState,
@@ -223,4 +223,5 @@ __all__ = [  # noqa: RUF022  # in reading order
     "EarlyStoppingState",
     "AverageParametersState",
     "ScaleByLbfgsState",
+    "ScaleByZoomLinesearchState",
 ]

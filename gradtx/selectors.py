@@ -46,8 +46,11 @@ class Selector(Value):
     def chosen(self, tree: Any) -> list[bool]:
         """Whether each leaf is meant; None counts as one, which never is."""
         found = paths_and_leaves(tree)
+        if not found and not isinstance(tree, dict | list | tuple):
+            return []  # a node that stands for parameters whatever they are, as in `optax.tree.map_params`
         with errors_of(self.recipe.__name__):
-            return [x is not None and chosen for (_, x), chosen in zip(found, build(self)(found), strict=True)]
+            answers = answers_for(self, found, tree)
+        return [x is not None and chosen for (_, x), chosen in zip(found, answers, strict=False)]
 
     def __invert__(self) -> "Selector":
         return others(self)
@@ -67,6 +70,17 @@ class Selector(Value):
     def _beside(self, other: Any, operator: str, side: str = "right") -> "Selector":
         with errors_of(text_of(self)):
             return as_selector(f"the {side} side of {operator}", other)
+
+
+def answers_for(where: Selector, rows: Rows, tree: Any) -> list[bool]:
+    """The answers for these rows; a tree of booleans may have one for a node without arrays, too."""
+    try:
+        return build(where)(rows)
+    except Refusal as refusal:
+        try:
+            return build(where)(rows + empty_nodes(tree))
+        except Refusal:
+            raise refusal from None
 
 
 def as_where(name: str, value: Any) -> Selector:
@@ -176,7 +190,7 @@ def by_tree(selected: tuple[str, ...], others: tuple[str, ...]) -> Answers:
         for path, yes, no in found:
             if yes == no:
                 problem = "is at none of the places of the tree of booleans" if not yes else "is both True and False"
-                raise Refusal(ValueError, f"{path} {problem}, which are {list_some(selected + others)}")
+                raise Refusal(ValueError, f"{path} {problem}, which are {list_some(selected + others) or 'none'}")
         there = {one for path, _ in rows for one in above(path)}
         gone = frozenset(path for path, x in rows if x is None)
         for one in selected + others:
@@ -213,9 +227,9 @@ def as_selector(name: str, value: Any) -> Selector:
     """A selector as it is, or one for a tree of booleans."""
     if isinstance(value, Selector):
         return value
-    found = [] if isinstance(value, str) else paths_and_leaves(value)
-    for path, x in found or [("", value)]:
-        if not isinstance(x, bool | np.bool_ | None) or not found:
+    found = paths_and_leaves(value)
+    for path, x in found:
+        if not isinstance(x, bool | np.bool_ | None):
             where = f" at {path}" if path else ""
             got = (
                 f"{type(x).__name__} {excerpt(x)}{where}"
@@ -233,6 +247,12 @@ def paths_and_leaves(tree: Any) -> Rows:
         for i, key in enumerate(keys):
             children[keys[:i]].add(key)
     return [(path_of(keys, alone=len(children[keys[:-1]]) == 1), x) for keys, x in found]
+
+
+def empty_nodes(tree: Any) -> Rows:
+    """The nodes of a tree without leaves with their paths, as arrays without elements."""
+    found = tree_flatten_with_path(tree, is_leaf=lambda x: not jax.tree.leaves(x, is_leaf=is_none))[0]
+    return [(path_of(keys, alone=False), np.zeros(0)) for keys, x in found if not jax.tree.leaves(x, is_leaf=is_none)]
 
 
 def path_of(keys: tuple[Any, ...], alone: bool) -> str:

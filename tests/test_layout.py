@@ -18,6 +18,7 @@ CORE = [
     "count",
     "eager",
     "flow",
+    "loss",
     "rule",
     "transformation",
     "pair",
