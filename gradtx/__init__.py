@@ -47,7 +47,7 @@ from gradtx.transforms.conjugate import conjugate
 from gradtx.transforms.decay import add_decayed_weights, add_sign_decay
 from gradtx.transforms.factors import scale_by_tree
 from gradtx.transforms.layers import layerwise
-from gradtx.transforms.linesearch import scale_by_zoom_linesearch
+from gradtx.transforms.linesearch import ScaleByZoomLinesearchState, scale_by_zoom_linesearch
 from gradtx.transforms.momentum import (
     BiasCorrectionState,
     EmaState,
@@ -232,4 +232,5 @@ __all__ = [  # noqa: RUF022  # in reading order
     "EarlyStoppingState",
     "AverageParametersState",
     "ScaleByLbfgsState",
+    "ScaleByZoomLinesearchState",
 ]

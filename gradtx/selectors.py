@@ -11,7 +11,7 @@ from jax.tree_util import all_leaves
 
 from gradtx.core.check import is_none
 from gradtx.core.lift import count_arguments
-from gradtx.core.paths import Rows, list_some, paths_and_leaves, places_of_rows
+from gradtx.core.paths import Rows, list_some, paths_and_leaves, places_of_rows, with_empty_nodes
 from gradtx.core.rule import Route
 from gradtx.values.annotations import Check
 from gradtx.values.errors import Refusal, errors_of, require_whole
@@ -47,8 +47,11 @@ class Selector(Value):
     def chosen(self, tree: Any) -> list[bool]:
         """Whether each leaf is meant; None counts as one, which never is."""
         found = paths_and_leaves(tree)
+        if not found and not isinstance(tree, dict | list | tuple):
+            return []  # a node that stands for parameters whatever they are, as in `optax.tree.map_params`
         with errors_of(self.recipe.__name__):
-            return [x is not None and chosen for (_, x), chosen in zip(found, build(self)(found), strict=True)]
+            answers = answers_for(self, found)
+        return [x is not None and chosen for (_, x), chosen in zip(found, answers, strict=False)]
 
     def __invert__(self) -> "Selector":
         return others(self)
@@ -68,6 +71,17 @@ class Selector(Value):
     def _beside(self, other: Any, operator: str, side: str = "right") -> "Selector":
         with errors_of(text_of(self)):
             return as_selector(f"the {side} side of {operator}", other)
+
+
+def answers_for(where: Selector, rows: Rows) -> list[bool]:
+    """The answers for these rows; a tree of booleans may have one for a node without arrays, too."""
+    try:
+        return build(where)(rows)
+    except Refusal as refusal:
+        try:
+            return build(where)(with_empty_nodes(rows))
+        except Refusal:
+            raise refusal from None
 
 
 def as_where(name: str, value: Any) -> Selector:
@@ -228,9 +242,9 @@ def as_selector(name: str, value: Any) -> Selector:
         return value
     if callable(value) and all_leaves([value]):  # a model can be called too, and is a tree
         return by(value)
-    found = [] if isinstance(value, str) else paths_and_leaves(value)
-    for path, x in found or [("", value)]:
-        if not isinstance(x, bool | np.bool_ | None) or not found:
+    found = paths_and_leaves(value)
+    for path, x in found:
+        if not isinstance(x, bool | np.bool_ | None):
             got = f"{type(x).__name__} {excerpt(x)}{f' at {path}' if path else ''}"
             raise Refusal(TypeError, f"{name} must be a selector, a tree of booleans or a function, got {got}")
     return by_tree(tuple(path for path, x in found if x), tuple(path for path, x in found if x is not None and not x))

@@ -19,6 +19,7 @@ CORE = [
     "count",
     "eager",
     "flow",
+    "loss",
     "rule",
     "transformation",
     "pair",

@@ -10,15 +10,17 @@ import numpy as np
 from jax.tree_util import keystr, tree_flatten_with_path
 
 from gradtx.values.errors import Refusal
+from gradtx.values.printing import name_apart
 
 # ---- arguments ----
 
 
-def require_extra(missing: list[str]) -> None:
+def require_extra(missing: list[str], purpose: str = "") -> None:
     """Refuse an update without the extra arguments that it can't do without."""
     if missing:
         call = ", ".join(f"{name}=…" for name in missing)
-        raise Refusal(TypeError, f"update needs {', '.join(missing)}: call update(updates, state, params, {call})")
+        needs = " ".join(["update needs", ", ".join(missing), *[purpose] * bool(purpose)])
+        raise Refusal(TypeError, f"{needs}: call update(updates, state, params, {call})")
 
 
 def as_measurement(name: str, value: Any) -> jax.Array:
@@ -67,6 +69,26 @@ def is_inexact(dtype: Any) -> bool:
     return jnp.issubdtype(dtype, jnp.inexact)
 
 
+def as_jax_arrays(tree: Any) -> Any:
+    """The tree with JAX's arrays in the places of NumPy's and of Python's numbers, as `jit` hands it on: so a rule may
+    count on `.dtype` and `.at` wherever it runs.
+    """
+    leaves, structure = jax.tree.flatten(tree)
+    if not any(issubclass(kind, OTHER_NUMBERS) for kind in {*map(type, leaves)}):
+        return tree  # the usual case
+    return structure.unflatten([as_jax_array(x) if isinstance(x, OTHER_NUMBERS) else x for x in leaves])
+
+
+OTHER_NUMBERS = (np.ndarray, np.generic, bool, int, float, complex)
+
+
+def as_jax_array(x: Any) -> Any:
+    """A number in a buffer of its own; what JAX has no array of, such as strings and float0, as it is."""
+    if isinstance(x, np.ndarray | np.generic) and not jnp.issubdtype(x.dtype, jnp.number) and x.dtype != bool:
+        return x
+    return jnp.array(x, jnp.result_type(x))
+
+
 def promote(a: Any, b: Any = jnp.float32) -> Any:
     """The wider of two dtypes, whatever JAX does by itself."""
     with jax.numpy_dtype_promotion("standard"):
@@ -90,7 +112,8 @@ def first_difference(updates: Any, other: Any, name: str, what: str, path: str =
     mine, theirs = children(updates), children(other)
     if type(updates) is not type(other) and not (mine.keys() == theirs.keys() == {""}):
         here = f"{what}{path}" if path else f"the tree of {what}"
-        return f"{here} is of type {type(updates).__name__}, in {name} it is {type(other).__name__}"
+        mine_named, theirs_named = name_apart(type(updates), type(other))
+        return f"{here} is of type {mine_named}, in {name} it is {theirs_named}"
     for key in mine:  # in their order
         if key not in theirs:
             return f"{what}{path}{key} has no counterpart in {name}"
@@ -205,8 +228,8 @@ def match_params(made: Any, params: Any, what: str) -> list[Any]:
 
 def require_state(state: Any, expected: type) -> None:
     if not isinstance(state, expected):
-        got = "an array" if isinstance(state, jax.Array) else f"a {type(state).__name__}"
-        problem = f"the state is {got}, expected {expected.__name__}"
+        got, want = name_apart(type(state), expected)
+        problem = f"the state is {'an array' if isinstance(state, jax.Array) else f'a {got}'}, expected {want}"
         raise Refusal(TypeError, f"{problem}: it was made by another optimizer's init")
 
 

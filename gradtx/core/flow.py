@@ -4,6 +4,7 @@ The rules of a chain are collected and run as one formula per array: one pass ov
 what looks at the whole tree makes those before it run first: a norm, a plain pair of functions, a part of Optax.
 """
 
+import functools
 from collections.abc import Callable
 from typing import Any, NamedTuple
 
@@ -181,6 +182,7 @@ class Flow:
     def widen_function(self, function: Callable[..., Any]) -> Callable[..., Any]:
         """A function of all parameters as one of those in sight."""
 
+        @functools.wraps(function, updated=())  # Optax reads in its signature which extra arguments it takes
         def of_own(params: Any, *rest: Any, **named: Any) -> Any:
             rows = self.structure.flatten_up_to(params)
             whole = [p if x is None else x for x, p in zip(rows, self.weights, strict=True)]

@@ -5,6 +5,7 @@ from collections.abc import Callable
 from typing import Any
 
 import jax
+import numpy as np
 from jax.tree_util import GetAttrKey, keystr, tree_flatten_with_path
 
 from gradtx.core.check import is_none
@@ -26,6 +27,15 @@ def paths_and_leaves(tree: Any, is_leaf: Callable[[Any], bool] = is_none) -> Row
     rows = Rows((path_of(keys, alone=len(children[keys[:-1]]) == 1), x) for keys, x in found)
     rows.tree = tree
     return rows
+
+
+def with_empty_nodes(rows: Rows) -> Rows:
+    """The rows, and behind them the nodes of their tree that have no leaves, as arrays without elements."""
+    is_empty: Callable[[Any], bool] = lambda x: not jax.tree.leaves(x, is_leaf=is_none)  # noqa: E731
+    nodes = tree_flatten_with_path(rows.tree, is_leaf=is_empty)[0]
+    found = Rows([*rows, *[(path_of(keys, alone=False), np.zeros(0)) for keys, x in nodes if is_empty(x)]])
+    found.tree = rows.tree
+    return found
 
 
 def path_of(keys: tuple[Any, ...], alone: bool) -> str:

@@ -8,14 +8,13 @@ import optax
 
 from gradtx.core import check, eager
 from gradtx.core.flow import Flow, locate, run_flow
+from gradtx.core.loss import FUNCTIONS, STANDARD, names_taken_by
 from gradtx.core.rule import Pair, Rule, transformations_in
 from gradtx.values.errors import Refusal
 from gradtx.values.value import Value, build, register, text_of
 
 Updates = Any  # a tree of arrays like the parameters
 
-# Extra arguments of `update` that may always be passed: line searches and measurement-driven parts take them.
-STANDARD = frozenset({"value", "grad", "value_fn", "loss_fn"})
 SLIP = 0.75  # the likeness, as difflib measures it, from which on one name is taken for another one, misspelled
 STRICT = "_strict"  # where an instance keeps whether it refuses what is no array of floats
 TAKEN = "_taken"  # where an instance keeps which extra arguments it takes
@@ -45,8 +44,17 @@ class Transformation(Value, Pair):
     """
 
     def init(self, params: Any) -> Any:
-        """The state before the first update."""
-        return start(self, params)
+        """The state before the first update; for parameters given as `jax.ShapeDtypeStruct`s, its shapes."""
+        leaves, structure = jax.tree.flatten(params)
+        if jax.ShapeDtypeStruct not in map(type, leaves):
+            return start(self, check.as_jax_arrays(params))
+        shapes = {i: x for i, x in enumerate(leaves) if isinstance(x, jax.ShapeDtypeStruct)}
+
+        def of_arrays(arrays: dict[int, jax.Array]) -> Any:  # beside them, what else a model holds, such as functions
+            tree = structure.unflatten([arrays.get(i, x) for i, x in enumerate(leaves)])
+            return start(self, check.as_jax_arrays(tree))
+
+        return jax.eval_shape(of_arrays, shapes)
 
     def update(self, updates: Updates, state: Any, params: Any = None, **extra: Any) -> tuple[Updates, Any]:
         """The updates that `apply_updates` adds to the parameters, and the next state."""
@@ -109,6 +117,7 @@ def start(tx: Any, params: Any, role: str = "") -> Any:
 
 def run_update(tx: Transformation, updates: Any, state: Any, params: Any, extra: dict[str, Any]) -> tuple[Any, Any]:
     """An update as it is written."""
+    state, params = check.as_jax_arrays((state, params))
     try:
         return run_flow(lambda flow: advance(tx, flow, state, extra), updates, params)
     except Refusal as refusal:
@@ -154,9 +163,7 @@ def advance(tx: Any, flow: Flow, state: Any, extra: dict[str, Any], part: str | 
 def advance_pair(update: Any, flow: Flow, state: Any, extra: dict[str, Any]) -> Any:
     """Take a flow through a plain function of whole trees."""
     if flow.params is not None:  # it sees no more parameters than it has updates for, a loss needs all
-        extra = extra | {
-            k: flow.widen_function(f) for k, f in extra.items() if k in ("value_fn", "loss_fn") and callable(f)
-        }
+        extra = extra | {k: flow.widen_function(f) for k, f in extra.items() if k in FUNCTIONS and callable(f)}
     updates, after = update(flow.updates(), state, flow.own_params, **extra)
     flow.put(updates)
     return after
@@ -228,11 +235,18 @@ def unite(names: list[frozenset[str] | None]) -> frozenset[str] | None:
     return frozenset().union(*known) if len(known) == len(names) else None
 
 
+def takes_of(tx: Any, extra: dict[str, Any]) -> frozenset[str] | None:
+    """The names that it takes when it is given these: its own, and those of what a loss among them takes."""
+    names = takes(tx)
+    losses = [] if names is None else [extra[name] for name in FUNCTIONS & names & extra.keys()]
+    return unite([names, *map(names_taken_by, losses)])
+
+
 def accept(tx: Transformation, extra: dict[str, Any]) -> dict[str, Any]:
     """Those extra arguments that the transformation takes. Others may be for somebody else, but a name that is nearly
     one that it takes, and did not get, is a slip.
     """
-    names = takes(tx)
+    names = takes_of(tx, extra)
     if names is None or extra.keys() <= names:
         return extra
     for name in sorted(extra.keys() - names - STANDARD):
@@ -249,7 +263,7 @@ def extra_for(part: Any, extra: dict[str, Any]) -> dict[str, Any]:
     >>> gradtx.extra_for(gradtx.reduce_on_plateau(), dict(value=1.0, loss_fn=abs))
     {'value': 1.0}
     """
-    names = takes(part)
+    names = takes_of(part, extra)
     return extra if names is None else {name: value for name, value in extra.items() if name in names}
 
 

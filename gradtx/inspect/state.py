@@ -46,9 +46,10 @@ def metrics(state: Any) -> dict[str, jax.Array]:
     From `init` on the names are the same, so that it may be what a `scan` collects. Known names are `count` and
     `learning_rate` (of `scale_by_learning_rate`, with which the first-order optimizers end: the rate of the last step,
     of a constant as of a schedule, which `find(state, "learning_rate")` finds too), `norm`, `clipped_norm` and
-    `clipped` (of clipping), `skipped` and its counts (of `skip_nonfinite` and `skip_spikes`), and those given to
-    `record`. Where several parts have a name, it comes with the path of each: `0/norm`, `2/norm`. A state takes part in
-    it with a property `metrics` that returns a dict of scalars.
+    `clipped` (of clipping), `skipped` and its counts (of `skip_nonfinite` and `skip_spikes`), `linesearch_succeeded`
+    and `linesearch_error` (of `scale_by_zoom_linesearch`), and those given to `record`. Where several parts have a
+    name, it comes with the path of each: `0/norm`, `2/norm`. A state takes part in it with a property `metrics` that
+    returns a dict of scalars.
 
     >>> import gradtx, jax.numpy as jnp
     >>> tx = gradtx.chain(gradtx.clip_by_global_norm(1.0), gradtx.sgd(0.1))

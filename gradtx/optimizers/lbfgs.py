@@ -174,7 +174,8 @@ def lbfgs(
     over all data.
 
     `update` takes `value`, `grad` and `value_fn` beside the parameters; `optax.value_and_grad_from_state(value_fn)`
-    gets the first two from the state, where the line search left them.
+    gets the first two from the state, where the line search left them. Data that the loss takes is handed to `update`
+    too. `metrics(state)["linesearch_succeeded"]` says how the search went.
 
     **Arguments:** `memory_size` as in `scale_by_lbfgs`, the others as in `scale_by_zoom_linesearch`. The states and the
     sources are those of both. Equals `optax.lbfgs()`.

@@ -10,6 +10,7 @@ from gradtx.core import check
 from gradtx.core.combine import chain
 from gradtx.core.factories import composition, transformation
 from gradtx.core.lift import init_empty
+from gradtx.core.loss import loss_of_params
 from gradtx.core.reals import dot, put_back, reals
 from gradtx.core.tree import root
 from gradtx.curvature import scalar, smallest_eigenvalue
@@ -28,7 +29,8 @@ def scale_by_newton(damping: NonNegative = 0.0, *, tol: Fraction = 1e-3, max_ste
 
     Where that leads upward, or nearly so, the Hessian is indefinite. Then $\tfrac32|\lambda_{\min}|$ is added to
     $\lambda$, with the Hessian's smallest eigenvalue $\lambda_{\min}$. The result always has a positive product with
-    $g$. `update` takes `loss_fn`, the loss as a function of the parameters alone, and the parameters.
+    $g$. `update` takes the parameters and `loss_fn`, the loss as a function of them. What else that takes and returns
+    is as in `scale_by_zoom_linesearch`.
 
     **Arguments:** `damping` $\lambda \ge 0$ (Levenberg & Marquardt); `tol` $\in [0, 1]$, the norm of the residual over
     that of $g$ at which the conjugate gradients stop; `max_steps`, None for as many as there are parameters.
@@ -49,8 +51,9 @@ def scale_by_newton(damping: NonNegative = 0.0, *, tol: Fraction = 1e-3, max_ste
     if max_steps is not None:
         require_whole("max_steps", max_steps)
 
-    def update(updates: Any, state: Any, params: Any = None, *, loss_fn: Any):
+    def update(updates: Any, state: Any, params: Any = None, *, loss_fn: Any, **further: Any):
         check.require_params(params)
+        loss_fn = loss_of_params("loss_fn", loss_fn, further)
         scalar(loss_fn, params)
         g, w = reals(updates, updates, "updates"), reals(params, updates, "params")
         size = sum(x.size for x in g)

@@ -8,10 +8,36 @@ import optax
 
 from gradtx.core import check
 from gradtx.core.factories import transformation
+from gradtx.core.loss import loss_of_params
 from gradtx.core.reals import put_back, reals
 from gradtx.curvature import scalar
 from gradtx.values.annotations import Fraction, Positive
 from gradtx.values.errors import require_whole
+
+
+class ScaleByZoomLinesearchState(optax.ScaleByZoomLinesearchState):
+    """The state of `scale_by_zoom_linesearch`: Optax's, with its measurements.
+
+    >>> import gradtx, jax, jax.numpy as jnp
+    >>> tx, w = gradtx.lbfgs(max_linesearch_steps=1), jnp.array([100.0])
+    >>> value, grad = jax.value_and_grad(loss := lambda w: jnp.sum(w**2))(w)
+    >>> _, state = tx.update(grad, tx.init(w), w, value=value, grad=grad, value_fn=loss)
+    >>> {name: round(float(x), 1) for name, x in gradtx.metrics(state).items()}
+    {'learning_rate': 1.0, 'linesearch_steps': 1.0, 'linesearch_succeeded': 0.0, 'linesearch_error': 18.0}
+    """
+
+    __slots__ = ()
+
+    @property
+    def metrics(self) -> dict[str, jax.Array]:
+        info = self.info
+        error = jnp.maximum(info.decrease_error, info.curvature_error)
+        return {
+            "learning_rate": jnp.asarray(self.learning_rate),
+            "linesearch_steps": jnp.asarray(info.num_linesearch_steps),
+            "linesearch_succeeded": error <= 0.0,
+            "linesearch_error": error,  # how far the worse condition is from holding; infinite before the first update
+        }
 
 
 @transformation
@@ -27,26 +53,30 @@ def scale_by_zoom_linesearch(
 
     The step 1 is tried first, as suits a Newton-like direction behind `scale(-1.0)`. The direction must lead downward.
     `update` takes, beside the parameters, `value` and `grad`, the loss there and JAX's gradient of it, and `value_fn`,
-    the loss as a function of the parameters alone; `loss_fn`, as Newton's method has it, is as good. The step counts as
-    a constant in gradients through the update.
+    the loss as a function of the parameters; `loss_fn`, as Newton's method has it, is as good. What else it takes, such
+    as data, is handed to `update` under the same names. Where it returns a pair, as for JAX's `has_aux`, the first of
+    it is the value. The step counts as a constant in gradients through the update.
 
     **Arguments:** `max_linesearch_steps`, evaluations of the loss and its gradient at most; `slope_rtol`
     $c_1$, `curv_rtol` $c_2 \in [0, 1]$; `max_learning_rate` > 0, None for no bound.
 
     **State:** Optax's: `learning_rate`, and `value` and `grad` at the end of the step: one array per parameter.
-    `optax.value_and_grad_from_state` reads these two, which saves an evaluation.
+    `optax.value_and_grad_from_state` reads these two, which saves an evaluation. `metrics` says whether the search
+    succeeded, which it may not have within so many evaluations or below `max_learning_rate`, and how far the worse of
+    the two conditions was from it.
 
     **Raises:** `ValueError` where `update` is called without the parameters, `TypeError` without `value`, `grad` or
-    `value_fn`.
+    `value_fn`, and without something that `value_fn` needs.
 
     **Source:** Nocedal & Wright, Numerical Optimization (2006), algorithms 3.5 and 3.6. It is
     `optax.scale_by_zoom_linesearch` with `initial_guess_strategy="one"`.
 
     >>> import gradtx, jax, jax.numpy as jnp
     >>> tx, w = gradtx.chain(gradtx.scale(-1.0), gradtx.scale_by_zoom_linesearch()), jnp.array([1.0, 3.0])
-    >>> value, grad = jax.value_and_grad(loss := lambda w: 2 * w @ w)(w)
-    >>> tx.update(grad, tx.init(w), w, value=value, grad=grad, value_fn=loss)[0]
-    Array([-1., -3.], dtype=float32)
+    >>> value, grad = jax.value_and_grad(loss := lambda w, x: 2 * x @ w**2)(w, x := jnp.ones(2))
+    >>> updates, state = tx.update(grad, tx.init(w), w, value=value, grad=grad, value_fn=loss, x=x)
+    >>> updates, bool(gradtx.metrics(state)["linesearch_succeeded"])
+    (Array([-1., -3.], dtype=float32), True)
     """
     require_whole("max_linesearch_steps", max_linesearch_steps)
     search = optax.scale_by_zoom_linesearch(
@@ -57,11 +87,11 @@ def scale_by_zoom_linesearch(
         initial_guess_strategy="one",
     )
 
-    def init(params: Any) -> optax.ScaleByZoomLinesearchState:
+    def init(params: Any) -> ScaleByZoomLinesearchState:
         grad = jax.tree.map(lambda p: jnp.zeros_like(p, check.promote(p.dtype)), params)
         state: Any = search.init([origin(reals(grad, grad, "params"))])
         info = state.info._replace(num_linesearch_steps=jnp.zeros([], jnp.int32))
-        return jax.tree.map(strong, state._replace(grad=grad, info=info))
+        return jax.tree.map(strong, ScaleByZoomLinesearchState(*state._replace(grad=grad, info=info)))
 
     def update(
         updates: Any,
@@ -72,12 +102,14 @@ def scale_by_zoom_linesearch(
         grad: Any = None,
         value_fn: Any = None,
         loss_fn: Any = None,
+        **further: Any,
     ):
         check.require_params(params)
         check.require_state(state, optax.ScaleByZoomLinesearchState)
-        value_fn = loss_fn if value_fn is None else value_fn
+        name, value_fn = ("loss_fn", loss_fn) if value_fn is None else ("value_fn", value_fn)
         given = dict(value=value, grad=grad, value_fn=value_fn)
         check.require_extra([name for name, x in given.items() if x is None])
+        value_fn = loss_of_params(name, value_fn, further)
         scalar(value_fn, params)
         value = check.as_measurement("value", value)
         u, w = reals(updates, updates, "updates"), reals(params, updates, "params")
@@ -93,7 +125,8 @@ def scale_by_zoom_linesearch(
             _, found = search.update(along, search.init(at), at, value=now, grad=slope, value_fn=loss)
         after: Any = jax.lax.stop_gradient(found)
         learned = jax.tree.map(jnp.conj, put_back(after.grad[1:], jax.tree.map(jnp.conj, state.grad), updates))
-        after = jax.tree.map(lambda x, before: x.astype(before.dtype), after._replace(grad=learned), state)
+        after, before = map(ScaleByZoomLinesearchState._make, (after._replace(grad=learned), state))  # from Optax's
+        after = jax.tree.map(lambda x, old: x.astype(old.dtype), after, before)
         return put_back([after.learning_rate * x for x in u], updates, updates), after
 
     return init, update

@@ -68,3 +68,17 @@ def excerpt(x: Any) -> str:
         return f"{x.dtype}{list(x.shape)}"
     text = re.sub(r"(?<=\()\n\s*", "", repr(x))  # as `indent` begins a level
     return re.sub(r"\s*\n\s*", " ", text)[:60]
+
+
+def name_apart(a: type, b: type) -> tuple[str, str]:
+    """The names of two classes, with their modules where the names alone would not tell them apart."""
+    if a.__name__ != b.__name__:
+        return a.__name__, b.__name__
+    if a.__module__ != b.__module__:
+        return f"{a.__name__} of {public_module(a)}", f"that of {public_module(b)}"
+    return f"{a.__name__} of an earlier definition of this class", f"the one of {public_module(b)} now"
+
+
+def public_module(kind: type) -> str:
+    """The module of a class without what its package keeps private."""
+    return kind.__module__.split("._")[0]

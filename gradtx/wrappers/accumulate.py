@@ -11,6 +11,7 @@ from gradtx.core.count import Count, as_real, in_force, increment, value_at
 from gradtx.core.eager import ARRAYS
 from gradtx.core.factories import composition
 from gradtx.core.flow import Flow
+from gradtx.core.loss import FUNCTIONS
 from gradtx.core.pair import named_extra
 from gradtx.core.reals import places_of_updates
 from gradtx.core.rule import Part, Rule
@@ -20,8 +21,6 @@ from gradtx.core.walk import walk
 from gradtx.values.annotations import Steps
 from gradtx.values.errors import Refusal, errors_of
 from gradtx.wrappers.branch import cast_like, choose
-
-FUNCTIONS = {"value_fn", "loss_fn"}
 
 
 class AccumulateState(NamedTuple):
@@ -78,7 +77,8 @@ def accumulate(tx: optax.GradientTransformation, steps: Steps):
 
     Where each $g_i$ is the gradient of a mean over equally many examples, that is one step on all of them together.
     Extra arguments of `update` are handed in at each micro-batch and averaged too: numbers such as `value`, and `grad`.
-    What is neither goes on as it comes at the last one: `value_fn` and `loss_fn` must be those of the whole window.
+    What is neither goes on as it comes at the last one: `value_fn` and `loss_fn`, and what these take, must be those of
+    the whole window.
 
     `skip_nonfinite(accumulate(tx, k))` leaves a micro-batch with NaN out and goes on with the same window;
     `accumulate(skip_nonfinite(tx), k)` throws the window away. In any case the next window starts from zero.

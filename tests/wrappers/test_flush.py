@@ -281,8 +281,9 @@ def test_states_and_parameters_of_others():
         gx.flush(ACCUMULATED, state, jnp.ones(3))
     with refused(ValueError, "flush: params['b'] has no counterpart in the state's mean"):
         gx.flush(ACCUMULATED, ACCUMULATED.init({"a": W}), {"b": W})
-    with refused(TypeError, "accumulate: update takes"):
-        gx.flush(ACCUMULATED, state, W, vlaue=1.0)
+    watched = gx.accumulate(gx.chain(gx.sgd(0.1), gx.early_stopping(3)), 2)
+    with refused(TypeError, "accumulate: update got vlaue, but takes value"):
+        gx.flush(watched, watched.init(W), W, vlaue=1.0)
     with refused(ValueError, "has_updated: the state must hold one AccumulateState, got none"):
         gx.has_updated(gx.sgd(0.1).init(W))
     with refused(ValueError, "has_updated: the state must hold one AccumulateState, got 2; hand in the one"):
