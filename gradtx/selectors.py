@@ -88,7 +88,9 @@ def as_where(name: str, value: Any) -> Selector:
     return as_selector(name, value)  # which stands below
 
 
-Where = Annotated[Selector | Any, Check(as_where, selects=True)]  # or what is taken for one: see `as_selector`
+# Selectors, and what is taken for one by `as_selector`: of arrays beside which others are left alone, or are not.
+Where = Annotated[Selector | Any, Check(as_where, selects=True)]
+Mask = Annotated[Selector | Any, Check(as_where)]
 
 
 class selector(Recipe[P, Selector]):

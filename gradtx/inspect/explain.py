@@ -7,7 +7,9 @@ import jax.numpy as jnp
 import numpy as np
 
 from gradtx.core.count import value_at
+from gradtx.core.factories import composition
 from gradtx.core.paths import keep, paths_and_leaves
+from gradtx.core.rule import Rule
 from gradtx.core.transformation import Transformation
 from gradtx.core.walk import join, parts_of
 from gradtx.inspect.report import Document, as_table
@@ -59,16 +61,9 @@ def columns_of(tx: Any, tree: Any, path: str = "") -> Iterator[tuple[str, list[s
     holds what reaches it, has None.
     """
     parts = parts_of(tx)
-    routes = build(tx).routes if isinstance(tx, Transformation) else None
+    routes = first_rule(tx).routes if isinstance(tx, Transformation) else None
     if isinstance(tx, Transformation) and build(tx).selects:
-        # It is made anew for the number of each step, which does not decide what becomes of an array.
-        first = {
-            name: value_at(x, jnp.array(0))
-            for name, x in tx.arguments.items()
-            if name in tx.recipe.ranges and callable(x)
-        }
-        rule = tx.recipe.rule(tx.arguments | first)
-        parts, routes = rule.parts or {}, rule.routes
+        parts = first_rule(tx).parts or {}
     trees = {}
     if routes:
         found = routes(tree)
@@ -79,3 +74,11 @@ def columns_of(tx: Any, tree: Any, path: str = "") -> Iterator[tuple[str, list[s
         trees = {route.part: keep(tree, route.where) for route in found}
     for name, part in parts.items():
         yield from columns_of(part.tx, trees.get(name, tree), join(path, name))
+
+
+def first_rule(tx: Transformation) -> Rule:
+    """The rule at the first step: with schedules it is made anew at each, but what becomes of an array stays."""
+    arguments, ranges = tx.arguments, tx.recipe.ranges
+    schedules = [] if isinstance(tx.recipe, composition) else [x for x in ranges if callable(arguments[x])]
+    first = {name: value_at(arguments[name], jnp.zeros([], int)) for name in schedules}
+    return tx.recipe.rule(arguments | first) if schedules else build(tx)

@@ -12,7 +12,7 @@ from gradtx.core.lift import per_array
 from gradtx.core.transformation import Updates
 from gradtx.core.tree import root
 from gradtx.optimizers.adam import scale_by_adam
-from gradtx.selectors import Where
+from gradtx.selectors import Mask
 from gradtx.transforms.decay import add_decayed_weights
 from gradtx.transforms.momentum import debias
 from gradtx.transforms.rate import scale_by_learning_rate
@@ -116,7 +116,7 @@ def nadamw(
     eps: NonNegative = 1e-8,
     *,
     weight_decay: NonNegative = 1e-4,
-    mask: Where | None = None,
+    mask: Mask | None = None,
     eps_root: NonNegative = 0.0,
     momentum_decay: NonNegative | None = None,
 ):

@@ -9,7 +9,7 @@ from gradtx.core.combine import chain
 from gradtx.core.factories import composition, transformation
 from gradtx.core.lift import per_array, stateless
 from gradtx.core.transformation import Updates
-from gradtx.selectors import Where
+from gradtx.selectors import Mask
 from gradtx.transforms.decay import add_decayed_weights
 from gradtx.transforms.rate import scale_by_learning_rate
 from gradtx.values.annotations import Decay, NonNegative
@@ -88,7 +88,7 @@ def lion(
     b2: Decay = 0.99,
     weight_decay: NonNegative = 1e-3,
     *,
-    mask: Where | None = None,
+    mask: Mask | None = None,
 ):
     r"""Lion, $w \leftarrow w - \eta\,(\operatorname{sign}(\beta_1 m + (1 - \beta_1)\,g) + \lambda w)$.
 

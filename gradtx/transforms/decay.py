@@ -8,12 +8,12 @@ from gradtx.core.factories import transformation
 from gradtx.core.flow import Flow
 from gradtx.core.lift import stateless
 from gradtx.core.rule import Rule
-from gradtx.selectors import Where, choose_some, two_routes
+from gradtx.selectors import Mask, choose_some, two_routes
 from gradtx.values.annotations import NonNegative
 
 
 @transformation
-def add_decayed_weights(weight_decay: NonNegative, mask: Where | None = None):
+def add_decayed_weights(weight_decay: NonNegative, mask: Mask | None = None):
     r"""A share of the parameter added to its update, $g + \lambda w$.
 
     Before a preconditioner it is the gradient of the L2 penalty $\tfrac\lambda2\lVert w\rVert^2$, behind it the
@@ -47,7 +47,7 @@ def add_decayed_weights(weight_decay: NonNegative, mask: Where | None = None):
     def advance_some(flow: Flow, state: Any, extra: dict[str, Any]) -> Any:
         return rule.advance(flow.select(mask.chosen(flow.selector_tree)), state, extra)
 
-    return Rule(init, advance_some, routes=lambda tree: two_routes(mask, tree, "decayed", "as it is"))
+    return Rule(init, advance_some, routes=lambda tree: two_routes(mask, tree, "decayed", "as it is"), everywhere=True)
 
 
 @transformation
