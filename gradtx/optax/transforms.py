@@ -1,0 +1,32 @@
+"""Optax's `transforms`, with what gradtx has of it."""
+
+import optax
+
+from gradtx.optax.blocks import (
+    add_decayed_weights,
+    clip,
+    clip_by_global_norm,
+    ema,
+    freeze,
+    selective_transform,
+    trace,
+)
+from gradtx.optax.borrow import fall_through
+from gradtx.optax.wrappers import MultiSteps, apply_if_finite, chain, masked, named_chain, partition
+
+__all__ = [
+    "MultiSteps",
+    "add_decayed_weights",
+    "apply_if_finite",
+    "chain",
+    "clip",
+    "clip_by_global_norm",
+    "ema",
+    "freeze",
+    "masked",
+    "named_chain",
+    "partition",
+    "selective_transform",
+    "trace",
+]
+__getattr__, __dir__ = fall_through(optax.transforms, globals())
