@@ -3,8 +3,8 @@
 What gradtx has is gradtx's: a value, printed as it was called, fused in chains, compiled once for all its numbers. It
 keeps its state in Optax's own types, so that what programs read of a state stays where it was, and saved states fit.
 What gradtx lacks is Optax's own object: losses, projections, other optimizers; `docs/optax_names.md` says which is
-which. An argument for which gradtx has nothing (`mu_dtype`), or a number beyond gradtx's ranges (a negative rate), makes
-a value of Optax's own transformation.
+which. An argument for which gradtx has nothing (`mu_dtype`), or a number beyond gradtx's ranges (a negative rate),
+makes a value of Optax's own transformation.
 
 What differs, on purpose:
 

@@ -4,14 +4,15 @@ from typing import Any, Literal
 
 import jax
 import jax.numpy as jnp
+import numpy as np
 import optax
 
 from gradtx.core.check import Unfit, is_none
 from gradtx.core.flow import Flow
 from gradtx.core.lift import per_array
 from gradtx.core.rule import Rule
-from gradtx.optax.borrow import Real, leave_unless, optax_transformation
-from gradtx.optax.states import NO_COUNT, NO_NUMBER, restate, restate_schedule, state_kind
+from gradtx.optax.borrow import Real, is_float32, leave_unless, optax_transformation, original
+from gradtx.optax.states import NO_COUNT, NO_NUMBER, NOTHING, restate, restate_schedule, state_kind, stateless_member
 from gradtx.optax.trees import Mask, OptionalMask, chosen_by
 from gradtx.optax.wrappers import masked, partition
 from gradtx.optimizers import adadelta as of_adadelta
@@ -27,7 +28,7 @@ from gradtx.transforms import momentum as of_momentum
 from gradtx.transforms import rate as of_rate
 from gradtx.transforms import rms as of_rms
 
-NOTHING = optax.EmptyState()
+THEIRS = {name: original(name) for name in ("scale_by_rms", "scale_by_stddev", "add_decayed_weights")}
 
 
 def start_empty(params: Any) -> optax.EmptyState:
@@ -42,9 +43,12 @@ def identity():
 @optax_transformation
 def set_to_zero():
     def advance_zero(flow: Flow, state: Any, extra: dict[str, Any]) -> Any:
-        flow.set({i: None for i, u in enumerate(flow.leaves) if isinstance(u, Unfit)})
+        flow.set({i: zeros_or_none(u.leaf) for i, u in enumerate(flow.leaves) if isinstance(u, Unfit)})
         flow.then(lambda g, row: (jnp.zeros_like(g), {}), [None] * len(flow.leaves))
         return state
+
+    def zeros_or_none(x: Any) -> Any:  # a whole number has a zero, a key or a function has none
+        return jnp.zeros_like(x) if isinstance(x, jax.Array | np.ndarray) and x.dtype.kind in "iub" else None
 
     return Rule(start_empty, advance_zero, selects=True)
 
@@ -54,7 +58,7 @@ def set_to_zero():
 
 @optax_transformation
 def scale(step_size: Real):
-    return of_rate.scale(step_size)
+    return stateless_member(of_rate.scale(step_size))
 
 
 @optax_transformation
@@ -79,14 +83,14 @@ def add_decayed_weights(weight_decay: Real = 0.0, mask: OptionalMask = None):
         return masked(add_decayed_weights(weight_decay), mask)
     decay = of_decay.add_decayed_weights(weight_decay)
     if not callable(weight_decay):
-        return decay
-    kind = state_kind(optax.add_decayed_weights(weight_decay))
+        return stateless_member(decay)
+    kind = state_kind(THEIRS["add_decayed_weights"](weight_decay))
     return restate_schedule(decay, "weight_decay", NOTHING, kind)
 
 
 # ---- clipping ----
 
-UNMEASURED = dict(norm=NO_NUMBER, clipped_norm=NO_NUMBER, clipped=NO_COUNT.astype(bool))
+UNMEASURED: Any = dict(norm=NO_NUMBER, clipped_norm=NO_NUMBER, clipped=NO_COUNT.astype(bool))
 
 
 @optax_transformation
@@ -105,14 +109,14 @@ def clip_by_global_norm(max_norm: Real):
 
 @optax_transformation
 def trace(decay: Real, nesterov: bool = False, accumulator_dtype: Any = None):
-    leave_unless(accumulator_dtype=accumulator_dtype is None)
+    leave_unless(accumulator_dtype=is_float32(accumulator_dtype))
     velocity = of_momentum.scale_by_momentum(decay, nesterov=nesterov)
     return restate(velocity, of_momentum.ScaleByMomentumState, optax.TraceState)
 
 
 @optax_transformation
 def ema(decay: Real, debias: bool = True, accumulator_dtype: Any = None):
-    leave_unless(accumulator_dtype=accumulator_dtype is None)
+    leave_unless(accumulator_dtype=is_float32(accumulator_dtype))
     if not debias:
         return restate(of_momentum.ema(decay), of_momentum.EmaState, optax.EmaState)
 
@@ -141,7 +145,7 @@ def scale_by_rms(
     eps_in_sqrt: bool = True,
     bias_correction: bool = False,
 ):
-    kind = state_kind(optax.scale_by_rms(bias_correction=bias_correction))
+    kind = state_kind(THEIRS["scale_by_rms"](bias_correction=bias_correction))
     return over_root(kind, decay, eps, initial_scale, eps_in_sqrt, bias_correction, centered=False)
 
 
@@ -153,7 +157,7 @@ def scale_by_stddev(
     eps_in_sqrt: bool = True,
     bias_correction: bool = False,
 ):
-    kind = state_kind(optax.scale_by_stddev(bias_correction=bias_correction))
+    kind = state_kind(THEIRS["scale_by_stddev"](bias_correction=bias_correction))
     return over_root(kind, decay, eps, initial_scale, eps_in_sqrt, bias_correction, centered=True)
 
 
@@ -182,7 +186,7 @@ def scale_by_adam(
     *,
     nesterov: bool = False,
 ):
-    leave_unless(mu_dtype=mu_dtype is None)
+    leave_unless(mu_dtype=is_float32(mu_dtype))
     direction = of_adam.scale_by_adam(b1, b2, eps, eps_root=eps_root, nesterov=nesterov)
     return restate(direction, of_adam.ScaleByAdamState, optax.ScaleByAdamState)
 
@@ -203,7 +207,7 @@ def scale_by_amsgrad(
     bias_correction_mu: bool = True,
     bias_correction_nu: bool = True,
 ):
-    leave_unless(mu_dtype=mu_dtype is None, bias_correction_nu=bias_correction_nu == bias_correction_mu)
+    leave_unless(mu_dtype=is_float32(mu_dtype), bias_correction_nu=bias_correction_nu == bias_correction_mu)
     debias = bias_correction_mu
     direction = of_amsgrad.scale_by_amsgrad(b1, b2, eps, eps_root=eps_root, debias=debias, debias_first=debias)
     return restate(direction, of_amsgrad.ScaleByAmsgradState, optax.ScaleByAmsgradState)
@@ -211,7 +215,7 @@ def scale_by_amsgrad(
 
 @optax_transformation
 def scale_by_sign():
-    return of_sign.scale_by_sign()
+    return stateless_member(of_sign.scale_by_sign())
 
 
 @optax_transformation
@@ -223,7 +227,7 @@ def scale_by_lion(
     mode: Literal["hard", "smooth", "refined"] = "hard",
     smooth_beta: Real = 1.0,
 ):
-    leave_unless(mu_dtype=mu_dtype is None, mode=mode == "hard")
+    leave_unless(mu_dtype=is_float32(mu_dtype), mode=mode == "hard")
     return restate(of_sign.scale_by_lion(b1, b2), of_sign.ScaleByLionState, optax.ScaleByLionState)
 
 

@@ -2,10 +2,13 @@
 
 from typing import Annotated, Any, ParamSpec
 
+import jax
 import numpy as np
 import optax
 
+from gradtx.core.check import Unfit
 from gradtx.core.factories import Composed, composition
+from gradtx.core.flow import Flow
 from gradtx.core.rule import Rule
 from gradtx.optax.trees import PlainTree
 from gradtx.schedules.value import schedule
@@ -14,12 +17,17 @@ from gradtx.values.errors import Refusal
 from gradtx.values.ranges import Range, require_number
 
 P = ParamSpec("P")
+LARGEST = 2**31 - 1  # of the integers in JAX
 ANY_NUMBER = Range(ends="[]")
 
 
 def keep_number(name: str, value: Any) -> Any:
     """A number as it is given: a count of steps stays whole, and is exact however large."""
+    if callable(value):  # a schedule
+        return value
     require_number(name, value, ANY_NUMBER)
+    if isinstance(value, int) and not -LARGEST <= value <= LARGEST:
+        return float(value)
     return np.asarray(value)[()] if isinstance(value, np.ndarray) else value
 
 
@@ -41,10 +49,28 @@ def leave_unless(**unusual: bool) -> None:
             raise Leave(name)
 
 
-class Left(Composed):
-    """The rule of a call that is left to Optax."""
+def is_float32(dtype: Any) -> bool:
+    """Whether moments are to be held in what gradtx holds them in."""
+    return dtype is None or (np.dtype(dtype) == np.float32 and not jax.config.read("jax_enable_x64"))
 
-    advance_if = None  # its parts have none
+
+class Left(Composed):
+    """The rule of a call that is left to Optax, whose transformations may take and return whole numbers."""
+
+    advance_if: Any = None  # its part has none
+    selects = True
+
+    def advance(self, flow: Flow, state: Any, extra: dict[str, Any]) -> Any:
+        unwrap(flow)
+        after = super().advance(flow, state, extra)
+        unwrap(flow)
+        return after
+
+
+def unwrap(flow: Flow, places: list[bool] | None = None) -> None:
+    """Let what is no array of floats go on as it is, in these places or in all."""
+    own = zip(flow.leaves, places or [True] * len(flow.leaves), strict=True)
+    flow.set({i: u.leaf for i, (u, meant) in enumerate(own) if meant and isinstance(u, Unfit)})
 
 
 class optax_transformation(composition[P]):

@@ -18,7 +18,8 @@ from gradtx.core.rule import Rule
 from gradtx.core.transformation import advance, start
 from gradtx.values.value import text_of
 
-InjectState = optax.schedules.InjectStatefulHyperparamsState
+InjectState: Any = optax.schedules.InjectStatefulHyperparamsState
+Wrapped: Any = optax.schedules.WrappedSchedule  # a schedule with its count
 
 
 def inject_hyperparams(
@@ -39,7 +40,7 @@ def inject_hyperparams(
     return make
 
 
-class injection(transformation[Any]):
+class injection(transformation[...]):
     """The factory of what `inject_hyperparams` makes, printed as it was made."""
 
     def show(self, arguments: dict[str, Any]) -> str:
@@ -61,21 +62,21 @@ def injected(factory: Any, given: Any, static_args: Any, dtype: Any) -> Rule:
         elif isinstance(x, optax.schedules.StatefulSchedule):
             schedules[name] = x
         elif callable(x):
-            schedules[name] = optax.schedules.WrappedSchedule(x)
+            schedules[name] = Wrapped(x)
         else:
             (numbers if isinstance(x, int | float | jax.Array | np.ndarray | np.generic) else others)[name] = x
 
     def dtype_for(params: Any) -> Any:
         return optax.tree_utils.tree_dtype(params, "highest") if dtype is None else dtype
 
-    def init(params: Any) -> InjectState:
+    def init(params: Any) -> Any:
         kind = dtype_for(params)
         states = {name: x.init() for name, x in schedules.items()}
         now = {name: jnp.asarray(as_dtype(x, kind)) for name, x in numbers.items()}
         now |= {name: as_dtype(x(states[name]), kind) for name, x in schedules.items()}
         return InjectState(jnp.zeros([], jnp.int32), now, states, start(factory(**others, **now), params))
 
-    def advance_injected(flow: Flow, state: Any, extra: dict[str, Any]) -> InjectState:
+    def advance_injected(flow: Flow, state: Any, extra: dict[str, Any]) -> Any:
         check.require_state(state, InjectState)
         kind, states = dtype_for(flow.params), state.hyperparams_states
         now = {name: as_dtype(x, kind) for name, x in state.hyperparams.items()}
@@ -89,6 +90,6 @@ def injected(factory: Any, given: Any, static_args: Any, dtype: Any) -> Rule:
 
 def as_dtype(x: Any, dtype: Any) -> Any:
     """Numbers of Python and weakly typed ones in a dtype; others have theirs, and whole ones stay whole."""
-    if isinstance(x, jax.Array) and not x.weak_type:
+    if isinstance(x, jax.Array) and not getattr(x, "weak_type", False):  # a random key has none
         return x
     return jnp.asarray(x, dtype) if jnp.issubdtype(jnp.result_type(x), jnp.floating) else x

@@ -191,7 +191,14 @@ def lion(
     return chain(scale_by_lion(b1, b2, mu_dtype), decay, scale_by_learning_rate(learning_rate))
 
 
-DEFAULT_SEARCH = original("lbfgs").__defaults__[-1]
+class DefaultSearch(optax.GradientTransformationExtraArgs):
+    """Optax's default line search, equal to it; it pickles by its name, since its functions don't."""
+
+    def __reduce__(self) -> str:
+        return "DEFAULT_SEARCH"
+
+
+DEFAULT_SEARCH = DefaultSearch(*original("lbfgs").__defaults__[-1])
 
 
 @optax_transformation
@@ -201,6 +208,6 @@ def lbfgs(
     scale_init_precond: bool = True,
     linesearch: optax.GradientTransformation | None = DEFAULT_SEARCH,
 ):
-    is_usual = linesearch is DEFAULT_SEARCH
+    is_usual = linesearch == DEFAULT_SEARCH
     leave_unless(learning_rate=learning_rate is None, scale_init_precond=scale_init_precond, linesearch=is_usual)
     return of_lbfgs.lbfgs(memory_size)

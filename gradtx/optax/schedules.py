@@ -119,7 +119,7 @@ def linear_onecycle_schedule(
 ):
     require_positive("transition_steps", transition_steps)
     top, bottom = pct_start * transition_steps, pct_final * transition_steps
-    rows = {int(top): div_factor, int(bottom): 1.0 / div_factor, transition_steps: 1.0 / final_div_factor}
+    rows: Any = {int(top): div_factor, int(bottom): 1.0 / div_factor, int(transition_steps): 1.0 / final_div_factor}
     return piecewise_interpolate_schedule("linear", peak_value / div_factor, rows)
 
 
@@ -188,7 +188,8 @@ def warmup_exponential_decay_schedule(
 
 @optax_schedule
 def sgdr_schedule(cosine_kwargs: Cycles):
-    cycles: list[Any] = [cycle.tree for cycle in cosine_kwargs]
+    given: Any = cosine_kwargs
+    cycles = [cycle.tree for cycle in given]
     ends: list[Any] = []
     for cycle in cycles:
         ends.append(cycle["decay_steps"] + (ends[-1] if ends else 0))

@@ -5,6 +5,7 @@ from typing import Any
 import jax
 import jax.numpy as jnp
 import numpy as np
+import optax
 
 from gradtx.core import check
 from gradtx.core.count import ScheduledState, increment
@@ -14,6 +15,7 @@ from gradtx.core.transformation import Transformation, advance, start, takes
 from gradtx.values.errors import Refusal
 from gradtx.values.value import build
 
+NOTHING = optax.EmptyState()
 NO_COUNT = np.zeros((), np.int32)
 NO_NUMBER = np.zeros((), np.float32)
 
@@ -45,6 +47,9 @@ class Restated(Rule):
         return self.outside(start(self.tx, params), jnp.zeros([], jnp.int32) if counts else None)
 
     def advance(self, flow: Flow, state: Any, extra: dict[str, Any]) -> Any:
+        if self.kind is optax.EmptyState:  # what stands in its place goes through, as in Optax
+            advance(self.tx, flow, self.own(**self.absent), extra)
+            return state
         check.require_state(state, self.kind)
         inside = self.own(**self.absent | {name: getattr(state, theirs) for name, theirs in self.kept.items()})
         count = increment(jnp.asarray(state.count)) if "count" in self.kind._fields else None
@@ -57,6 +62,8 @@ class Restated(Rule):
         if not isinstance(state, self.own):
             remedy = "write inject_hyperparams around the factory, or use gradtx's own"
             raise Refusal(TypeError, f"a schedule stands where Optax takes none; {remedy}")
+        if self.kind is optax.EmptyState:
+            return NOTHING
         others = {} if count is None or "count" in self.kept.values() else dict(count=count)
         fields = {theirs: getattr(state, name) for name, theirs in self.kept.items()}
         return self.kind(**fields | others)
@@ -69,6 +76,11 @@ def keep_promise(x: Any) -> Any:
 def restate_schedule(tx: Transformation, name: str, inner_state: Any, kind: type[Any]) -> Rule:
     """The rule of a member with a schedule for its one hyperparameter: Optax keeps the count alone."""
     return restate(tx, ScheduledState, kind, hyperparams={name: NO_NUMBER}, inner_state=inner_state)
+
+
+def stateless_member(tx: Transformation) -> Rule:
+    """The rule of a member without a state."""
+    return restate(tx, optax.EmptyState, optax.EmptyState)
 
 
 def state_kind(theirs: Any) -> type[Any]:

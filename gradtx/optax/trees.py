@@ -1,6 +1,5 @@
 """Trees of plain data among the arguments of a value: masks, labels, boundaries."""
 
-from collections.abc import Callable
 from typing import Annotated, Any
 
 import jax
@@ -85,7 +84,7 @@ def chosen_by(mask: Any, tree: Any) -> list[bool]:
     return [x is not None and bool(said) for x, said in zip(leaves, labels_of(mask, tree), strict=True)]
 
 
-def with_holes(tree: Any, chosen: list[bool], hole: Callable[[], Any] = optax.MaskedNode) -> Any:
+def with_holes(tree: Any, chosen: list[bool]) -> Any:
     """The tree with Optax's mark in the places that are not chosen."""
     leaves, structure = jax.tree.flatten(tree, is_leaf=is_none)
-    return structure.unflatten([x if c else hole() for x, c in zip(leaves, chosen, strict=True)])
+    return structure.unflatten([x if c else optax.MaskedNode() for x, c in zip(leaves, chosen, strict=True)])

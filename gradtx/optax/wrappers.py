@@ -15,9 +15,9 @@ from gradtx.core.factories import require_part
 from gradtx.core.flow import Flow
 from gradtx.core.rule import Part, Route, Rule
 from gradtx.core.transformation import advance, start
-from gradtx.optax.borrow import StepCount, leave_unless, optax_transformation
+from gradtx.optax.borrow import Left, StepCount, as_given, leave_unless, optax_transformation, unwrap
 from gradtx.optax.states import NO_NUMBER, restate
-from gradtx.optax.trees import Labels, Mask, PlainTree, chosen_by, labels_of, with_holes
+from gradtx.optax.trees import Labels, Mask, chosen_by, labels_of, with_holes
 from gradtx.values.annotations import Check
 from gradtx.values.errors import Refusal
 from gradtx.values.value import text_of
@@ -25,7 +25,7 @@ from gradtx.wrappers.accumulate import AccumulateState, accumulate, is_foreign
 from gradtx.wrappers.branch import advance_where
 from gradtx.wrappers.guard import all_finite
 
-PartitionState = optax.transforms.PartitionState
+their_partition, PartitionState = optax.partition, optax.transforms.PartitionState
 
 # ---- several ----
 
@@ -65,9 +65,7 @@ def named_chain(*args: Annotated[tuple[str, optax.GradientTransformation], Check
 
 
 def start_masked(tx: Any, chosen: list[bool], params: Any, role: str = "") -> optax.MaskedState:
-    # Optax's own parts are to see in their states what they will see in the updates: None.
-    hole = (lambda: None) if is_foreign(tx) else optax.MaskedNode
-    return optax.MaskedState(start(tx, with_holes(params, chosen, hole), role))
+    return optax.MaskedState(start(tx, with_holes(params, chosen), role))
 
 
 def advance_masked(tx: Any, flow: Flow, chosen: list[bool], state: Any, extra: dict[str, Any], name: str) -> Any:
@@ -77,10 +75,13 @@ def advance_masked(tx: Any, flow: Flow, chosen: list[bool], state: Any, extra: d
 
 @optax_transformation
 def masked(inner: optax.GradientTransformation, mask: Mask, *, mask_compatible_extra_args: bool = False):
-    leave_unless(mask_compatible_extra_args=not mask_compatible_extra_args)
+    # Parts of Optax are to see its marks in the places of other arrays, where gradtx's see None.
+    leave_unless(mask_compatible_extra_args=not mask_compatible_extra_args, inner=not is_foreign(inner))
 
     def advance_inner(flow: Flow, state: Any, extra: dict[str, Any]) -> Any:
-        return advance_masked(inner, flow, chosen_by(mask, flow.selector_tree), state, extra, "inner")
+        chosen = chosen_by(mask, flow.selector_tree)
+        unwrap(flow, [not one for one in chosen])
+        return advance_masked(inner, flow, chosen, state, extra, "inner")
 
     def routes(tree: Any) -> list[Route]:
         chosen = chosen_by(mask, tree)
@@ -105,9 +106,9 @@ def partition(
     mask_compatible_extra_args: bool = False,
 ):
     pairs: Any = transforms
-    if mask_compatible_extra_args:
-        labels = param_labels.tree if isinstance(param_labels, PlainTree) else param_labels
-        return optax.partition(dict(pairs), labels, mask_compatible_extra_args=True)
+    if mask_compatible_extra_args or any(is_foreign(tx) for _, tx in pairs):
+        options = dict(mask_compatible_extra_args=mask_compatible_extra_args)
+        return Left.of(tx=their_partition(dict(pairs), as_given(param_labels), **options))
     several = {
         f"transforms[{i}][1]": (
             label,
@@ -125,7 +126,7 @@ def partition(
             raise Refusal(ValueError, f"param_labels has {sorted(map(repr, unknown))}, transforms has {known}")
         return [[x is not None and row == label for x, row in zip(leaves, rows, strict=True)] for label in known]
 
-    def init(params: Any) -> PartitionState:
+    def init(params: Any) -> Any:
         rows = zip(several.values(), groups(params), strict=True)
         return PartitionState({label: start_masked(part.tx, own, params, part.role) for (label, part), own in rows})
 
