@@ -5,7 +5,10 @@ import re
 from collections import defaultdict
 from pathlib import Path
 
+import optax
+
 import gradtx
+import gradtx.optax
 from gradtx.testing import LAWS
 from tests.docstrings import MODULES, PACKAGE, of_public_names
 
@@ -39,6 +42,7 @@ LAYERS = [
     "gradtx.wrappers",
     "gradtx.inspect",
     "gradtx.config",
+    "gradtx.optax",
     "gradtx.plot",
     "gradtx",  # the public list, and the programs above it
     "gradtx.testing",
@@ -89,6 +93,7 @@ def test_no_helper_name_means_two_things():
             for name in own:
                 defined[name].add(str(path.relative_to(PACKAGE)))
     public = {name for module in MODULES for name in module.__all__}
+    public |= {name for name in dir(gradtx.optax) if name in dir(optax)}  # what Optax calls so, too
     assert len(defined) > 500
     assert {name: places for name, places in defined.items() if len(places) > 1 and name not in public} == {}
 

@@ -17,6 +17,8 @@ What differs, on purpose:
 - `lbfgs` has a state of its own, whose fields have Optax's names, and leaves out pairs without curvature.
 """
 
+from typing import Any
+
 import optax as original_optax
 
 from gradtx.optax import contrib, schedules, transforms
@@ -43,7 +45,6 @@ from gradtx.optax.blocks import (
     set_to_zero,
     trace,
 )
-from gradtx.optax.borrow import fall_through
 from gradtx.optax.hyperparams import inject_hyperparams
 from gradtx.optax.loop import apply_updates, global_norm
 from gradtx.optax.optimizers import (
@@ -148,4 +149,11 @@ __all__ = [
     "warmup_cosine_decay_schedule",
     "warmup_exponential_decay_schedule",
 ]
-__getattr__, __dir__ = fall_through(original_optax, globals())
+
+
+def __getattr__(name: str) -> Any:  # what gradtx lacks
+    return getattr(original_optax, name)
+
+
+def __dir__() -> list[str]:
+    return sorted({*dir(original_optax), *globals()})

@@ -37,7 +37,9 @@ def start_empty(params: Any) -> optax.EmptyState:
 
 @optax_transformation
 def identity():
-    return Rule(start_empty, lambda flow, state, extra: state, selects=True)  # whatever the leaves are
+    return Rule(
+        start_empty, lambda flow, state, extra: state, parts={}
+    )  # no rule of arrays alone: whatever the leaves are
 
 
 @optax_transformation
@@ -50,7 +52,7 @@ def set_to_zero():
     def zeros_or_none(x: Any) -> Any:  # a whole number has a zero, a key or a function has none
         return jnp.zeros_like(x) if isinstance(x, jax.Array | np.ndarray) and x.dtype.kind in "iub" else None
 
-    return Rule(start_empty, advance_zero, selects=True)
+    return Rule(start_empty, advance_zero, parts={})
 
 
 # ---- by a number ----

@@ -2,7 +2,7 @@
 
 from typing import Annotated, Any, ParamSpec
 
-import jax
+import jax.numpy as jnp
 import numpy as np
 import optax
 
@@ -51,23 +51,22 @@ def leave_unless(**unusual: bool) -> None:
 
 def is_float32(dtype: Any) -> bool:
     """Whether moments are to be held in what gradtx holds them in."""
-    return dtype is None or (np.dtype(dtype) == np.float32 and not jax.config.read("jax_enable_x64"))
+    return dtype is None or (np.dtype(dtype) == np.float32 and jnp.result_type(float) == np.float32)
 
 
 class Left(Composed):
     """The rule of a call that is left to Optax, whose transformations may take and return whole numbers."""
 
     advance_if: Any = None  # its part has none
-    selects = True
 
     def advance(self, flow: Flow, state: Any, extra: dict[str, Any]) -> Any:
-        unwrap(flow)
+        pass_on(flow)
         after = super().advance(flow, state, extra)
-        unwrap(flow)
+        pass_on(flow)
         return after
 
 
-def unwrap(flow: Flow, places: list[bool] | None = None) -> None:
+def pass_on(flow: Flow, places: list[bool] | None = None) -> None:
     """Let what is no array of floats go on as it is, in these places or in all."""
     own = zip(flow.leaves, places or [True] * len(flow.leaves), strict=True)
     flow.set({i: u.leaf for i, (u, meant) in enumerate(own) if meant and isinstance(u, Unfit)})
@@ -124,15 +123,3 @@ def original(name: str) -> Any:
 def as_given(x: Any) -> Any:
     """An argument as it came, without what makes it comparable."""
     return x.tree if isinstance(x, PlainTree) else x
-
-
-def fall_through(theirs: Any, own: dict[str, Any]) -> tuple[Any, Any]:
-    """For a module that stands for one of Optax's: `__getattr__` and `__dir__`, by which it has all names of that."""
-
-    def get(name: str) -> Any:
-        return getattr(theirs, name)
-
-    def names() -> list[str]:
-        return sorted({*dir(theirs), *own})
-
-    return get, names

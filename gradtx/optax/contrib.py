@@ -1,12 +1,12 @@
 """Optax's `contrib`, with what gradtx has of it."""
 
+from typing import Any
+
 import optax
 
-from gradtx.optax.borrow import Real, StepCount, fall_through, optax_transformation
+from gradtx.optax.borrow import Real, StepCount, optax_transformation
 from gradtx.optax.states import restate
 from gradtx.transforms import plateau as of_plateau
-
-__getattr__, __dir__ = fall_through(optax.contrib, globals())
 
 
 @optax_transformation
@@ -23,3 +23,11 @@ def reduce_on_plateau(
         factor, patience, cooldown=cooldown, min_scale=min_scale, rtol=rtol, atol=atol, every=accumulation_size
     )
     return restate(scheduler, of_plateau.ReduceOnPlateauState, optax.contrib.ReduceLROnPlateauState)
+
+
+def __getattr__(name: str) -> Any:  # what gradtx lacks
+    return getattr(optax.contrib, name)
+
+
+def __dir__() -> list[str]:
+    return sorted({*dir(optax.contrib), *globals()})

@@ -85,7 +85,9 @@ def injected(factory: Any, given: Any, static_args: Any, dtype: Any) -> Rule:
         inner = advance(factory(**others, **now), flow, state.inner_state, extra)
         return InjectState(increment(state.count), now, after, inner)
 
-    return Rule(init, advance_injected, takes=None, selects=True)  # what the factory's parts take and select, too
+    return Rule(
+        init, advance_injected, takes=None, parts={}
+    )  # its parts are made anew at each step, and may take and select anything
 
 
 def as_dtype(x: Any, dtype: Any) -> Any:

@@ -7,14 +7,12 @@ import jax.numpy as jnp
 import optax
 from jax.core import Tracer
 
-from gradtx.optax.borrow import Real, StepCount, fall_through, optax_schedule
+from gradtx.optax.borrow import Real, StepCount, optax_schedule
 from gradtx.optax.hyperparams import inject_hyperparams as inject_hyperparams
 from gradtx.optax.trees import Plain, PlainTree, as_plain
 from gradtx.schedules.ramp import half_wave, mix
 from gradtx.values.annotations import Check
 from gradtx.values.errors import Refusal
-
-__getattr__, __dir__ = fall_through(optax.schedules, globals())
 
 Terms = Annotated[Sequence[Any], Check(lambda name, values: tuple(values))]
 Cycles = Annotated[Iterable[dict[str, Any]], Check(lambda name, values: tuple(as_plain(name, x) for x in values))]
@@ -216,3 +214,11 @@ def require_positive(name: str, steps: Any) -> None:
 def at_least_some(steps: Any) -> Any:
     """The number of steps, or 1 where there are none."""
     return jnp.where(steps > 0, steps, 1)
+
+
+def __getattr__(name: str) -> Any:  # what gradtx lacks
+    return getattr(optax.schedules, name)
+
+
+def __dir__() -> list[str]:
+    return sorted({*dir(optax.schedules), *globals()})

@@ -1,5 +1,7 @@
 """Optax's `transforms`, with what gradtx has of it."""
 
+from typing import Any
+
 import optax
 
 from gradtx.optax.blocks import (
@@ -11,7 +13,6 @@ from gradtx.optax.blocks import (
     selective_transform,
     trace,
 )
-from gradtx.optax.borrow import fall_through
 from gradtx.optax.wrappers import MultiSteps, apply_if_finite, chain, masked, named_chain, partition
 
 __all__ = [
@@ -29,4 +30,11 @@ __all__ = [
     "selective_transform",
     "trace",
 ]
-__getattr__, __dir__ = fall_through(optax.transforms, globals())
+
+
+def __getattr__(name: str) -> Any:  # what gradtx lacks
+    return getattr(optax.transforms, name)
+
+
+def __dir__() -> list[str]:
+    return sorted({*dir(optax.transforms), *globals()})

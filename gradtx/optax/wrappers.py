@@ -1,6 +1,5 @@
 """Optax's wrappers: several transformations, and where and when they act."""
 
-import functools
 from collections.abc import Hashable, Mapping
 from typing import Annotated, Any
 
@@ -15,7 +14,7 @@ from gradtx.core.factories import require_part
 from gradtx.core.flow import Flow
 from gradtx.core.rule import Part, Route, Rule
 from gradtx.core.transformation import advance, start
-from gradtx.optax.borrow import Left, StepCount, as_given, leave_unless, optax_transformation, unwrap
+from gradtx.optax.borrow import Left, StepCount, as_given, leave_unless, optax_transformation, pass_on
 from gradtx.optax.states import NO_NUMBER, restate
 from gradtx.optax.trees import Labels, Mask, chosen_by, labels_of, with_holes
 from gradtx.values.annotations import Check
@@ -80,7 +79,7 @@ def masked(inner: optax.GradientTransformation, mask: Mask, *, mask_compatible_e
 
     def advance_inner(flow: Flow, state: Any, extra: dict[str, Any]) -> Any:
         chosen = chosen_by(mask, flow.selector_tree)
-        unwrap(flow, [not one for one in chosen])
+        pass_on(flow, [not one for one in chosen])
         return advance_masked(inner, flow, chosen, state, extra, "inner")
 
     def routes(tree: Any) -> list[Route]:
@@ -181,10 +180,17 @@ class MultiSteps(optax.MultiSteps):
     at the end of a window alone, and `gradient_transformation()` is a value.
     """
 
-    @functools.wraps(optax.MultiSteps.__init__)
-    def __init__(self, opt: Any, every_k_schedule: Any, *rest: Any, **options: Any):
-        super().__init__(opt, every_k_schedule, *rest, **options)
-        self.tx = None if rest or options else multi_steps(as_pair("opt", opt), every_k_schedule)
+    def __init__(
+        self,
+        opt: Any,
+        every_k_schedule: Any,
+        use_grad_mean: bool = True,
+        should_skip_update_fn: Any = None,
+        accumulator_dtype: Any = jnp.float32,
+    ):
+        super().__init__(opt, every_k_schedule, use_grad_mean, should_skip_update_fn, accumulator_dtype)
+        usual = use_grad_mean and should_skip_update_fn is None and jnp.dtype(accumulator_dtype) == jnp.float32
+        self.tx = multi_steps(as_pair("opt", opt), every_k_schedule) if usual else None
 
     def init(self, params: Any) -> Any:
         return self.tx.init(params) if self.tx is not None else super().init(params)

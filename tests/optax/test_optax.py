@@ -79,7 +79,8 @@ def test_they_are_values(name):
     call = TRANSFORMATIONS[name][0]
     tx = make(call, optax)
     assert isinstance(tx, gx.Transformation)
-    assert tx == make(call, optax) and hash(tx) == hash(make(call, optax))
+    assert tx == make(call, optax)
+    assert hash(tx) == hash(make(call, optax))
     assert pickle.loads(pickle.dumps(tx)) == tx
     jax.jit(lambda tx, g: tx.update(g, tx.init(PARAMS), PARAMS, value=1.0))  # its numbers are leaves
 
@@ -111,7 +112,8 @@ def test_the_rest_is_optaxs_own():
     assert losses is real.losses
     assert projections is real.projections
     assert optax.contrib.muon is real.contrib.muon
-    assert optax.tree_utils is real.tree_utils and optax.tree is real.tree
+    assert optax.tree_utils is real.tree_utils
+    assert optax.tree is real.tree
     assert optax.transforms.zero_nans is real.transforms.zero_nans
     assert optax.schedules.InjectStatefulHyperparamsState is real.schedules.InjectStatefulHyperparamsState
     assert optax.__version__ == real.__version__

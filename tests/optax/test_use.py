@@ -29,7 +29,8 @@ def test_fields_are_read_where_optax_has_them():
     tx = optax.chain(optax.clip_by_global_norm(1.0), optax.adam(1e-3))
     _, state = tx.update(G, tx.init(PARAMS), PARAMS)
     assert isinstance(state[0], optax.EmptyState)
-    assert isinstance(state[1][0], optax.ScaleByAdamState) and isinstance(state[1][0], real.ScaleByAdamState)
+    assert isinstance(state[1][0], optax.ScaleByAdamState)
+    assert isinstance(state[1][0], real.ScaleByAdamState)
     assert jax.tree.structure(state[1][0].mu) == jax.tree.structure(PARAMS)
     assert int(optax.tree_utils.tree_get(state, "count")) == 1  # of several it would be an error
     assert int(optax.tree.get(state, "nu")["w"].size) == 4
@@ -37,7 +38,7 @@ def test_fields_are_read_where_optax_has_them():
 
 def test_a_state_of_optax_goes_on_in_gradtx():
     tx, theirs = (m.adamw(0.1, mask=matrices) for m in MODULES)
-    updates, state = theirs.update(G, theirs.init(PARAMS), PARAMS)
+    _updates, state = theirs.update(G, theirs.init(PARAMS), PARAMS)
     assert_close(tx.update(G, state, PARAMS), theirs.update(G, state, PARAMS))
 
 
@@ -46,7 +47,8 @@ def test_map_params():
         tx = optax.masked(optax.adam(0.1), mask)
         state = optax.tree.map_params(tx, lambda x: x + 1, tx.init(PARAMS))
         assert state.inner_state[0].mu == {"w": state.inner_state[0].mu["w"], "b": (), "n": {"c": ()}}
-        assert (state.inner_state[0].mu["w"] == 1.0).all() and int(state.inner_state[0].count) == 0
+        assert (state.inner_state[0].mu["w"] == 1.0).all()
+        assert int(state.inner_state[0].count) == 0
 
 
 # ---- hyperparameters ----
@@ -74,7 +76,7 @@ def test_injected_hyperparameters_are_read_and_written(compiled):
 
 def test_a_written_hyperparameter_compiles_nothing():
     tx = optax.inject_hyperparams(optax.sgd)(0.1)
-    step = jax.jit(tx.update)
+    step: Any = jax.jit(tx.update)
     state = tx.init(PARAMS)
     for rate in (0.1, 0.2, 0.3):
         state.hyperparams["learning_rate"] = jnp.asarray(rate)
@@ -101,7 +103,8 @@ def test_injected_schedules_stateful_ones_and_static_arguments():
             make = module.inject_hyperparams(module.lion, static_args=("mask", "b1"), hyperparam_dtype=jnp.float32)
             tx = make(own if not isinstance(own, Halving) else stateful(own), mask=matrices, weight_decay=0.1)
             state = tx.init(PARAMS)
-            assert "b1" not in state.hyperparams and "mask" not in state.hyperparams
+            assert "b1" not in state.hyperparams
+            assert "mask" not in state.hyperparams
             for _ in range(3):
                 updates, state = tx.update(G, state, PARAMS)
             after.append((updates, state.hyperparams["learning_rate"], state.count))
@@ -174,7 +177,8 @@ def test_whole_numbers_that_are_not_meant_pass():
     labels = {"w": "train", "b": "train", "n": "train", "steps": "freeze"}
     tx = optax.multi_transform({"train": optax.adam(0.1), "freeze": optax.set_to_zero()}, labels)
     updates, _ = tx.update(g, tx.init(params), params)
-    assert updates["steps"] == 0 and updates["steps"].dtype == params["steps"].dtype
+    assert updates["steps"] == 0
+    assert updates["steps"].dtype == params["steps"].dtype
     assert optax.apply_updates(params, updates)["steps"] == 3
 
 
