@@ -8,13 +8,13 @@ makes a value of Optax's own transformation.
 
 What differs, on purpose:
 
-- moments are in at least float32 whatever the parameters are in, and a formula computes in at least float32;
-- an array that is not meant has None for its update, where Optax's zeros would be whole numbers;
-- `apply_updates` leaves a parameter alone whose update is None;
+- moments are in at least float32 whatever the parameters are in, and formulas compute in at least float32;
+- a complex array is a pair of real ones, in `adam` as elsewhere in gradtx;
+- a state of another optimizer, a gradient of another shape, a whole number that would be updated, and a misspelled
+  argument are refused, with gradtx's messages; `apply_updates` leaves alone what has None for its update;
+- under a mask, each array that is not meant has a `MaskedNode` in the state, also where the mask has one False for all;
 - `contrib.reduce_on_plateau` does not take a worse value for a better one where values are negative;
-- `MultiSteps` runs the inner transformation at the end of a window alone, not at each step;
-- a state of another optimizer, arrays that don't fit and misspelled arguments are refused, with gradtx's messages;
-- `lbfgs` has a state of its own, whose fields have Optax's names, and leaves out pairs without curvature.
+- `lbfgs` leaves out pairs without curvature, and has a field more in its state: where the next pair goes.
 """
 
 from typing import Any

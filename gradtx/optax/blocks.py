@@ -14,7 +14,7 @@ from gradtx.core.rule import Rule
 from gradtx.optax.borrow import Real, is_float32, leave_unless, optax_transformation, original
 from gradtx.optax.states import NO_COUNT, NO_NUMBER, NOTHING, restate, restate_schedule, state_kind, stateless_member
 from gradtx.optax.trees import Mask, OptionalMask, chosen_by
-from gradtx.optax.wrappers import masked, partition
+from gradtx.optax.wrappers import chain, masked, partition
 from gradtx.optimizers import adadelta as of_adadelta
 from gradtx.optimizers import adagrad as of_adagrad
 from gradtx.optimizers import adam as of_adam
@@ -119,14 +119,16 @@ def trace(decay: Real, nesterov: bool = False, accumulator_dtype: Any = None):
 @optax_transformation
 def ema(decay: Real, debias: bool = True, accumulator_dtype: Any = None):
     leave_unless(accumulator_dtype=is_float32(accumulator_dtype))
+    average = of_momentum.ema(decay)
     if not debias:
-        return restate(of_momentum.ema(decay), of_momentum.EmaState, optax.EmaState)
+        return restate(average, of_momentum.EmaState, optax.EmaState)
+    if callable(decay):  # which Optax does not take
+        return chain(average, of_momentum.bias_correction(decay))
 
     def update(g: Any, state: Any):
         average = decay * state.ema + (1.0 - decay) * g
         return of_momentum.debias(average, decay, state.count + 1.0), dict(ema=average)
 
-    of_momentum.ema(decay)  # for its range
     return per_array(optax.EmaState, lambda p: dict(ema=jnp.zeros_like(p)), update)
 
 
@@ -163,7 +165,7 @@ def scale_by_stddev(
     return over_root(kind, decay, eps, initial_scale, eps_in_sqrt, bias_correction, centered=True)
 
 
-def over_root(kind: Any, decay: Real, eps: Real, initial: Real, inside: bool, debias: bool, centered: bool) -> Rule:
+def over_root(kind: Any, decay: Real, eps: Real, initial: Real, inside: bool, debias: bool, centered: bool) -> Any:
     outer, inner = (0.0, eps) if inside else (eps, 0.0)
     direction = of_rms.scale_by_rms(decay, outer, eps_root=inner, centered=centered, debias=debias, initial=initial)
     return restate(direction, of_rms.ScaleByRmsState, kind, count=NO_COUNT, mu=None)

@@ -67,7 +67,8 @@ def injected(factory: Any, given: Any, static_args: Any, dtype: Any) -> Rule:
             (numbers if isinstance(x, int | float | jax.Array | np.ndarray | np.generic) else others)[name] = x
 
     def dtype_for(params: Any) -> Any:
-        return optax.tree_utils.tree_dtype(params, "highest") if dtype is None else dtype
+        kind = optax.tree_utils.tree_dtype(params, "highest") if dtype is None else dtype
+        return jnp.finfo(kind).dtype if kind is not None and jnp.issubdtype(kind, jnp.complexfloating) else kind
 
     def init(params: Any) -> Any:
         kind = dtype_for(params)

@@ -12,7 +12,6 @@ from gradtx.core.count import ScheduledState, increment
 from gradtx.core.flow import Flow, Promise, is_promise
 from gradtx.core.rule import Rule
 from gradtx.core.transformation import Transformation, advance, start, takes
-from gradtx.values.errors import Refusal
 from gradtx.values.value import build
 
 NOTHING = optax.EmptyState()
@@ -22,12 +21,15 @@ NO_NUMBER = np.zeros((), np.float32)
 
 def restate(
     tx: Transformation, own: type[Any], kind: type[Any], renamed: dict[str, str] | None = None, **absent: Any
-) -> Rule:
-    """The rule of a member with Optax's kind of state in the place of its own.
+) -> Any:
+    """The rule of a member with Optax's kind of state in the place of its own; the member as it is where it has a
+    schedule of which Optax knows nothing.
 
     `renamed` has Optax's names of the member's fields where they differ. What the member has and Optax lacks is what
     the member can do without, and stands in `absent`. A count that only Optax has is counted here.
     """
+    if own is not ScheduledState and any(map(callable, tx.arguments.values())):
+        return tx
     names = {name: (renamed or {}).get(name, name) for name in own._fields}
     kept = {name: theirs for name, theirs in names.items() if theirs in kind._fields}
     return Restated.of(tx=tx, own=own, kind=kind, kept=kept, absent=absent, takes=takes(tx), needs=build(tx).needs)
@@ -59,9 +61,6 @@ class Restated(Rule):
         return self.outside(after, count)
 
     def outside(self, state: Any, count: Any) -> Any:
-        if not isinstance(state, self.own):
-            remedy = "write inject_hyperparams around the factory, or use gradtx's own"
-            raise Refusal(TypeError, f"a schedule stands where Optax takes none; {remedy}")
         if self.kind is optax.EmptyState:
             return NOTHING
         others = {} if count is None or "count" in self.kept.values() else dict(count=count)
@@ -73,12 +72,12 @@ def keep_promise(x: Any) -> Any:
     return x.make() if isinstance(x, Promise) else x
 
 
-def restate_schedule(tx: Transformation, name: str, inner_state: Any, kind: type[Any]) -> Rule:
+def restate_schedule(tx: Transformation, name: str, inner_state: Any, kind: type[Any]) -> Any:
     """The rule of a member with a schedule for its one hyperparameter: Optax keeps the count alone."""
     return restate(tx, ScheduledState, kind, hyperparams={name: NO_NUMBER}, inner_state=inner_state)
 
 
-def stateless_member(tx: Transformation) -> Rule:
+def stateless_member(tx: Transformation) -> Any:
     """The rule of a member without a state."""
     return restate(tx, optax.EmptyState, optax.EmptyState)
 

@@ -29,8 +29,8 @@ def loss(params: Any) -> Any:
     return sum(jnp.sum(jnp.cosh(p - 0.3)) for p in jax.tree.leaves(params))
 
 
-def run(tx: Any, steps: int = 5, compiled: bool = False, with_loss: bool = False) -> tuple[Any, Any, Any]:
-    """The parameters, the updates and the state after some steps."""
+def run(tx: Any, compiled: bool, with_loss: bool = False) -> tuple[Any, Any, Any]:
+    """The parameters, the updates and the state after five steps."""
     params, updates, state = PARAMS, None, tx.init(PARAMS)
     tx = optax.with_extra_args_support(tx)
 
@@ -41,7 +41,7 @@ def run(tx: Any, steps: int = 5, compiled: bool = False, with_loss: bool = False
         return tx.update(g, state, params, value=value, grad=g, value_fn=loss)
 
     step = jax.jit(step) if compiled else step
-    for i in range(steps):
+    for i in range(5):
         updates, state = step(params, state, jnp.float32(i))
         params = optax.apply_updates(params, updates)
     return params, updates, state
