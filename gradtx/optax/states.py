@@ -9,6 +9,7 @@ import optax
 
 from gradtx.core import check
 from gradtx.core.count import ScheduledState, increment
+from gradtx.core.factories import composition
 from gradtx.core.flow import Flow, Promise, is_promise
 from gradtx.core.rule import Rule
 from gradtx.core.transformation import Transformation, advance, start, takes
@@ -28,7 +29,8 @@ def restate(
     `renamed` has Optax's names of the member's fields where they differ. What the member has and Optax lacks is what
     the member can do without, and stands in `absent`. A count that only Optax has is counted here.
     """
-    if own is not ScheduledState and any(map(callable, tx.arguments.values())):
+    keeps_schedules = own is ScheduledState or isinstance(tx.recipe, composition)
+    if not keeps_schedules and any(map(callable, tx.arguments.values())):
         return tx
     names = {name: (renamed or {}).get(name, name) for name in own._fields}
     kept = {name: theirs for name, theirs in names.items() if theirs in kind._fields}
