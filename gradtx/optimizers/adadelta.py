@@ -62,6 +62,7 @@ def scale_by_adadelta(decay: Decay = 0.9, eps: Positive = 1e-6):
 @composition
 def adadelta(learning_rate: NonNegative = 1.0, decay: Decay = 0.9, eps: Positive = 1e-6):
     r"""AdaDelta, $w \leftarrow w - \eta\,d$: `scale_by_adadelta` times a learning rate, which the paper lacks.
+    Optax's default is `scale_by_adadelta()`, with `None` for the rate, uphill; Keras' is `adadelta(1e-3, 0.95, 1e-7)`.
 
     **Arguments:** `learning_rate` $\eta \ge 0$, 1 as in the paper and in torch; the others are `scale_by_adadelta`'s,
     with its state and its source.

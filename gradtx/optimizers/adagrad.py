@@ -31,15 +31,15 @@ class ScaleByRssState(NamedTuple):
 def scale_by_rss(eps: NonNegative = 1e-8, *, eps_root: NonNegative = 0.0, initial: NonNegative = 0.0):
     r"""The gradient over the root of the sum of all squares so far, $g / (\sqrt{h + \varepsilon_r} + \varepsilon)$ with
     $h \leftarrow h + g^2$. Nothing is forgotten: under gradients of one size the steps shrink like $1/\sqrt t$.
+    Optax's default is `eps=0.0, eps_root=1e-7, initial=0.1`, Keras' too; torch's is `eps=1e-10`.
 
     **Arguments:** `eps` $\varepsilon$ and `eps_root` $\varepsilon_r \ge 0$, not both 0 where gradients may stay zero
     (0/0); `initial` $\ge 0$ is $h$ before the first update.
 
     **State:** `sum_of_squares` $h$, one array per parameter.
 
-    **Source:** Duchi, Hazan & Singer, Adaptive Subgradient Methods (2011), figure 1 with a diagonal matrix. `eps=1e-10`
-    equals torch. `eps=0.0, eps_root=1e-7, initial=0.1` equals Optax and Keras, whose documentation, unlike its code,
-    has epsilon outside the root.
+    **Source:** Duchi, Hazan & Singer, Adaptive Subgradient Methods (2011), figure 1 with a diagonal matrix. Keras'
+    documentation, unlike its code, has epsilon outside the root.
 
     >>> import gradtx, jax.numpy as jnp
     >>> tx, g = gradtx.scale_by_rss(), jnp.array([4.0])
@@ -62,6 +62,7 @@ def adagrad(
     learning_rate: NonNegative, *, eps: NonNegative = 1e-8, eps_root: NonNegative = 0.0, initial: NonNegative = 0.0
 ):
     r"""AdaGrad, $w \leftarrow w - \eta\,g/(\sqrt h + \varepsilon)$: `scale_by_rss` times the learning rate.
+    Optax's default is `eps=0.0, eps_root=1e-7, initial=0.1`, Keras' too; torch's is `eps=1e-10`.
 
     **Arguments:** `learning_rate` $\eta \ge 0$, often larger than Adam's; the others, the state and the source are
     those of `scale_by_rss`. For torch's `lr_decay`, give a rate of `inverse_time`.

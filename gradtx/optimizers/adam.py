@@ -109,10 +109,10 @@ def adamw(
     eps_root: NonNegative = 0.0,
 ):
     r"""Adam with decoupled weight decay, $w \leftarrow w - \eta\,(\hat m/(\sqrt{\hat v} + \varepsilon) + \lambda w)$.
+    The decay is 1e-4 unless given, as in Optax; torch's is 1e-2, Keras' 4e-3.
 
-    **Arguments:** `learning_rate` $\eta \ge 0$; `weight_decay` $\lambda \ge 0$, here 1e-4 as in Optax (torch: 1e-2,
-    Keras: 4e-3); `mask`, which arrays decay, as in `add_decayed_weights`; the others and the state are those of
-    `scale_by_adam`. `update` needs the parameters.
+    **Arguments:** `learning_rate` $\eta \ge 0$; `weight_decay` $\lambda \ge 0$; `mask`, which arrays decay, as in
+    `add_decayed_weights`; the others and the state are those of `scale_by_adam`. `update` needs the parameters.
 
     **Source:** Loshchilov & Hutter, Decoupled Weight Decay Regularization (2019), algorithm 2. As in torch and Optax,
     the decay is multiplied by the rate.

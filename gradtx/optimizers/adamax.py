@@ -34,13 +34,14 @@ class ScaleByAdamaxState(NamedTuple):
 def scale_by_adamax(b1: Decay = 0.9, b2: Decay = 0.999, eps: NonNegative = 1e-8, *, eps_max: NonNegative = 0.0):
     r"""Adam in the $L_\infty$ norm, $\hat m / (u + \varepsilon)$, with $m \leftarrow \beta_1 m + (1 - \beta_1)\,g$,
     $\hat m = m/(1 - \beta_1^t)$ and $u \leftarrow \max(\beta_2 u,\ |g| + \varepsilon_m)$, which needs no correction.
+    Optax's default is `eps=0.0, eps_max=1e-8`, torch's too.
 
     **Arguments:** `b1` $\beta_1$ and `b2` $\beta_2 \in [0, 1)$; `eps` $\varepsilon$ and `eps_max`
     $\varepsilon_m \ge 0$, not both 0 where gradients may stay zero (0/0).
 
     **State:** `count`, `mu` $m$, `nu` $u$: two arrays per parameter.
 
-    **Source:** Kingma & Ba, Adam (2015), algorithm 2. Equals Keras; `eps=0.0, eps_max=1e-8` equals torch and Optax.
+    **Source:** Kingma & Ba, Adam (2015), algorithm 2. Equals Keras, whose `eps` is 1e-7.
 
     >>> import gradtx, jax.numpy as jnp
     >>> tx = gradtx.scale_by_adamax()
@@ -70,6 +71,7 @@ def adamax(
     eps_max: NonNegative = 0.0,
 ):
     r"""Adamax, $w \leftarrow w - \eta\,\hat m/(u + \varepsilon)$: `scale_by_adamax` times the learning rate.
+    Optax's default is `eps=0.0, eps_max=1e-8`, torch's too; Keras' is `eps=1e-7`.
 
     **Arguments:** `learning_rate` $\eta \ge 0$; the others, the state and the source are those of `scale_by_adamax`.
 

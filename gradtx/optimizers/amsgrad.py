@@ -47,7 +47,7 @@ def scale_by_amsgrad(
 ):
     r"""Adam's direction over the largest second moment so far,
     $\hat m / (\sqrt{\max_{i\le t} v_i/(1 - \beta_2^t) + \varepsilon_r} + \varepsilon)$ with Adam's $m$ and $v$: where
-    $v$ falls, the steps don't grow again.
+    $v$ falls, the steps don't grow again. Optax's default is `debias_first=True`.
 
     **Arguments:** `b1`, `b2`, `eps`, `eps_root` as in `scale_by_adam`. With `debias_first` the maximum is that of
     $\hat v_i = v_i/(1 - \beta_2^i)$; without `debias`, $m/(\sqrt{\max v_i + \varepsilon_r} + \varepsilon)$.
@@ -57,7 +57,7 @@ def scale_by_amsgrad(
     **Raises:** `ValueError` for `debias_first` without `debias`.
 
     **Source:** Reddi, Kale & Kumar, On the Convergence of Adam and Beyond (2018), algorithm 2 (with `debias=False`).
-    The default equals torch and, apart from its folded epsilon, Keras; `debias_first` equals Optax.
+    The default equals torch and, apart from its folded epsilon, Keras.
 
     >>> import gradtx, jax.numpy as jnp
     >>> tx = gradtx.scale_by_amsgrad()
@@ -96,7 +96,7 @@ def amsgrad(
     debias_first: bool = False,
 ):
     r"""AMSGrad, $w \leftarrow w - \eta\,\hat m/(\sqrt{\hat v_{\max}} + \varepsilon)$: `scale_by_amsgrad` times the
-    learning rate.
+    learning rate. Optax's default is `debias_first=True`.
 
     **Arguments:** `learning_rate` $\eta \ge 0$; the others, the state and the source are those of `scale_by_amsgrad`.
 

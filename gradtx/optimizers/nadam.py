@@ -97,6 +97,7 @@ def nadam(
     momentum_decay: NonNegative | None = None,
 ):
     r"""NAdam, $w \leftarrow w - \eta\,\bar m/(\sqrt{\hat v} + \varepsilon)$: `scale_by_nadam` times the learning rate.
+    The momentum stays at $\beta_1$, as in Optax; torch has `momentum_decay=4e-3`, Keras 1.0.
 
     **Arguments:** `learning_rate` $\eta \ge 0$; the others, the state and the source are those of `scale_by_nadam`.
 

@@ -23,16 +23,16 @@ def rmsprop(
     nesterov: bool = False,
 ):
     r"""RMSProp, $w \leftarrow w - \eta\,g/(\sqrt r + \varepsilon)$: `scale_by_rms` times the learning rate; with
-    `momentum`, the velocity of that.
+    `momentum`, the velocity of that. Optax's default is `eps=0.0, eps_root=1e-8`, $\varepsilon$ inside the root; Keras'
+    is `eps=0.0, eps_root=1e-7`, torch's `decay=0.99`.
 
     **Arguments:** `learning_rate` $\eta \ge 0$; `momentum` $\mu \in [0, 1]$ or None, and `nesterov` as in
     `scale_by_momentum`; the others, the state and the source are those of `scale_by_rms`.
 
     **Raises:** `ValueError` for `nesterov` without momentum.
 
-    With `eps` outside the root and the rate outside the velocity it equals torch (whose `alpha` is 0.99). Optax and
-    Keras have epsilon inside (`eps=0.0, eps_root=1e-8`), and their velocity comes after the rate, which differs under a
-    schedule: `chain(scale_by_rms(…), scale_by_learning_rate(…), scale_by_momentum(…))`.
+    With the rate outside the velocity it equals torch. In Optax and Keras the velocity comes after the rate, which
+    differs under a schedule: `chain(scale_by_rms(…), scale_by_learning_rate(…), scale_by_momentum(…))`.
 
     >>> import gradtx
     >>> gradtx.rmsprop(1e-3, momentum=0.9)

@@ -91,10 +91,11 @@ def lion(
     mask: Mask | None = None,
 ):
     r"""Lion, $w \leftarrow w - \eta\,(\operatorname{sign}(\beta_1 m + (1 - \beta_1)\,g) + \lambda w)$.
+    The decay is 1e-3 unless given, as in Optax; Keras has none.
 
     **Arguments:** `learning_rate` $\eta \ge 0$, a third to a tenth of AdamW's; `weight_decay` $\lambda \ge 0$, three to
-    ten times AdamW's, here 1e-3 as in Optax (Keras: none); `mask`, which arrays decay, as in `add_decayed_weights`;
-    the others, the state and the source are those of `scale_by_lion`. `update` needs the parameters.
+    ten times AdamW's; `mask`, which arrays decay, as in `add_decayed_weights`; the others, the state and the source are
+    those of `scale_by_lion`. `update` needs the parameters.
 
     >>> import gradtx
     >>> gradtx.lion(1e-4, weight_decay=1.0)

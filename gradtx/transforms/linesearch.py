@@ -50,8 +50,10 @@ def scale_by_zoom_linesearch(
 ):
     r"""The direction $u$ times a step $\eta$ that keeps the strong Wolfe conditions,
     $L(w + \eta u) \le L(w) + c_1 \eta\, g^\top u$ and $|\nabla L(w + \eta u)^\top u| \le c_2 |g^\top u|$.
+    The step 1 is tried first, as suits a Newton-like direction behind `scale(-1.0)`. Optax's equals it with
+    `initial_guess_strategy="one"`; its default is to start from the step of the last time.
 
-    The step 1 is tried first, as suits a Newton-like direction behind `scale(-1.0)`. The direction must lead downward.
+    The direction must lead downward.
     `update` takes, beside the parameters, `value` and `grad`, the loss there and JAX's gradient of it, and `value_fn`,
     the loss as a function of the parameters; `loss_fn`, as Newton's method has it, is as good. What else it takes, such
     as data, is handed to `update` under the same names. Where it returns a pair, as for JAX's `has_aux`, the first of
@@ -68,8 +70,7 @@ def scale_by_zoom_linesearch(
     **Raises:** `ValueError` where `update` is called without the parameters, `TypeError` without `value`, `grad` or
     `value_fn`, and without something that `value_fn` needs.
 
-    **Source:** Nocedal & Wright, Numerical Optimization (2006), algorithms 3.5 and 3.6. It is
-    `optax.scale_by_zoom_linesearch` with `initial_guess_strategy="one"`.
+    **Source:** Nocedal & Wright, Numerical Optimization (2006), algorithms 3.5 and 3.6.
 
     >>> import gradtx, jax, jax.numpy as jnp
     >>> tx, w = gradtx.chain(gradtx.scale(-1.0), gradtx.scale_by_zoom_linesearch()), jnp.array([1.0, 3.0])

@@ -76,14 +76,13 @@ class EmaState(NamedTuple):
 @transformation
 def ema(decay: Decay):
     r"""The exponentially weighted average, $v \leftarrow \beta v + (1 - \beta)\,g$, over about $1/(1-\beta)$ steps.
-
-    It starts at zero. `bias_correction` with the same decay, behind it, removes the effect of that start.
+    Optax's default is `chain(ema(decay), bias_correction(decay))`, which removes the effect of the start at zero.
 
     **Arguments:** `decay` $\beta \in [0, 1)$.
 
     **State:** `ema` $v$, one array per parameter.
 
-    Equals Optax's `ema(decay, debias=False)`.
+    **Source:** equals Optax's `ema(decay, debias=False)`.
 
     >>> import gradtx, jax.numpy as jnp
     >>> tx = gradtx.ema(0.75)

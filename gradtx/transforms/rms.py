@@ -41,7 +41,7 @@ def scale_by_rms(
 ):
     r"""The gradient over its root mean square, $g / (\sqrt{r + \varepsilon_r} + \varepsilon)$ with
     $r \leftarrow \rho r + (1 - \rho)\,g^2$; `centered`, over its standard deviation: $r - m^2$ in place of $r$, with
-    $m \leftarrow \rho m + (1 - \rho)\,g$.
+    $m \leftarrow \rho m + (1 - \rho)\,g$. Optax's default is `eps=0.0, eps_root=1e-8`, $\varepsilon$ inside the root.
 
     **Arguments:** `decay` $\rho \in [0, 1)$; `eps` $\varepsilon$ and `eps_root` $\varepsilon_r \ge 0$,
     not both 0 where gradients may stay zero (0/0); `debias` divides
@@ -49,8 +49,8 @@ def scale_by_rms(
 
     **State:** `count`, `nu` $r$ and, centered, `mu` $m$: one array per parameter, two where centered.
 
-    **Source:** Tieleman & Hinton, lecture 6e (2012). $\varepsilon$ outside the root equals torch and Bishop;
-    `eps=0.0, eps_root=1e-8`, inside it, equals Optax's default, Keras and Ng.
+    **Source:** Tieleman & Hinton, lecture 6e (2012). $\varepsilon$ outside the root equals torch and Bishop,
+    inside it Optax, Keras and Ng.
 
     >>> import gradtx, jax.numpy as jnp
     >>> tx = gradtx.scale_by_rms(decay=0.75)
