@@ -1,0 +1,40 @@
+"""Optax's `transforms`, with what gradtx has of it."""
+
+from typing import Any
+
+import optax
+
+from gradtx.optax.blocks import (
+    add_decayed_weights,
+    clip,
+    clip_by_global_norm,
+    ema,
+    freeze,
+    selective_transform,
+    trace,
+)
+from gradtx.optax.wrappers import MultiSteps, apply_if_finite, chain, masked, named_chain, partition
+
+__all__ = [
+    "MultiSteps",
+    "add_decayed_weights",
+    "apply_if_finite",
+    "chain",
+    "clip",
+    "clip_by_global_norm",
+    "ema",
+    "freeze",
+    "masked",
+    "named_chain",
+    "partition",
+    "selective_transform",
+    "trace",
+]
+
+
+def __getattr__(name: str) -> Any:  # what gradtx lacks
+    return getattr(optax.transforms, name)
+
+
+def __dir__() -> list[str]:
+    return sorted({*dir(optax.transforms), *globals()})

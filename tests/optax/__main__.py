@@ -1,0 +1,25 @@
+"""`python -m tests.optax`: Optax's own tests, those that its wheel has, on gradtx.optax.
+
+Arguments go to pytest: `-k cosine`, `--optax-slow` for all trainings and not a sample of them.
+"""
+
+import subprocess
+import sys
+
+from tests.optax.plugin import ROOT
+
+FILES = [
+    *[f"_src/{name}_test.py" for name in ("alias", "base", "combine", "factorized", "linesearch", "lookahead")],
+    *[f"_src/{name}_test.py" for name in ("transform", "update")],
+    "transforms/*_test.py",
+    "schedules/*_test.py",
+    "tree_utils/_state_utils_test.py",
+    "contrib/_common_test.py",
+    "contrib/_reduce_on_plateau_test.py",
+]
+
+if __name__ == "__main__":
+    files = [str(path) for pattern in FILES for path in sorted(ROOT.glob(pattern))]
+    options = ["-q", "-c", "/dev/null", "--rootdir", str(ROOT), "--import-mode=importlib", "--tb=line"]
+    options += ["-p", "no:cacheprovider", "-p", "tests.optax.plugin", "-W", "ignore"]
+    sys.exit(subprocess.call([sys.executable, "-m", "pytest", *options, *sys.argv[1:], *files]))

@@ -1,0 +1,158 @@
+"""`import gradtx.optax as optax`: the same calls, signatures, results and states as Optax's."""
+
+import importlib.metadata
+import inspect
+import pickle
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import optax as real
+import pytest
+
+import gradtx as gx
+import gradtx.optax as optax
+from gradtx.core.walk import walk
+from tests.optax.examples import SCHEDULES, TRANSFORMATIONS
+from tests.optax.runs import PARAMS, make, run
+
+PAIRS: list[tuple[Any, Any]] = [
+    (optax, real),
+    (optax.schedules, real.schedules),
+    (optax.transforms, real.transforms),
+    (optax.contrib, real.contrib),
+]
+OWN_STATES = {"lbfgs", "named_chain"}  # lbfgs keeps the place of the next pair; Optax's named_chain an OrderedDict
+WIDER = {"inject_hyperparams", "MultiSteps"}  # float32 in Optax under 64-bit types, too
+CALLS = [(name, call) for name, calls in TRANSFORMATIONS.items() for call in calls]
+EAGER = [TRANSFORMATIONS[name][-1] for name in ("adamw", "inject_hyperparams", "masked", "MultiSteps", "partition")]
+
+
+def own_names() -> dict[str, tuple[Any, Any]]:
+    """Ours and Optax's object of each name that is ours."""
+    found = {}
+    for ours, theirs in PAIRS:
+        for name in dir(theirs):
+            own, original = getattr(ours, name), getattr(theirs, name)
+            if not name.startswith("_") and own is not original and not inspect.ismodule(own):
+                found[name] = own, original
+    return found
+
+
+OWN = own_names()
+
+
+def test_every_name_of_its_own_has_a_call_in_the_table():
+    plain = {"apply_updates", "global_norm"}
+    assert OWN.keys() == TRANSFORMATIONS.keys() | SCHEDULES.keys() | plain
+    listed = {x for x in optax.__all__ if not inspect.ismodule(getattr(optax, x))}
+    assert listed | {"reduce_on_plateau"} == OWN.keys()
+
+
+@pytest.mark.skipif(importlib.metadata.version("optax") < "0.2.8", reason="the signatures are those of Optax 0.2.8")
+@pytest.mark.parametrize("name", OWN)
+def test_signatures_are_optaxs(name):
+    def rows(x):
+        return [(p.name, p.kind, p.default) for p in inspect.signature(x).parameters.values()]
+
+    own, original = OWN[name]
+    assert rows(own) == rows(original)
+
+
+@pytest.mark.parametrize(("name", "call"), CALLS, ids=[call for _, call in CALLS])
+def test_results_and_states_are_optaxs(name, call):
+    own, theirs = (run(make(call, module), True, name == "lbfgs") for module in (optax, real))
+    jax.tree.map(lambda a, b: np.testing.assert_allclose(a, b, rtol=1e-4, atol=1e-6), own[:2], theirs[:2])
+    if name in OWN_STATES:
+        return
+    assert jax.tree.structure(own[2]) == jax.tree.structure(theirs[2])
+    for a, b in zip(jax.tree.leaves(own[2]), jax.tree.leaves(theirs[2]), strict=True):
+        assert jnp.shape(a) == jnp.shape(b)
+        assert name in WIDER or jnp.result_type(a) == jnp.result_type(b)
+        np.testing.assert_allclose(jnp.float32(a), jnp.float32(b), rtol=1e-4, atol=1e-6)
+
+
+@pytest.mark.parametrize("call", EAGER)
+def test_results_outside_of_jit(call):
+    own, theirs = (run(make(call, module), compiled=False)[0] for module in (optax, real))
+    jax.tree.map(lambda a, b: np.testing.assert_allclose(a, b, rtol=1e-4, atol=1e-6), own, theirs)
+
+
+@pytest.mark.parametrize("name", TRANSFORMATIONS)
+def test_they_are_values(name):
+    call = TRANSFORMATIONS[name][0]
+    tx = make(call, optax)
+    assert isinstance(tx, gx.Transformation)
+    assert tx == make(call, optax)
+    assert hash(tx) == hash(make(call, optax))
+    assert pickle.loads(pickle.dumps(tx)) == tx
+    jax.jit(lambda tx, g: tx.update(g, tx.init(PARAMS), PARAMS, value=1.0))  # its numbers are leaves
+
+
+@pytest.mark.parametrize("call", [call for calls in SCHEDULES.values() for call in calls])
+def test_schedules_are_optaxs(call):
+    own, theirs = make(call, optax), make(call, real)
+    assert isinstance(own, gx.Schedule)
+    assert hash(own) == hash(own)
+    for count in (0, 1, 2, 3, 4, 5, 8, 9, 10, 50):
+        np.testing.assert_allclose(own(count), theirs(count), rtol=1e-5, atol=1e-7)
+        np.testing.assert_allclose(jax.jit(own)(count), theirs(count), rtol=1e-5, atol=1e-7)
+    np.testing.assert_allclose(own(jnp.arange(12)), jax.vmap(theirs)(jnp.arange(12)), rtol=1e-5, atol=1e-7)
+
+
+def test_what_a_default_call_makes_is_gradtxs_own():
+    """Not a call that was left to Optax: there would be a plain pair in it."""
+    for name, calls in TRANSFORMATIONS.items():
+        nodes = [node.tx for node in walk(make(calls[0], optax))]
+        assert all(isinstance(tx, gx.Transformation) for tx in nodes), name
+
+
+# ---- what gradtx lacks ----
+
+
+def test_the_rest_is_optaxs_own():
+    from gradtx.optax import losses, projections
+
+    assert losses is real.losses
+    assert projections is real.projections
+    assert optax.contrib.muon is real.contrib.muon
+    assert optax.tree_utils is real.tree_utils
+    assert optax.tree is real.tree
+    assert optax.transforms.zero_nans is real.transforms.zero_nans
+    assert optax.schedules.InjectStatefulHyperparamsState is real.schedules.InjectStatefulHyperparamsState
+    assert optax.__version__ == real.__version__
+    for ours, theirs in PAIRS:
+        assert set(dir(theirs)) <= set(dir(ours))
+    with pytest.raises(AttributeError, match="no attribute 'adamm'"):
+        optax.adamm  # noqa: B018
+
+
+def test_names_of_parts_are_the_same_objects_wherever_they_are_read():
+    assert optax.schedules.cosine_decay_schedule is optax.cosine_decay_schedule
+    assert optax.transforms.trace is optax.trace
+    assert optax.schedules.inject_hyperparams is optax.inject_hyperparams
+    assert optax.multi_transform is optax.partition
+
+
+@pytest.mark.parametrize(
+    "call", ["adam(0.1, mu_dtype='bfloat16')", "sgd(0.1, momentum=1.5)", "scale_by_lion(mode='smooth')"]
+)
+def test_what_gradtx_lacks_makes_a_value_of_optaxs_own(call):
+    tx = make(call, optax)
+    assert isinstance(tx, gx.Transformation)
+    assert repr(tx) == call.replace("adam(", "adam(learning_rate=", 1).replace("sgd(", "sgd(learning_rate=", 1)
+    assert any(not isinstance(node.tx, gx.Transformation) for node in walk(tx))
+
+
+def test_a_wrong_call_is_refused_with_gradtxs_message():
+    with pytest.raises(TypeError, match="adam: unknown argument 'learnin_rate'; it takes learning_rate, b1"):
+        optax.adam(learnin_rate=0.1)
+    with pytest.raises(TypeError, match="adam: learning_rate must be a number, a scalar array or a schedule, got str"):
+        optax.adam("0.1")
+    with pytest.raises(TypeError, match=r"chain: args\[0\] must be a transformation, got a function; call it: adam"):
+        optax.chain(optax.adam)
+    with pytest.raises(ValueError, match=r"must have different names, got \['a', 'a'\]"):
+        optax.named_chain(("a", optax.sgd(0.1)), ("a", optax.sgd(0.1)))
+    with pytest.raises(ValueError, match=r"param_labels has \[\"'c'\"\], transforms has \['a'\]"):
+        optax.partition({"a": optax.sgd(0.1)}, {"w": "a", "b": "c", "n": "a"}).init(PARAMS)
