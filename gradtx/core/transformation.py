@@ -88,8 +88,8 @@ class Transformation(Value, Pair):
 
     __radd__ = __mul__ = __rmul__ = __add__
 
-    def _replace(self, **changes: Any) -> Any:  # a tuple's would forget what it was built from
-        raise TypeError(f"{self.recipe.__name__}: use .replace(…), or optax.GradientTransformation(init, update)")
+    def _replace(self, **changes: Any) -> Any:  # with another function it is what it was built from no more
+        return optax.GradientTransformationExtraArgs(self.init, self.update)._replace(**changes)
 
     if TYPE_CHECKING:  # the arguments, of which a type checker can't know
 

@@ -13,7 +13,7 @@ from gradtx.core.lift import per_array
 from gradtx.core.rule import Rule
 from gradtx.optax.borrow import Real, is_float32, leave_unless, optax_transformation, original
 from gradtx.optax.states import NO_COUNT, NO_NUMBER, NOTHING, restate, restate_schedule, state_kind, stateless_member
-from gradtx.optax.trees import Mask, OptionalMask, chosen_by
+from gradtx.optax.trees import AnyMask, OptionalMask, chosen_by
 from gradtx.optax.wrappers import chain, masked, partition
 from gradtx.optimizers import adadelta as of_adadelta
 from gradtx.optimizers import adagrad as of_adagrad
@@ -239,12 +239,12 @@ def scale_by_lion(
 
 
 @optax_transformation
-def freeze(mask: Mask):
+def freeze(mask: AnyMask):
     return masked(set_to_zero(), mask)
 
 
 @optax_transformation
-def selective_transform(optimizer: optax.GradientTransformation, *, freeze_mask: Mask):
+def selective_transform(optimizer: optax.GradientTransformation, *, freeze_mask: AnyMask):
     def labels(params: Any) -> Any:
         frozen = chosen_by(freeze_mask, params)
         structure = jax.tree.structure(params, is_leaf=is_none)

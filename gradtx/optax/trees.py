@@ -58,7 +58,7 @@ def is_function(x: Any) -> bool:
     return callable(x) and jax.tree.leaves(x) == [x]
 
 
-Mask = Annotated[Any, Check(as_mask, selects=True)]
+AnyMask = Annotated[Any, Check(as_mask, selects=True)]
 OptionalMask = Annotated[Any, Check(as_mask_or_none, selects=True)]
 Labels = Annotated[Any, Check(as_mask, selects=True)]  # a tree of these or a function that makes one
 Plain = Annotated[Any, Check(as_plain)]

@@ -16,7 +16,7 @@ from gradtx.core.rule import Part, Route, Rule
 from gradtx.core.transformation import advance, start
 from gradtx.optax.borrow import Left, StepCount, as_given, leave_unless, optax_transformation, pass_on
 from gradtx.optax.states import NO_NUMBER, restate
-from gradtx.optax.trees import Labels, Mask, chosen_by, labels_of, with_holes
+from gradtx.optax.trees import AnyMask, Labels, chosen_by, labels_of, with_holes
 from gradtx.values.annotations import Check
 from gradtx.values.errors import Refusal
 from gradtx.values.value import text_of
@@ -73,7 +73,7 @@ def advance_masked(tx: Any, flow: Flow, chosen: list[bool], state: Any, extra: d
 
 
 @optax_transformation
-def masked(inner: optax.GradientTransformation, mask: Mask, *, mask_compatible_extra_args: bool = False):
+def masked(inner: optax.GradientTransformation, mask: AnyMask, *, mask_compatible_extra_args: bool = False):
     # Parts of Optax are to see its marks in the places of other arrays, where gradtx's see None.
     leave_unless(mask_compatible_extra_args=not mask_compatible_extra_args, inner=not is_foreign(inner))
 

@@ -90,10 +90,10 @@ Steps = Annotated[Number, Range(1, 2**31 - 1, "[]", whole=True)]  # the count is
 """A whole number of steps, at least 1; it stays an integer.
 
 >>> import gradtx
->>> gradtx.warmup(0.1, 2.5)
+>>> gradtx.exponential(0.1, 0.5, every=2.5)
 Traceback (most recent call last):
     ...
-ValueError: warmup: steps must be a whole number in [1, 2147483647], got 2.5
+ValueError: exponential: every must be a whole number in [1, 2147483647], got 2.5; round(2.5) is 2
 """
 
 Natural = Annotated[Number, Range(0, 2**31 - 1, "[]", whole=True)]

@@ -87,7 +87,7 @@ BAD: dict[str, Any] = {
         "chain": {"parts": [SGD, {"adamw": {"learning_rate": 0.1, "b1": 1.5}}]}
     },
     "a.learning_rate: cosine: steps must be a whole": {
-        "chain": {"named": [["a", {"sgd": {"learning_rate": {"cosine": {"start": 1, "steps": 0}}}}]]}
+        "chain": {"named": [["a", {"sgd": {"learning_rate": {"cosine": {"start": 1, "steps": -1}}}}]]}
     },
     "the value: sgd: learning_rate must be a number, a scalar array or a schedule, got str": {
         "sgd": {"learning_rate": "0.1"}

@@ -78,7 +78,7 @@ BAD = {
     "adam((*x, 1))": "column 7: found `*x`",
     "adam(piecewise_constant([1], (2, 3)))": f"column 25: found `[1]`{ALLOWED}",
     "adam(piecewise_constant((1), (2, 3)))": "piecewise_constant: boundaries must be a tuple of numbers, got int 1",
-    "adam(piecewise_constant((5, 5), (1, 2, 3)))": "boundaries[1] must be later than boundaries[0]=5, got 5",
+    "adam(piecewise_constant((5, 4), (1, 2, 3)))": "boundaries[1] must not be earlier than boundaries[0]=5, got 4",
     "(x := adam(1))": "column 2: found `(x := adam(1))`",
     "adam(1) if True else adam(2)": "column 1: found `adam(1) if True else adam(2)`",
     "import os": "column 1: invalid syntax",
@@ -152,7 +152,7 @@ NO_SCHEDULE = {
     "(1, 2)": "the expression is (1, 2), not a schedule",
     "cosin(1, 9)": "column 1: unknown name 'cosin'; did you mean cosine",
     "cosine": "column 1: found cosine without arguments; call it: cosine(…)",
-    "cosine(1, 9).then(1, at=0)": "at must be",
+    "cosine(1, 9).then(1, at=-1)": "at must be",
     "open('x')": "column 1: unknown name 'open'",
     "-" * LONGEST + "1": f"the expression has {LONGEST + 1} characters",
 }

@@ -46,7 +46,7 @@ def test_what_is_refused():
         optax.adam(0.1).update(w, optax.rmsprop(0.1).init(w)[:2], w)
     with pytest.raises(ValueError, match=r"adam: updates has shape \(1,\), its parameter has \(2,\)"):
         first_update(optax.adam(0.1), jnp.ones(1), w)
-    with pytest.raises(TypeError, match="sgd: params must be floating-point or complex, got int64"):
+    with pytest.raises(TypeError, match="sgd: updates must be floating-point or complex, got int64"):
         first_update(optax.sgd(0.1), jnp.array([1]), jnp.array([1]))
     for wrong in (real.rmsprop(0.1).init(w)[:2], real.adam(0.1).init(w)):
         np.testing.assert_allclose(real.sgd(0.1).update(w, wrong)[0], -0.1 * w)  # Optax goes on

@@ -168,8 +168,11 @@ def test_values_made_in_functions_survive_cloudpickle():
 
 
 def test_tuple_methods_do_not_take_a_value_apart():
-    with pytest.raises(TypeError, match=r"adam: use \.replace"):
-        gx.adam(0.1)._replace(init=len)
+    tx = gx.sgd(0.1)
+    other = tx._replace(init=lambda params: "fresh")  # as Optax's wrappers do: a plain pair
+    assert type(other) is optax.GradientTransformationExtraArgs
+    assert other.init(None) == "fresh"
+    np.testing.assert_allclose(other.update(jnp.ones(2), tx.init(jnp.ones(2)))[0], -0.1)
     with pytest.raises(TypeError, match="learning_rate stands inside of another one that is replaced"):
         gx.chain(gx.sgd(0.1)).replace(**{"parts[0]": gx.sgd(0.2), "parts[0].learning_rate": 0.9})
 
