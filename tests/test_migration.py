@@ -114,7 +114,7 @@ def measured(x: Any, space: dict[str, Any], broken: tuple[int, ...]) -> Any:
 @pytest.mark.slow  # formulas do not turn on versions
 def test_equals_optax(row):
     broken = (4, 5) if "finite" in row.theirs else ()
-    calls = [("Optax", row.theirs), ("gradtx.optax", row.theirs), *(("Optax", text) for text in (row.ours, *row.others))]
+    calls = [("Optax", row.theirs), ("gradtx.optax", row.theirs), *[("Optax", x) for x in (row.ours, *row.others)]]
     theirs, *several = (
         measured(eval(text, space := dict(spaces_of(peer)[0][row.where])), space, broken) for peer, text in calls
     )
