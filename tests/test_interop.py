@@ -1,17 +1,13 @@
-"""Training frameworks and Optax's own wrappers, each used as its users use it."""
+"""Optax's own wrappers and parts, each used as its users use it; frameworks are in `clients`."""
 
 import pickle
 from typing import Any
 
-import equinox as eqx
 import jax
 import jax.numpy as jnp
 import numpy as np
 import optax
-import orbax.checkpoint as ocp
 import pytest
-from flax import nnx
-from flax.training.train_state import TrainState
 
 import gradtx as gx
 
@@ -30,9 +26,6 @@ def steps(tx: Any, n: int = 3, params: Any = PARAMS) -> tuple[Any, Any]:
 
 def assert_close(a, b):
     jax.tree.map(lambda x, y: np.testing.assert_allclose(x, y, rtol=1e-12), a, b)
-
-
-# ---- Optax ----
 
 
 def test_is_an_optax_transformation_and_unpacks():
@@ -117,77 +110,3 @@ def test_what_the_readme_says_of_optax():
     with pytest.raises((TypeError, ValueError), match="function"):
         jax.vmap(optax.adam)(jnp.ones(3))
     assert theirs != optax.adam(0.1)
-
-
-# ---- Flax ----
-
-
-def test_flax_nnx_optimizer():
-    def trained(tx):
-        model = nnx.Linear(3, 2, rngs=nnx.Rngs(0), param_dtype=jnp.float64)
-        optimizer = nnx.Optimizer(model, tx, wrt=nnx.Param)
-
-        @nnx.jit
-        def step(model, optimizer, x):
-            optimizer.update(model, nnx.grad(lambda m: jnp.mean(m(x) ** 2))(model))
-
-        for _ in range(3):
-            step(model, optimizer, jnp.ones((4, 3)))
-        return nnx.to_pure_dict(nnx.state(model))
-
-    theirs = optax.chain(
-        optax.clip_by_global_norm(1.0), optax.adamw(optax.cosine_decay_schedule(1e-2, 20), weight_decay=0.1)
-    )
-    assert_close(trained(CLIPPED), trained(theirs))
-
-
-def test_flax_train_state():
-    state = TrainState.create(apply_fn=None, params=PARAMS, tx=CLIPPED)
-    for _ in range(3):
-        state = jax.jit(lambda s: s.apply_gradients(grads=G))(state)
-    assert_close(state.params, steps(CLIPPED)[0])
-
-
-# ---- Equinox ----
-
-
-def test_equinox_filtered_model():
-    model = eqx.nn.MLP(3, 2, 8, 1, key=jax.random.key(0), dtype=jnp.float64)  # a callable, with functions for leaves
-
-    @eqx.filter_jit
-    def step(model, state, tx, x):
-        gradients = eqx.filter_grad(lambda m: jnp.mean(jax.vmap(m)(x) ** 2))(model)
-        updates, state = tx.update(gradients, state, eqx.filter(model, eqx.is_array))
-        return eqx.apply_updates(model, updates), state
-
-    x = jnp.ones((4, 3))
-    state = CLIPPED.init(eqx.filter(model, eqx.is_array))
-    trained = model
-    for _ in range(3):
-        trained, state = step(trained, state, CLIPPED, x)
-    assert jnp.mean(jax.vmap(trained)(x) ** 2) < jnp.mean(jax.vmap(model)(x) ** 2)
-    assert trained.activation is model.activation
-
-
-def test_apply_updates_leaves_a_whole_model_in_place():
-    model = eqx.nn.Linear(3, 2, key=jax.random.key(0))
-    gradients = eqx.filter_grad(lambda m: jnp.sum(m.weight**2))(model)
-    updates, _ = gx.sgd(0.5).update(gradients, gx.sgd(0.5).init(eqx.filter(model, eqx.is_inexact_array)))
-    moved = gx.apply_updates(model, updates)
-    np.testing.assert_allclose(moved.weight, jnp.zeros_like(model.weight), atol=1e-7)
-
-
-# ---- checkpoints and devices ----
-
-
-@pytest.mark.filterwarnings("ignore")  # Orbax's own
-def test_orbax_restores_the_state_and_training_goes_on_identically(tmp_path):
-    params, state = steps(CLIPPED)
-    with ocp.StandardCheckpointer() as checkpointer:
-        checkpointer.save(tmp_path / "state", state)
-        checkpointer.wait_until_finished()
-        restored = checkpointer.restore(tmp_path / "state", jax.eval_shape(CLIPPED.init, PARAMS))
-    assert jax.tree.structure(restored) == jax.tree.structure(state)
-    jax.tree.map(np.testing.assert_array_equal, restored, state)
-    going_on, from_restored = (CLIPPED.update(G, s, params) for s in (state, restored))
-    jax.tree.map(np.testing.assert_array_equal, going_on, from_restored)

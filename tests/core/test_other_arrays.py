@@ -173,7 +173,7 @@ BOOLEANS = {"b": False, "w": True}
         gx.partition((BOOLEANS, gx.sgd(0.1, momentum=0.9)), default=gx.sgd(0.1)),
         optax.chain(gx.masked(gx.masked(gx.scale_by_momentum(), gx.by_path("w")), BOOLEANS), optax.scale(1.0)),
     ],
-    ids=repr,
+    ids=["masked", "only", "freeze", "partition", "optax"],
 )
 def test_optaxs_map_params_below_trees_of_booleans(tx):
     """Partition specs for a state, as users of many devices make them."""
