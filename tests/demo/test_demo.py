@@ -137,7 +137,7 @@ WHOLE = "must be a whole number, at least {} and below 2**31, got {}"
         ),
         (("--schedule", "0.5"), "argument --schedule: the expression is a number, not a schedule; write constant(0.5)"),
         (("--schedule", "cosin(1, 9)"), "argument --schedule: column 1: unknown name 'cosin'; did you mean cosine"),
-        (("--schedule", "cosine(1, 0)"), "argument --schedule: column 1: cosine: steps must be "),
+        (("--schedule", "cosine(1, -1)"), "argument --schedule: column 1: cosine: steps must be "),
         (
             ("--schedule", "cosine(1.0, 9)", "--optimizer", "chain(scale(-0.1))"),
             "argument --schedule: chain(scale(factor=-0.1)) has no learning_rate that the schedule could multiply",

@@ -168,8 +168,8 @@ def test_values_made_in_functions_survive_cloudpickle():
 
 
 def test_tuple_methods_do_not_take_a_value_apart():
-    tx = gx.sgd(0.1)
-    other = tx._replace(init=lambda params: "fresh")  # as Optax's wrappers do: a plain pair
+    tx: Any = gx.sgd(0.1)
+    other: Any = tx._replace(init=lambda params: "fresh")  # as Optax's wrappers do: a plain pair
     assert type(other) is optax.GradientTransformationExtraArgs
     assert other.init(None) == "fresh"
     np.testing.assert_allclose(other.update(jnp.ones(2), tx.init(jnp.ones(2)))[0], -0.1)

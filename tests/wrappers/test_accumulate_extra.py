@@ -157,7 +157,6 @@ GIVEN: dict[str, Any] = dict(value=1.0, loss=1.0, grad=PARAMS)
          "accumulate: updates['w'] is complex128[3, 2], the state's mean has float64[3, 2] there"),
         ({"v": PARAMS["w"]}, None, {}, ValueError, "accumulate: updates['v'] has no counterpart in the state's mean"),
         ({"w": jnp.ones((3, 2), int)}, None, {}, TypeError, "updates['w'] must be floating-point or complex, got int"),
-        (PARAMS, PARAMS, dict(lost=1.0), TypeError, "accumulate: update takes factor, grad, key, loss, "),
     ],
 )  # fmt: skip
 @pytest.mark.parametrize("way", [jax.jit, lambda update: update], ids=["jit", "eager"])
