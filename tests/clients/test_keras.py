@@ -1,6 +1,8 @@
 """Keras 3 on JAX: in a stateless training step without any help, and in `fit` through an adapter."""
 
 import os
+from pathlib import Path
+from typing import Any
 
 import jax
 import jax.numpy as jnp
@@ -61,25 +63,9 @@ def test_stateless_training_step():
     assert_same_path(trained)
 
 
-class Optimizer(keras.optimizers.Optimizer):
-    """What `compile` takes: a gradtx or Optax transformation, with its state in variables of Keras."""
-
-    def __init__(self, tx):
-        super().__init__(learning_rate=1.0)  # not used: the rate is that of tx
-        self.tx = tx
-
-    def build(self, variables):
-        super().build(variables)
-        leaves, self.structure = jax.tree.flatten(self.tx.init([v.value for v in variables]))
-        self.leaves = [self.add_variable(x.shape, lambda *_, x=x, **__: x, str(x.dtype)) for x in leaves]
-
-    def _backend_apply_gradients(self, grads, trainable_variables):  # apply but for the checks, scales and constraints
-        params = [v.value for v in trainable_variables]
-        state = self.structure.unflatten(v.value for v in self.leaves)
-        updates, state = self.tx.update(grads, state, params)
-        new = [*gx.apply_updates(params, updates), *jax.tree.leaves(state)]
-        for variable, value in zip([*trainable_variables, *self.leaves], new, strict=True):
-            variable.assign(value)
+PAGE = (Path(__file__).parents[2] / "docs" / "migration.md").read_text()
+exec(PAGE.partition("```py\n")[2].partition("```")[0])  # the adapter, as the page on moving has it
+Optimizer: Any = globals()["KerasOptimizer"]
 
 
 def test_fit():
