@@ -156,7 +156,7 @@ def by(function: Callable[..., Any]) -> Answers:
         raise Refusal(TypeError, f"it needs a function of a path and an array, got {type(function).__name__}")
     taken = count_arguments(function)
     if taken == 1:
-        return lambda rows: build(as_selector("what the function returns", function(rows.tree)))(rows)
+        return lambda rows: answers_of_tree(function, of_arrays(rows))
     if taken != 2:
         raise Refusal(TypeError, f"the function must take a path and an array, or a tree, got one of {taken} arguments")
 
@@ -170,7 +170,23 @@ def by(function: Callable[..., Any]) -> Answers:
             raise Refusal(TypeError, f"the function must return a bool, for {path} it returned {got}")
         return bool(said)
 
-    return lambda rows: [x is not None and answer(path, x) for path, x in rows]
+    return lambda rows: [is_array(x) and answer(path, x) for path, x in rows]
+
+
+def answers_of_tree(function: Callable[..., Any], rows: Rows) -> list[bool]:
+    return build(as_selector("what the function returns", function(rows.tree)))(rows)
+
+
+def of_arrays(rows: Rows) -> Rows:
+    """The rows and their tree with None in the places of what is no array."""
+    found = Rows((path, x if is_array(x) else None) for path, x in rows)
+    found.tree = jax.tree.map(lambda x: x if is_array(x) else None, rows.tree)
+    return found
+
+
+def is_array(x: Any) -> bool:
+    """Whether it is an array or a number, and not what else a model holds, such as a function."""
+    return hasattr(x, "dtype") or isinstance(x, bool | int | float | complex)
 
 
 @selector
@@ -193,11 +209,11 @@ def by_tree(selected: tuple[str, ...], others: tuple[str, ...]) -> Answers:
 
     def answers(rows: Rows) -> list[bool]:
         found = places_of_rows(rows, selected + others, "the tree of booleans")
-        for (path, _), places in zip(rows, found, strict=True):
-            if places & yes and places & no:
+        for (path, _), place in zip(rows, found, strict=True):
+            if place in yes and place in no:
                 problem = "is both True and False in the tree of booleans, whose places are"
                 raise Refusal(ValueError, f"{path} {problem} {list_some(selected + others)}")
-        return [bool(places & yes) for places in found]
+        return [place in yes for place in found]
 
     return answers
 
@@ -257,10 +273,16 @@ def choose_some(where: Selector, params: Any, name: str = "where") -> list[bool]
     rows = paths_and_leaves(params)
     chosen = where.chosen(params)
     paths = [path or "a single array without a path" for path, x in rows if x is not None]
-    if paths and not any(chosen) and where.recipe is not maybe:
+    if paths and not any(chosen) and not may_be_empty(where):
         problem = f"{name}, {excerpt(where)}, matches no array of {list_some(paths)}"
         raise Refusal(ValueError, f"{problem}; where that may be so, write maybe(…) around it")
     return chosen
+
+
+def may_be_empty(where: Selector) -> bool:
+    """Whether `maybe` says that it may mean no array."""
+    inside = [may_be_empty(x) for x in where.arguments.values() if isinstance(x, Selector)]
+    return where.recipe is maybe or (where.recipe is both and any(inside)) or (where.recipe is either and all(inside))
 
 
 def two_routes(where: Selector, tree: Any, words: str, others: str, part: str = "") -> list[Route]:

@@ -44,8 +44,10 @@ def path_of(keys: tuple[Any, ...], alone: bool) -> str:
     return keystr(keys, simple=True, separator="/")
 
 
-def places_of_rows(rows: Rows, places: tuple[str, ...], tree: str) -> list[set[str]]:
-    """Of a smaller tree's places those that each array is at or inside of: one or more, and no place without array."""
+def places_of_rows(rows: Rows, places: tuple[str, ...], tree: str) -> list[str | None]:
+    """Of a smaller tree's places the one that each array is at or inside of, and no place without array. Where names
+    have a / in them, as Haiku's, several look like that, and the longest is it.
+    """
 
     def above(path: str) -> set[str]:
         """The path, and those of what it is inside of."""
@@ -53,9 +55,9 @@ def places_of_rows(rows: Rows, places: tuple[str, ...], tree: str) -> list[set[s
         return {"", *("/".join(steps[: i + 1]) for i in range(len(steps)))}
 
     known, around = frozenset(places), [above(path) for path, _ in rows]
-    found = [set[str]() if x is None else own & known for own, (_, x) in zip(around, rows, strict=True)]
+    found = [max(own & known, key=len, default=None) for own in around]
     for (path, x), own in zip(rows, found, strict=True):
-        if x is not None and not own:
+        if x is not None and own is None:
             problem = f"is at none of the places of {tree}, which are {list_some(places) or 'none'}"
             raise Refusal(ValueError, f"{path or 'the array'} {problem}")
     there = set[str]().union(*around)
@@ -63,7 +65,7 @@ def places_of_rows(rows: Rows, places: tuple[str, ...], tree: str) -> list[set[s
     for one in places:
         if rows and one not in there and above(one).isdisjoint(gone):
             raise Refusal(ValueError, f"{tree} has {one}, at which there is no array")
-    return found
+    return [None if x is None else own for own, (_, x) in zip(found, rows, strict=True)]
 
 
 def keep(tree: Any, chosen: list[bool]) -> Any:

@@ -6,7 +6,7 @@ from typing import Any, TypeVar
 import jax
 import jax.numpy as jnp
 
-from gradtx.core.check import is_inexact
+from gradtx.core.check import is_float0, is_inexact
 from gradtx.values.errors import Refusal
 
 T = TypeVar("T")
@@ -68,4 +68,5 @@ def global_norm(tree: Any) -> jax.Array:
     >>> float(gradtx.global_norm({"w": jnp.array([3.0]), "b": jnp.array([4.0])}))
     5.0
     """
-    return root(reduce(add_squares, map(jnp.asarray, jax.tree.leaves(tree)), jnp.zeros([], jnp.float32)))
+    arrays = [jnp.asarray(x) for x in jax.tree.leaves(tree) if not is_float0(x)]
+    return root(reduce(add_squares, arrays, jnp.zeros([], jnp.float32)))

@@ -33,7 +33,7 @@ def piecewise_constant(boundaries: tuple[Natural, ...], values: tuple[Scalar, ..
     **Arguments:** `boundaries` $b$, numbers of steps $\ge 0$, none earlier than the last; `values` $v$, finite, one
     more than boundaries.
 
-    **Raises:** `ValueError` for boundaries that don't increase and for another number of values.
+    **Raises:** `ValueError` for boundaries that decrease and for another number of values.
 
     **Source:** Keras's `PiecewiseConstantDecay` holds each value one step longer, through its boundary; Optax's
     `piecewise_constant_schedule` and torch's `MultiStepLR` jump where this one does, and take factors in place of

@@ -33,6 +33,9 @@ def as_factors(name: str, value: Any) -> Any:
         found = paths_and_leaves(value, is_leaf=lambda x: x is None or isinstance(x, Value))
         if len(found) == 1 and found[0][1] is value:
             return as_factor(name, value)
+    places = [path for path, x in found if x is not None]
+    if twice := sorted({path for path in places if places.count(path) > 1}):
+        raise Refusal(ValueError, f"{name} has several places that are written {list_some(twice)}")
     return tuple([(path, as_factor(f"{name} at {path or 'all'}", x)) for path, x in found if x is not None])
 
 
@@ -83,7 +86,7 @@ def scale_by_tree(factors: Factors):
     **State:** none; with schedules `ScheduledState`, whose `hyperparams` are by the paths in the tree.
 
     **Raises:** `TypeError` and `ValueError` for what is no finite number; (`init`) `ValueError` for an array without
-    factor or with several, for a factor without array, and for one that does not broadcast.
+    factor, for a factor without array, and for one that does not broadcast.
 
     **Source:** a tree of factors in the place of torch's parameter groups; muP's factors are such trees (Yang et al.,
     Tensor Programs V, 2022, Table 8).
@@ -104,16 +107,11 @@ def scale_by_tree(factors: Factors):
         rows = paths_and_leaves(tree)
         found = places_of_rows(rows, places, "the tree of factors")
         for (path, x), own in zip(rows, found, strict=True):
-            if len(own) > 1:
-                raise Refusal(ValueError, f"{path} has several factors, at {list_some(sorted(own))}")
-            for place in own - names.keys():
-                shape, whole = np.shape(by_place[place]), np.shape(x)
-                if not broadcasts(shape, whole):
-                    problem = f"the factor at {place or 'all'} is of shape {shape}"
-                    raise Refusal(
-                        ValueError, f"{problem}, which does not broadcast to {whole}, that of {path or 'all'}"
-                    )
-        return [next(iter(own), None) for own in found]
+            shape, whole = () if own is None or own in names else np.shape(by_place[own]), np.shape(x)
+            if not broadcasts(shape, whole):
+                problem = f"the factor at {own or 'all'} is of shape {shape}"
+                raise Refusal(ValueError, f"{problem}, which does not broadcast to {whole}, that of {path or 'all'}")
+        return found
 
     def init(params: Any) -> Any:
         place_of_each(params)

@@ -8,6 +8,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import optax
+from jax.core import Tracer
 
 from gradtx.core import check
 from gradtx.core.factories import transformation
@@ -88,7 +89,8 @@ def layerwise(decay: Fraction, depth: Depth):
     def routes(tree: Any) -> list[Route]:
         depths = depth_of_each(paths_and_leaves(tree))
         known = sorted({n for n in depths if n is not None})
-        return [Route([x == n for x in depths], f"times {text_of(decay)} ** {n}") for n in known]
+        base = text_of(decay) if isinstance(decay, Tracer) else f"{float(decay):g}"  # of a schedule, its first
+        return [Route([x == n for x in depths], f"times {base} ** {n}") for n in known]
 
     return Rule(init, advance, routes=routes, everywhere=True)
 

@@ -110,7 +110,7 @@ def scale_by_zoom_linesearch(
         name, value_fn = ("loss_fn", loss_fn) if value_fn is None else ("value_fn", value_fn)
         given = dict(value=value, grad=grad, value_fn=value_fn)
         check.require_extra([name for name, x in given.items() if x is None])
-        value_fn = loss_of_params(name, value_fn, further)
+        value_fn = loss_of_params(name, value_fn, further | dict(value=value, grad=grad))
         scalar(value_fn, params)
         value = check.as_measurement("value", value)
         u, w = reals(updates, updates, "updates"), reals(params, updates, "params")

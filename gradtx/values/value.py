@@ -197,6 +197,8 @@ def as_child(argument: Any, is_number: bool) -> Any:
     if isinstance(argument, Value):
         return argument
     if type(argument) is tuple:
+        if {*map(type, argument)} == {str}:
+            return Static(argument)  # as many paths as a model has are one thing
         return tuple([part if isinstance(part, Value) else as_child(part, is_number) for part in argument])
     # A number may stand beside a name, as in a tuple of pairs.
     is_number = is_number and not callable(argument) and type(argument) is not str

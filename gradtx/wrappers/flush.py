@@ -25,8 +25,8 @@ LETS_THROUGH = (skip_nonfinite, skip_spikes, masked, only, partition)  # what do
 
 def flush(tx: Transformation, state: Any, params: Any, **extra: Any) -> tuple[Any, Any]:
     r"""The updates and the next state where `accumulate` closes its window now, with the $n$ gradients that came,
-    $T(\frac{1}{n}\sum_{i=1}^n g_i)$: at the end of an epoch or of the training. Where none came, zeros and the state
-    bit for bit as it was. It works inside of `jit` too.
+    $T(\frac{1}{n}\sum_{i=1}^n g_i)$, in the dtypes of the parameters: at the end of an epoch or of the training.
+    Where none came, zeros and the state bit for bit as it was. It works inside of `jit` too.
 
     `accumulate` may be `tx` itself or stand inside of a chain, of `skip_nonfinite` and `skip_spikes`, of `masked`,
     `only` and `partition`, and of compositions of these. Parts of a chain behind it take the updates as at any step;
@@ -81,6 +81,7 @@ def is_accumulation(tx: Any) -> bool:
 
 
 def run_flush(tx: Transformation, state: Any, params: Any, extra: dict[str, Any]) -> tuple[Any, Any]:
+    state, params = check.as_jax_arrays((state, params))
     nothing = jax.tree.map(zero_update, params)
 
     def close() -> tuple[Any, Any]:

@@ -10,7 +10,7 @@ from gradtx.core.flow import Flow
 from gradtx.core.paths import keep, list_some, paths_and_leaves
 from gradtx.core.rule import Part, Route, Rule
 from gradtx.core.transformation import advance, start
-from gradtx.selectors import Selector, Where, as_selector, choose_some, two_routes
+from gradtx.selectors import Selector, Where, as_selector, choose_some, may_be_empty, two_routes
 from gradtx.transforms.rate import require_block
 from gradtx.values.annotations import Check
 from gradtx.values.errors import Refusal
@@ -172,7 +172,7 @@ def partition(*rules: Group, default: optax.GradientTransformation | None = None
         taken = share_out(rules, default, params)
         for i, (where, _) in enumerate(rules):
             wanted = choose_some(where, params, f"rules[{i}]")
-            if any(wanted) and not any(taken[i]):
+            if any(wanted) and not any(taken[i]) and not may_be_empty(where):
                 leaves = list_some(path for (path, _), one in zip(paths_and_leaves(params), wanted, strict=True) if one)
                 problem = f"rules[{i}], {excerpt(where)}, takes nothing: rules before it take {leaves}"
                 raise Refusal(ValueError, problem)

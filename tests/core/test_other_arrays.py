@@ -144,6 +144,20 @@ def test_what_is_no_number_in_numpy_stays():
         tx.update(params, tx.init(params), params)
 
 
+def test_a_window_is_closed_from_a_restored_state():
+    """A function among the arguments keeps it from compiling, and what comes from a checkpoint are NumPy's arrays."""
+    w = jnp.array([1.0, -2.0])
+    loss = lambda w: jnp.sum((w - 3.0) ** 2)  # noqa: E731
+    tx = gx.accumulate(gx.lbfgs(), 4)
+    value, g = jax.value_and_grad(loss)(w)
+    _, state = tx.update(g, tx.init(w), w, value=value, grad=g, value_fn=loss)
+    restored = jax.tree.map(np.asarray, state)
+    means = gx.find(state, "acc_extra")
+    expected, _ = gx.flush(tx, state, w, value_fn=loss, **means)
+    updates, _ = gx.flush(tx, restored, np.asarray(w), value_fn=loss, **means)
+    np.testing.assert_allclose(updates, expected, rtol=1e-6)
+
+
 # ---- placeholders and empty trees ----
 
 

@@ -134,3 +134,8 @@ def test_integers_that_should_have_been_floats():
     for g in (jnp.ones(2), jnp.ones(2, int)):
         with pytest.raises(TypeError, match=r"sgd: (updates|params)\['w'\] must be floating-point or complex, got int"):
             tx.update({"w": g}, state, params)
+
+
+def test_a_norm_beside_integers():
+    tree = {"w": jnp.array([3.0, 4.0]), "n": np.zeros((), jax.dtypes.float0)}
+    assert gx.global_norm(tree) == 5.0

@@ -181,7 +181,6 @@ TREES = {
     "scale_by_tree: b/w is at none of the places of the tree of factors, which are a": {"a": 1.0},
     "scale_by_tree: a is at none of the places of the tree of factors, which are none": {},
     "scale_by_tree: the tree of factors has c, at which there is no array": {"a": 1.0, "b": 1.0, "c": 1.0},
-    "scale_by_tree: b/w has several factors, at b, b/w": (("a", 1.0), ("b", 1.0), ("b/w", 2.0)),
     "scale_by_tree: the factor at b is of shape (3,), which does not broadcast to (4, 2), that of b/w": {
         "a": 1.0, "b": jnp.ones(3),
     },

@@ -129,3 +129,49 @@ def test_what_a_function_may_return():
             gx.adamw(1e-3, mask=lambda params: returned).init(PARAMS)  # noqa: B023
     with refused(TypeError, "by: the function must take a path and an array, or a tree, got one of 3 arguments"):
         gx.adamw(1e-3, mask=lambda a, b, c: True)
+
+
+def test_a_part_of_a_selector_may_be_empty():
+    lost, other, there = gx.by_path("lost"), gx.by_path("gone"), gx.by_path("norm")
+    for where in (gx.maybe(lost) | gx.maybe(other), gx.maybe(lost) & there, there & gx.maybe(lost)):
+        jax.tree.map(np.testing.assert_array_equal, steps(gx.only(gx.sgd(0.1), where)), PARAMS)
+    for where in (gx.maybe(lost) | other, ~gx.maybe(gx.by_ndim(1))):
+        with refused(ValueError, "matches no array of"):
+            gx.only(gx.sgd(0.1), where).init(PARAMS)
+    behind = gx.partition((there, gx.sgd(0.1)), (gx.maybe(there), gx.adam(0.1)), default=gx.sgd(0.1))
+    jax.tree.map(np.testing.assert_array_equal, steps(behind), steps(gx.sgd(0.1)))
+    with refused(ValueError, "takes nothing: rules before it take norm/scale"):
+        gx.partition((there, gx.sgd(0.1)), (there, gx.adam(0.1)), default=gx.sgd(0.1)).init(PARAMS)
+
+
+@pytest.mark.parametrize("function", [lambda path, x: x.ndim > 1, matrices], ids=["path and array", "tree"])
+def test_functions_are_asked_about_arrays_alone(function):
+    """A model has functions, words and keys in it, of which nobody asks the number of dimensions."""
+    model = PARAMS | {"activation": jax.nn.relu, "name": "net", "key": jax.random.key(0)}
+    grads = GRADS | {"activation": None, "name": None, "key": None}
+    for tx in (
+        gx.only(gx.sgd(0.1), function),
+        gx.chain(gx.masked(gx.scale(0.5), function), gx.sgd(0.1)),
+        gx.partition((function, gx.sgd(0.1)), default=gx.sgd(0.2)),
+        gx.chain(gx.sgd(0.1), gx.freeze(function)),
+        gx.adamw(0.1, mask=function),
+    ):
+        updates: Any = tx.update(grads, tx.init(model), model)[0]
+        assert updates["activation"] is updates["key"] is None
+        alone, _ = tx.update(GRADS, tx.init(PARAMS), PARAMS)
+        jax.tree.map(lambda x, y: np.testing.assert_allclose(x, y, rtol=1e-6), {k: updates[k] for k in PARAMS}, alone)
+
+
+def test_names_with_a_slash_in_them():
+    """As Haiku has them: a module and one inside of it stand side by side."""
+    params = {"net": {"w": jnp.ones(2)}, "net/norm": {"scale": jnp.ones(2)}}
+    tx = gx.only(gx.sgd(1.0), {"net": True, "net/norm": False})
+    updates: Any = tx.update(params, tx.init(params), params)[0]
+    np.testing.assert_array_equal(updates["net"]["w"], -1.0)
+    np.testing.assert_array_equal(updates["net/norm"]["scale"], 0.0)
+    factors = gx.scale_by_tree({"net": 2.0, "net/norm": 3.0})
+    updates = factors.update(params, factors.init(params))[0]
+    np.testing.assert_array_equal(updates["net"]["w"], 2.0)
+    np.testing.assert_array_equal(updates["net/norm"]["scale"], 3.0)
+    with refused(ValueError, "scale_by_tree: factors has several places that are written net/w"):
+        gx.scale_by_tree({"net": {"w": 2.0}, "net/w": 3.0})

@@ -45,7 +45,7 @@ BAD = {
         {"encoder": True, "head": False, "tail": True}
     ).init(PARAMS),
     "by_tree: head/bias is both True and False in the tree of booleans, whose places are": lambda: untyped.by_tree(
-        ("head/bias",), ("encoder", "head")
+        ("head/bias",), ("encoder", "head", "head/bias")
     ).mask(PARAMS),
     "partition: no rule takes encoder/kernel, head/kernel; add one, or default=…": lambda: untyped.partition(
         (untyped.by_path("bias"), untyped.sgd(0.1))
