@@ -101,6 +101,25 @@ def test_schedules_are_optaxs(call):
     np.testing.assert_allclose(own(jnp.arange(12)), jax.vmap(theirs)(jnp.arange(12)), rtol=1e-5, atol=1e-7)
 
 
+@pytest.mark.parametrize("call", [call for calls in SCHEDULES.values() for call in calls])
+def test_schedules_are_arguments_of_compiled_calls(call):
+    """One of the user's, and the one that an update outside of `jit` is."""
+    own, theirs = make(call, optax), make(call, real)
+    np.testing.assert_allclose(jax.jit(lambda rate: rate(3))(own), theirs(3), rtol=1e-5, atol=1e-7)
+    w = jnp.array([3.0, 1.0])
+    tx = optax.sgd(own)
+    np.testing.assert_allclose(tx.update(w, tx.init(w), w)[0], -theirs(0) * w, rtol=1e-5, atol=1e-7)
+
+
+def test_a_position_in_a_cycle_may_be_given_as_an_array():
+    for n in (jnp.int32(100), np.int64(100)):
+        rate = optax.linear_onecycle_schedule(n, 0.1, jnp.float32(0.5))
+        np.testing.assert_allclose(jax.jit(lambda rate: rate(50))(rate), 0.1, rtol=1e-6)
+    tx = optax.MultiSteps(optax.inject_hyperparams(optax.adam)(optax.cosine_onecycle_schedule(100, 0.1)), 1)
+    updates, _ = tx.update(jnp.ones(1), tx.init(jnp.ones(1)), jnp.ones(1))
+    np.testing.assert_allclose(updates, [-0.1 / 25], rtol=1e-4)
+
+
 def test_what_a_default_call_makes_is_gradtxs_own():
     """Not a call that was left to Optax: there would be a plain pair in it."""
     for name, calls in TRANSFORMATIONS.items():
