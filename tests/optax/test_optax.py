@@ -1,5 +1,6 @@
 """`import gradtx.optax as optax`: the same calls, signatures, results and states as Optax's."""
 
+import importlib
 import importlib.metadata
 import inspect
 import pickle
@@ -23,7 +24,7 @@ PAIRS: list[tuple[Any, Any]] = [
     (optax.transforms, real.transforms),
     (optax.contrib, real.contrib),
 ]
-OWN_STATES = {"lbfgs", "named_chain"}  # lbfgs keeps the place of the next pair; Optax's named_chain an OrderedDict
+OWN_STATES = {"lbfgs"}  # it keeps the place of the next pair
 WIDER = {"inject_hyperparams", "MultiSteps"}  # float32 in Optax under 64-bit types, too
 CALLS = [(name, call) for name, calls in TRANSFORMATIONS.items() for call in calls]
 EAGER = [TRANSFORMATIONS[name][-1] for name in ("adamw", "inject_hyperparams", "masked", "MultiSteps", "partition")]
@@ -145,6 +146,18 @@ def test_the_rest_is_optaxs_own():
         assert set(dir(theirs)) <= set(dir(ours))
     with pytest.raises(AttributeError, match="no attribute 'adamm'"):
         optax.adamm  # noqa: B018
+
+
+def test_what_gradtx_lacks_is_imported_as_from_optax():
+    import gradtx.optax.tree_utils as otu  # pyright: ignore[reportMissingImports]
+    from gradtx.optax.losses import huber_loss  # pyright: ignore[reportMissingImports]
+
+    assert otu is real.tree_utils
+    assert huber_loss is real.losses.huber_loss
+    for name in [x for x in dir(real) if inspect.ismodule(getattr(real, x)) and not x.startswith("_")]:
+        assert importlib.import_module(f"gradtx.optax.{name}") is getattr(optax, name), name
+    for own in ("contrib", "schedules", "transforms"):
+        assert importlib.import_module(f"gradtx.optax.{own}") is not getattr(real, own), own
 
 
 def test_names_of_parts_are_the_same_objects_wherever_they_are_read():
