@@ -17,6 +17,7 @@ What differs, on purpose:
 - `lbfgs` leaves out pairs without curvature, and has a field more in its state: where the next pair goes.
 """
 
+import sys
 from typing import Any
 
 import optax as original_optax
@@ -149,6 +150,11 @@ __all__ = [
     "warmup_cosine_decay_schedule",
     "warmup_exponential_decay_schedule",
 ]
+
+
+# What gradtx lacks is found by `import gradtx.optax.losses` too.
+_public = {f"gradtx.{name}": x for name, x in sys.modules.items() if name.startswith("optax.") and "._" not in name}
+sys.modules.update({name: x for name, x in _public.items() if name not in sys.modules})
 
 
 def __getattr__(name: str) -> Any:  # what gradtx lacks

@@ -66,7 +66,8 @@ def scale(step_size: Real):
 @optax_transformation
 def scale_by_schedule(step_size_fn: Real):
     leave_unless(step_size_fn=callable(step_size_fn))
-    return restate_schedule(of_rate.scale(step_size_fn), "factor", NOTHING, optax.ScaleByScheduleState)
+    kind = optax.ScaleByScheduleState
+    return restate_schedule(of_rate.scale(step_size_fn), "factor", NOTHING, kind, "step_size_fn")
 
 
 @optax_transformation
@@ -87,7 +88,7 @@ def add_decayed_weights(weight_decay: Real = 0.0, mask: OptionalMask = None):
     if not callable(weight_decay):
         return stateless_member(decay)
     kind = state_kind(THEIRS["add_decayed_weights"](weight_decay))
-    return restate_schedule(decay, "weight_decay", NOTHING, kind)
+    return restate_schedule(decay, "weight_decay", NOTHING, kind, "weight_decay")
 
 
 # ---- clipping ----

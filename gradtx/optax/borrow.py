@@ -2,9 +2,11 @@
 
 from typing import Annotated, Any, ParamSpec
 
+import jax
 import jax.numpy as jnp
 import numpy as np
 import optax
+from jax.core import Tracer
 
 from gradtx.core.check import Unfit
 from gradtx.core.factories import Composed, composition
@@ -31,8 +33,15 @@ def keep_number(name: str, value: Any) -> Any:
     return np.asarray(value)[()] if isinstance(value, np.ndarray) else value
 
 
+def as_plain_number(name: str, value: Any) -> Any:
+    """An array that is a number as one of Python, where it has a value to look at."""
+    is_array = isinstance(value, jax.Array | np.ndarray | np.generic) and not isinstance(value, Tracer)
+    return value.item() if is_array else value
+
+
 Real = Annotated[Number, ANY_NUMBER]  # a number of any size, infinite too: Optax has no ranges
 StepCount = Annotated[Number, Check(keep_number), ANY_NUMBER]
+Fixed = Annotated[float, Check(as_plain_number)]  # decides in Python where something is, and so is no leaf
 
 
 class Leave(Refusal):

@@ -7,7 +7,7 @@ import jax.numpy as jnp
 import optax
 from jax.core import Tracer
 
-from gradtx.optax.borrow import Real, StepCount, optax_schedule
+from gradtx.optax.borrow import Fixed, Real, StepCount, optax_schedule
 from gradtx.optax.hyperparams import inject_hyperparams as inject_hyperparams
 from gradtx.optax.trees import Plain, PlainTree, as_plain
 from gradtx.schedules.ramp import half_wave, mix
@@ -108,10 +108,10 @@ def piecewise_interpolate_schedule(interpolate_type: str, init_value: Real, boun
 
 @optax_schedule
 def linear_onecycle_schedule(
-    transition_steps: StepCount,
+    transition_steps: Fixed,
     peak_value: Real,
-    pct_start: float = 0.3,
-    pct_final: float = 0.85,
+    pct_start: Fixed = 0.3,
+    pct_final: Fixed = 0.85,
     div_factor: Real = 25.0,
     final_div_factor: Real = 1e4,
 ):
@@ -123,9 +123,9 @@ def linear_onecycle_schedule(
 
 @optax_schedule
 def cosine_onecycle_schedule(
-    transition_steps: StepCount,
+    transition_steps: Fixed,
     peak_value: Real,
-    pct_start: float = 0.3,
+    pct_start: Fixed = 0.3,
     div_factor: Real = 25.0,
     final_div_factor: Real = 1e4,
 ):

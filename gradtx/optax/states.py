@@ -13,6 +13,7 @@ from gradtx.core.factories import composition
 from gradtx.core.flow import Flow, Promise, is_promise
 from gradtx.core.rule import Rule
 from gradtx.core.transformation import Transformation, advance, start, takes
+from gradtx.values.recipe import Controlled
 from gradtx.values.value import build
 
 NOTHING = optax.EmptyState()
@@ -74,9 +75,15 @@ def keep_promise(x: Any) -> Any:
     return x.make() if isinstance(x, Promise) else x
 
 
-def restate_schedule(tx: Transformation, name: str, inner_state: Any, kind: type[Any]) -> Any:
-    """The rule of a member with a schedule for its one hyperparameter: Optax keeps the count alone."""
-    return restate(tx, ScheduledState, kind, hyperparams={name: NO_NUMBER}, inner_state=inner_state)
+def restate_schedule(tx: Transformation, name: str, inner_state: Any, kind: type[Any], theirs: str) -> Any:
+    """The rule of a member with a schedule for its one hyperparameter: Optax keeps the count alone.
+
+    `theirs` is Optax's name of it, under which it is read at that count.
+    """
+    rule = restate(tx, ScheduledState, kind, hyperparams={name: NO_NUMBER}, inner_state=inner_state)
+    if not isinstance(tx.arguments[name], Controlled):  # whose number would have to be in the state
+        rule.numbers = {theirs: ("count",)}
+    return rule
 
 
 def stateless_member(tx: Transformation) -> Any:

@@ -1,5 +1,6 @@
 """Optax's wrappers: several transformations, and where and when they act."""
 
+from collections import OrderedDict
 from collections.abc import Hashable, Mapping
 from typing import Annotated, Any
 
@@ -57,7 +58,17 @@ def chain(*args: Annotated[optax.GradientTransformation, Check(as_pairs)]):
 
 @optax_transformation
 def named_chain(*args: Annotated[tuple[str, optax.GradientTransformation], Check(as_named_pairs)]):
-    return Series.of(unnamed=(), named=dict(args))
+    return OrderedSeries.of(unnamed=(), named=dict(args))
+
+
+class OrderedSeries(Series):
+    """A chain with names whose state has its leaves in the order of the parts, as Optax's; a dict sorts them."""
+
+    def init(self, params: Any) -> Any:
+        return OrderedDict(super().init(params))
+
+    def advance(self, flow: Flow, state: Any, extra: dict[str, Any]) -> Any:
+        return OrderedDict(super().advance(flow, state, extra))
 
 
 # ---- masks ----

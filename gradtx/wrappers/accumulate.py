@@ -49,7 +49,8 @@ def has_updated(state: Any) -> jax.Array:
     """Whether the last update, or `flush`, closed a window of `accumulate`, and so moved the parameters: one bool, also
     inside of `jit`. A micro-batch that `skip_nonfinite` leaves out is none: the answer is that of the one before.
 
-    **Arguments:** `state`, of a transformation with one `accumulate` in it, wherever it stands.
+    **Arguments:** `state`, of a transformation with one `accumulate` in it, wherever it stands; Optax's `MultiSteps`
+    counts as one.
 
     **Raises:** `ValueError` for a state without `accumulate`, or with several: then hand in that of the one.
 
@@ -65,9 +66,20 @@ def has_updated(state: Any) -> jax.Array:
     True
     """
     with errors_of("has_updated"):
-        own = find_state_of(AccumulateState, state)
+        own = find_state_of(AccumulateState, jax.tree.map(as_window, state, is_leaf=is_of_optax))
     mini_step, count = jax.tree.leaves((own.mini_step, own.count))  # in what a framework has put around them
     return jnp.logical_and(mini_step == 0, count > 0)
+
+
+def is_of_optax(x: Any) -> bool:
+    return isinstance(x, optax.MultiStepsState)
+
+
+def as_window(x: Any) -> Any:
+    """Optax's state as one of `accumulate`, whose length is not known; anything else as it is."""
+    unknown: Any = None
+    own = is_of_optax(x) and (x.mini_step, x.gradient_step, unknown, x.acc_grads, {}, x.inner_opt_state)
+    return AccumulateState(*own) if own else x
 
 
 @composition  # for its schedules as they are: they count windows
@@ -130,7 +142,7 @@ def accumulate(tx: optax.GradientTransformation, steps: Steps):
 
         def step() -> tuple[list[Any], Any]:
             given = extra | {name: x for name, x in means.items() if is_measured(extra.get(name))}
-            if "grad" in given and "grad" not in means:
+            if means.keys() == slots and "grad" in given.keys() - slots:  # Optax's form keeps no means, uses the last
                 given["grad"] = jax.tree.map(lambda x: NoMean(), given["grad"])
             entering = list(leaves)
             for i in places:

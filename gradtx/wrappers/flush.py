@@ -15,7 +15,7 @@ from gradtx.core.walk import Node, parts_of, state_at, walk, with_state_at
 from gradtx.values.errors import Refusal, errors_of
 from gradtx.values.printing import excerpt
 from gradtx.values.value import build
-from gradtx.wrappers.accumulate import AccumulateState, accumulate, is_foreign
+from gradtx.wrappers.accumulate import AccumulateState, accumulate, is_foreign, is_of_optax
 from gradtx.wrappers.branch import cast_like
 from gradtx.wrappers.guard import skip_nonfinite, skip_spikes
 from gradtx.wrappers.select import freeze, masked, only, partition
@@ -69,6 +69,8 @@ def window_of(tx: Any, state: Any) -> Node:
     found = [node for node in walk(tx, state) if is_accumulation(node.tx)]
     if not found:
         remedy = "; in optax.chain it is not seen: join with gradtx.chain" if is_foreign(tx) else ""
+        if any(is_of_optax(node.state) for node in walk(tx, state)):
+            remedy = "; MultiSteps has none, gradtx.accumulate(tx, steps) in its place has"
         raise Refusal(ValueError, f"there is no accumulate in {excerpt(tx)}{remedy}")
     if len(found) > 1:
         several = ", ".join(node.path or "the whole" for node in found)

@@ -59,7 +59,10 @@ TRANSFORMATIONS: dict[str, list[str]] = {
     "multi_transform": ["multi_transform({'a': sgd(0.1), 'b': adam(1e-3)}, {'w': 'a', 'b': 'b', 'n': {'c': 'a'}})"],
     "nadam": ["nadam(1e-3)", "nadam(0.1, 0.8, 0.9)"],
     "nadamw": ["nadamw(1e-3)", "nadamw(0.1, weight_decay=0.1, mask=matrices)"],
-    "named_chain": ["named_chain(('clip', clip(0.5)), ('sgd-1', sgd(0.1)))"],
+    "named_chain": [
+        "named_chain(('clip', clip(0.5)), ('sgd-1', sgd(0.1)))",
+        "named_chain(('z', trace(0.9)), ('b', adam(linear_schedule(0.1, 0.0, 3))))",
+    ],
     "partition": [
         "partition({'a': sgd(0.1), 'b': adam(1e-3)}, {'w': 'a', 'b': 'b', 'n': {'c': 'a'}})",
         "partition({0: adam(0.1), 1: set_to_zero()}, lambda p: jax.tree.map(jnp.ndim, p, is_leaf=None) | {'w': 0})",

@@ -1,5 +1,6 @@
 """`import gradtx.optax as optax`: the same calls, signatures, results and states as Optax's."""
 
+import importlib
 import importlib.metadata
 import inspect
 import pickle
@@ -23,7 +24,7 @@ PAIRS: list[tuple[Any, Any]] = [
     (optax.transforms, real.transforms),
     (optax.contrib, real.contrib),
 ]
-OWN_STATES = {"lbfgs", "named_chain"}  # lbfgs keeps the place of the next pair; Optax's named_chain an OrderedDict
+OWN_STATES = {"lbfgs"}  # it keeps the place of the next pair
 WIDER = {"inject_hyperparams", "MultiSteps"}  # float32 in Optax under 64-bit types, too
 CALLS = [(name, call) for name, calls in TRANSFORMATIONS.items() for call in calls]
 EAGER = [TRANSFORMATIONS[name][-1] for name in ("adamw", "inject_hyperparams", "masked", "MultiSteps", "partition")]
@@ -101,6 +102,25 @@ def test_schedules_are_optaxs(call):
     np.testing.assert_allclose(own(jnp.arange(12)), jax.vmap(theirs)(jnp.arange(12)), rtol=1e-5, atol=1e-7)
 
 
+@pytest.mark.parametrize("call", [call for calls in SCHEDULES.values() for call in calls])
+def test_schedules_are_arguments_of_compiled_calls(call):
+    """One of the user's, and the one that an update outside of `jit` is."""
+    own, theirs = make(call, optax), make(call, real)
+    np.testing.assert_allclose(jax.jit(lambda rate: rate(3))(own), theirs(3), rtol=1e-5, atol=1e-7)
+    w = jnp.array([3.0, 1.0])
+    tx = optax.sgd(own)
+    np.testing.assert_allclose(tx.update(w, tx.init(w), w)[0], -theirs(0) * w, rtol=1e-5, atol=1e-7)
+
+
+def test_a_position_in_a_cycle_may_be_given_as_an_array():
+    for n in (jnp.int32(100), np.int64(100)):
+        rate = optax.linear_onecycle_schedule(n, 0.1, jnp.float32(0.5))
+        np.testing.assert_allclose(jax.jit(lambda rate: rate(50))(rate), 0.1, rtol=1e-6)
+    tx = optax.MultiSteps(optax.inject_hyperparams(optax.adam)(optax.cosine_onecycle_schedule(100, 0.1)), 1)
+    updates, _ = tx.update(jnp.ones(1), tx.init(jnp.ones(1)), jnp.ones(1))
+    np.testing.assert_allclose(updates, [-0.1 / 25], rtol=1e-4)
+
+
 def test_what_a_default_call_makes_is_gradtxs_own():
     """Not a call that was left to Optax: there would be a plain pair in it."""
     for name, calls in TRANSFORMATIONS.items():
@@ -126,6 +146,18 @@ def test_the_rest_is_optaxs_own():
         assert set(dir(theirs)) <= set(dir(ours))
     with pytest.raises(AttributeError, match="no attribute 'adamm'"):
         optax.adamm  # noqa: B018
+
+
+def test_what_gradtx_lacks_is_imported_as_from_optax():
+    import gradtx.optax.tree_utils as otu  # pyright: ignore[reportMissingImports]
+    from gradtx.optax.losses import huber_loss  # pyright: ignore[reportMissingImports]
+
+    assert otu is real.tree_utils
+    assert huber_loss is real.losses.huber_loss
+    for name in [x for x in dir(real) if inspect.ismodule(getattr(real, x)) and not x.startswith("_")]:
+        assert importlib.import_module(f"gradtx.optax.{name}") is getattr(optax, name), name
+    for own in ("contrib", "schedules", "transforms"):
+        assert importlib.import_module(f"gradtx.optax.{own}") is not getattr(real, own), own
 
 
 def test_names_of_parts_are_the_same_objects_wherever_they_are_read():

@@ -12,7 +12,7 @@ import pytest
 
 import gradtx as gx
 import gradtx.optax as optax
-from tests.optax.runs import PARAMS, grads, matrices
+from tests.optax.runs import PARAMS, grads, loss, matrices
 
 G = grads(0)
 MODULES: list[Any] = [optax, real]
@@ -231,3 +231,44 @@ def test_a_train_step_that_was_written_for_optax():
         return params, state
 
     assert_close(*map(train, MODULES))
+
+
+# ---- beside gradtx's own functions ----
+
+
+def test_hyperparameters_reads_schedules_at_the_count_that_optax_keeps():
+    rate, decay = optax.linear_schedule(0.3, 0.0, 3), optax.linear_schedule(0.0, 0.3, 3)
+    for tx in (optax.sgd(rate), optax.chain(optax.clip(1.0), optax.adamw(rate, weight_decay=decay))):
+        state = tx.init(PARAMS)
+        for expected in (0.3, 0.2):
+            now = {path.rpartition(".")[2]: x for path, x in gx.hyperparameters(tx, state).items()}
+            np.testing.assert_allclose(now["learning_rate"], expected, rtol=1e-6)
+            np.testing.assert_allclose(now.get("weight_decay", 0.3 - expected), 0.3 - expected, rtol=1e-6)
+            _, state = tx.update(G, state, PARAMS)
+    tx = optax.scale_by_schedule(rate)
+    np.testing.assert_allclose(gx.hyperparameters(tx, tx.init(PARAMS))["step_size_fn"], 0.3, rtol=1e-6)
+
+
+def test_windows_of_multi_steps():
+    ms = optax.chain(optax.clip(1.0), optax.MultiSteps(optax.sgd(1.0), 2).gradient_transformation())
+    state, seen = ms.init(PARAMS), []
+    for _ in range(3):
+        _, state = ms.update(G, state, PARAMS)
+        seen.append(bool(gx.has_updated(state)))
+    assert seen == [False, True, False]
+    with pytest.raises(ValueError, match=r"flush: there is no accumulate in chain\(.*gradtx\.accumulate\(tx, steps\)"):
+        gx.flush(ms, state, PARAMS)
+
+
+def test_a_line_search_on_the_last_micro_batch():
+    for inner in ("own", "theirs"):
+        after = []
+        for module in MODULES:
+            ms = module.MultiSteps((module if inner == "own" else real).lbfgs(), 2)
+            params, state = PARAMS, ms.init(PARAMS)
+            for _ in range(4):
+                value, g = jax.value_and_grad(loss)(params)
+                updates, state = ms.update(g, state, params, value=value, grad=g, value_fn=loss)
+                params = optax.apply_updates(params, updates)
+            after.append(params)
+        jax.tree.map(lambda a, b: np.testing.assert_allclose(a, b, rtol=1e-4), *after)
