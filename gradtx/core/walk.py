@@ -72,7 +72,7 @@ def with_state_at(state: Any, keys: Keys, new: Any) -> Any:
     key, *rest = keys
     inside = with_state_at(state_at(state, (key,)), tuple(rest), new)
     if isinstance(state, dict):
-        return {**state, key: inside}
+        return state | {key: inside}
     if isinstance(key, str):
         return state._replace(**{key: inside})
     return type(state)([*state[:key], inside, *state[key + 1 :]])

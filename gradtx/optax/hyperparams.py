@@ -120,7 +120,7 @@ def injected(
     def init(params: Any) -> Any:
         kind = dtype_for(params)
         states = {name: x.init() for name, x in schedules.items()}
-        now = {name: jnp.asarray(as_dtype(as_passed(x), kind)) for name, x in numbers}
+        now = {name: jnp.array(as_dtype(as_passed(x), kind)) for name, x in numbers}
         now |= {name: as_dtype(x(states[name]), kind) for name, x in schedules.items()}
         return InjectState(jnp.zeros([], jnp.int32), now, states, start(factory(**fixed, **now), params))
 

@@ -16,9 +16,7 @@ from gradtx.core.transformation import run_update
 from tests.catalogue import TRANSFORMATIONS
 from tests.trees import signature, tree
 
-MEMBERS = [
-    pytest.param(member, id=repr(member.tx), marks=[pytest.mark.slow] * member.slow) for member in TRANSFORMATIONS
-]
+MEMBERS = [pytest.param(member, id=repr(member.tx), marks=pytest.mark.slow) for member in TRANSFORMATIONS]
 every_member = pytest.mark.parametrize("member", MEMBERS)
 
 
