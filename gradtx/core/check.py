@@ -164,13 +164,14 @@ def align(updates: Any, params: Any) -> tuple[list[Any], Any, list[Any]]:
     leaves, structure = jax.tree.flatten(updates, is_leaf=is_none)
     weights: list[Any] = [None] * len(leaves) if params is None else match(updates, params, "params")
     for i, u in enumerate(leaves):
-        if is_float0(u):
-            leaves[i] = None
-        elif u is not None:
+        if u is not None:
             p = weights[i]
             arrays = isinstance(u, jax.Array) and isinstance(p, jax.Array)
             if arrays and u.shape == p.shape and u.dtype == p.dtype and is_inexact(u.dtype):
                 continue  # the usual case
+            if is_float0(u):
+                leaves[i] = None
+                continue
             try:
                 x = as_array(u, "updates", updates, i)
                 leaves[i] = x if params is None else fit_to_param(x, p, updates, i)

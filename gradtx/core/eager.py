@@ -25,7 +25,7 @@ def is_compilable(tx: Any, updates: Any, state: Any, params: Any, extra: dict[st
         return False  # nothing to compute; and inside of a value's own compiled call no tracer would tell where it is
     if extra and {bool, int} & set(map(type, jax.tree.leaves(extra))):
         return False  # it may be meant for Python's if
-    if any(isinstance(x, np.ndarray | np.generic) and x.dtype.kind in "OSUMm" for x in given):
+    if [x for x in given if isinstance(x, np.ndarray | np.generic) and x.dtype.kind in "OSUMm"]:
         return False  # objects, words and dates
     kinds = {*map(type, given), *map(type, jax.tree.leaves(tx))}
     return all(issubclass(kind, ARRAYS) and not issubclass(kind, Tracer) for kind in kinds)

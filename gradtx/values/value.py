@@ -231,7 +231,8 @@ def register(kind: type[V]) -> type[V]:
 
     def unflatten(static: Any, children: Any) -> V:
         recipe, names = static
-        return restore(kind, recipe, dict(zip(names, map(as_argument, children), strict=True)))
+        found = [as_argument(x) if type(x) is tuple or type(x) is Static else x for x in children]
+        return restore(kind, recipe, dict(zip(names, found, strict=True)))
 
     jax.tree_util.register_pytree_with_keys(kind, flatten_with_keys, unflatten, flatten)
     return kind
