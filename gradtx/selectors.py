@@ -258,7 +258,7 @@ def as_selector(name: str, value: Any) -> Selector:
     """A selector as it is, or one for a tree of booleans, or for a function."""
     if isinstance(value, Selector):
         return value
-    if callable(value) and all_leaves([value]):  # a model can be called too, and is a tree
+    if is_function(value):
         return by(value)
     found = paths_and_leaves(value)
     for path, x in found:
@@ -266,6 +266,11 @@ def as_selector(name: str, value: Any) -> Selector:
             got = f"{type(x).__name__} {excerpt(x)}{f' at {path}' if path else ''}"
             raise Refusal(TypeError, f"{name} must be a selector, a tree of booleans or a function, got {got}")
     return by_tree(tuple(path for path, x in found if x), tuple(path for path, x in found if x is not None and not x))
+
+
+def is_function(x: Any) -> bool:
+    """Whether it can be called and is no tree: a model of some framework may be both."""
+    return callable(x) and all_leaves([x])
 
 
 def choose_some(where: Selector, params: Any, name: str = "where") -> list[bool]:
@@ -285,8 +290,7 @@ def may_be_empty(where: Selector) -> bool:
     return where.recipe is maybe or (where.recipe is both and any(inside)) or (where.recipe is either and all(inside))
 
 
-def two_routes(where: Selector, tree: Any, words: str, others: str, part: str = "") -> list[Route]:
+def two_routes(chosen: list[bool], tree: Any, words: str, others: str, part: str = "") -> list[Route]:
     """What becomes of the arrays that are meant, and of the others."""
-    chosen = where.chosen(tree)
     rest = [x is not None and not c for (_, x), c in zip(paths_and_leaves(tree), chosen, strict=True)]
     return [Route(chosen, words, part), Route(rest, others)]

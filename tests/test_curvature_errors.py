@@ -1,6 +1,5 @@
 """Losses, parameters and vectors that curvature refuses, and the short error that they get."""
 
-import re
 from typing import Any
 
 import jax
@@ -9,6 +8,7 @@ import numpy as np
 import pytest
 
 import gradtx as gx
+from tests.refusals import refused
 
 anything: Any = gx  # for calls that a type checker refuses too
 START = {"x": jnp.array(1.0), "y": jnp.array(1.0)}
@@ -16,10 +16,6 @@ START = {"x": jnp.array(1.0), "y": jnp.array(1.0)}
 
 def golden(w):
     return w["x"] ** 2 / 64 + w["y"] ** 2
-
-
-def refused(error, message):
-    return pytest.raises(error, match=re.escape(message))
 
 
 ALL = [gx.largest_eigenvalue, gx.smallest_eigenvalue, gx.condition_number, gx.max_learning_rate]

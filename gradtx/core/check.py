@@ -19,7 +19,7 @@ def require_extra(missing: list[str], purpose: str = "") -> None:
     """Refuse an update without the extra arguments that it can't do without."""
     if missing:
         call = ", ".join(f"{name}=…" for name in missing)
-        needs = " ".join(["update needs", ", ".join(missing), *[purpose] * bool(purpose)])
+        needs = f"update needs {', '.join(missing)}{purpose}"
         raise Refusal(TypeError, f"{needs}: call update(updates, state, params, {call})")
 
 
@@ -83,10 +83,13 @@ OTHER_NUMBERS = (np.ndarray, np.generic, bool, int, float, complex)
 
 
 def as_jax_array(x: Any) -> Any:
-    """A number in a buffer of its own; what JAX has no array of, such as strings and float0, as it is."""
-    if isinstance(x, np.ndarray | np.generic) and not jnp.issubdtype(x.dtype, jnp.number) and x.dtype != bool:
-        return x
-    return jnp.array(x, jnp.result_type(x))
+    """A number in a buffer of its own; what JAX has no array of, and float0, as it is."""
+    return x if holds_no_numbers(x) or is_float0(x) else jnp.array(x, jnp.result_type(x))
+
+
+def holds_no_numbers(x: Any) -> bool:
+    """Whether it is an array of NumPy's that JAX has not: of objects, words or dates."""
+    return isinstance(x, np.ndarray | np.generic) and x.dtype.kind in "OSUMm"
 
 
 def promote(a: Any, b: Any = jnp.float32) -> Any:

@@ -9,6 +9,7 @@ import numpy as np
 import optax
 from jax.core import Tracer
 
+from gradtx.core.check import holds_no_numbers
 from gradtx.values.value import Value, arguments
 
 ARRAYS = (jax.Array, np.ndarray, np.generic, bool, int, float, complex)
@@ -25,8 +26,8 @@ def is_compilable(tx: Any, updates: Any, state: Any, params: Any, extra: dict[st
         return False  # nothing to compute; and inside of a value's own compiled call no tracer would tell where it is
     if extra and {bool, int} & set(map(type, jax.tree.leaves(extra))):
         return False  # it may be meant for Python's if
-    if [x for x in given if isinstance(x, np.ndarray | np.generic) and x.dtype.kind in "OSUMm"]:
-        return False  # objects, words and dates
+    if [x for x in given if isinstance(x, np.ndarray | np.generic) and holds_no_numbers(x)]:  # few are
+        return False
     kinds = {*map(type, given), *map(type, jax.tree.leaves(tx))}
     return all(issubclass(kind, ARRAYS) and not issubclass(kind, Tracer) for kind in kinds)
 

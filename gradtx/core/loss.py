@@ -30,7 +30,7 @@ def loss_of_params(name: str, loss: Any, further: dict[str, Any]) -> Callable[[A
     names = further.keys() - STANDARD if names is None else names
     own = {key: x for key, x in further.items() if key in names}
     needed = [p.name for p in further_parameters(loss) if p.default is p.empty and p.kind is not p.VAR_KEYWORD]
-    check.require_extra([key for key in needed if key not in own], f"for {name}")
+    check.require_extra([key for key in needed if key not in own], f" for {name}")
 
     def value(params: Any) -> Any:
         returned = loss(params, **own)

@@ -31,7 +31,10 @@ def paths_and_leaves(tree: Any, is_leaf: Callable[[Any], bool] = is_none) -> Row
 
 def with_empty_nodes(rows: Rows) -> Rows:
     """The rows, and behind them the nodes of their tree that have no leaves, as arrays without elements."""
-    is_empty: Callable[[Any], bool] = lambda x: not jax.tree.leaves(x, is_leaf=is_none)  # noqa: E731
+
+    def is_empty(x: Any) -> bool:
+        return not jax.tree.leaves(x, is_leaf=is_none)
+
     nodes = tree_flatten_with_path(rows.tree, is_leaf=is_empty)[0]
     found = Rows([*rows, *[(path_of(keys, alone=False), np.zeros(0)) for keys, x in nodes if is_empty(x)]])
     found.tree = rows.tree

@@ -61,9 +61,10 @@ def columns_of(tx: Any, tree: Any, path: str = "") -> Iterator[tuple[str, list[s
     holds what reaches it, has None.
     """
     parts = parts_of(tx)
-    routes = first_rule(tx).routes if isinstance(tx, Transformation) else None
-    if isinstance(tx, Transformation) and build(tx).selects:
-        parts = first_rule(tx).parts or {}
+    rule = first_rule(tx) if isinstance(tx, Transformation) else None
+    routes = rule.routes if rule else None
+    if rule and build(tx).selects:
+        parts = rule.parts or {}
     trees = {}
     if routes:
         found = routes(tree)

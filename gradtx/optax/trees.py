@@ -6,7 +6,7 @@ import jax
 import optax
 
 from gradtx.core.check import is_none
-from gradtx.selectors import Selector
+from gradtx.selectors import Selector, is_function
 from gradtx.values.annotations import Check
 from gradtx.values.errors import Refusal
 from gradtx.values.value import comparable, text_of
@@ -51,11 +51,6 @@ def as_mask(name: str, value: Any) -> Any:
 
 def as_mask_or_none(name: str, value: Any) -> Any:
     return None if value is None else as_mask(name, value)
-
-
-def is_function(x: Any) -> bool:
-    """Whether it can be called and is no tree: a module of some framework may be both."""
-    return callable(x) and jax.tree.leaves(x) == [x]
 
 
 AnyMask = Annotated[Any, Check(as_mask, selects=True)]

@@ -18,6 +18,7 @@ from gradtx.core.transformation import advance, start
 from gradtx.optax.borrow import Left, StepCount, as_given, leave_unless, optax_transformation, pass_on
 from gradtx.optax.states import NO_NUMBER, restate
 from gradtx.optax.trees import AnyMask, Labels, chosen_by, labels_of, with_holes
+from gradtx.selectors import two_routes
 from gradtx.values.annotations import Check
 from gradtx.values.errors import Refusal
 from gradtx.values.value import text_of
@@ -93,18 +94,11 @@ def masked(inner: optax.GradientTransformation, mask: AnyMask, *, mask_compatibl
         pass_on(flow, [not one for one in chosen])
         return advance_masked(inner, flow, chosen, state, extra, "inner")
 
-    def routes(tree: Any) -> list[Route]:
-        chosen = chosen_by(mask, tree)
-        rest = [
-            x is not None and not c for x, c in zip(jax.tree.leaves(tree, is_leaf=check.is_none), chosen, strict=True)
-        ]
-        return [Route(chosen, text_of(inner), "inner"), Route(rest, "as it is")]
-
     return Rule(
         init=lambda params: start_masked(inner, chosen_by(mask, params), params),
         advance=advance_inner,
         parts={"inner": Part(inner, ("inner_state",))},
-        routes=routes,
+        routes=lambda tree: two_routes(chosen_by(mask, tree), tree, text_of(inner), "as it is", part="inner"),
     )
 
 

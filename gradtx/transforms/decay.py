@@ -47,7 +47,12 @@ def add_decayed_weights(weight_decay: NonNegative, mask: Mask | None = None):
     def advance_some(flow: Flow, state: Any, extra: dict[str, Any]) -> Any:
         return rule.advance(flow.select(mask.chosen(flow.selector_tree)), state, extra)
 
-    return Rule(init, advance_some, routes=lambda tree: two_routes(mask, tree, "decayed", "as it is"), everywhere=True)
+    return Rule(
+        init,
+        advance_some,
+        routes=lambda tree: two_routes(mask.chosen(tree), tree, "decayed", "as it is"),
+        everywhere=True,
+    )
 
 
 @transformation

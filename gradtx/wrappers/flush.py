@@ -84,7 +84,7 @@ def is_accumulation(tx: Any) -> bool:
 
 def run_flush(tx: Transformation, state: Any, params: Any, extra: dict[str, Any]) -> tuple[Any, Any]:
     state, params = check.as_jax_arrays((state, params))
-    nothing = jax.tree.map(zero_update, params)
+    nothing = jax.tree.map(jnp.zeros_like, check.movable(params))
 
     def close() -> tuple[Any, Any]:
         made = run_flow(lambda flow: close_inside(tx, flow, state, extra), nothing, params)
@@ -94,12 +94,6 @@ def run_flush(tx: Transformation, state: Any, params: Any, extra: dict[str, Any]
 
 
 compiled_flush = jax.jit(run_flush)
-
-
-def zero_update(p: Any) -> Any:
-    """Zeros for an array that can be moved, None for anything else."""
-    is_array = isinstance(p, eager.ARRAYS) and check.is_inexact(jnp.result_type(p))
-    return jnp.zeros_like(p) if is_array else None
 
 
 def close_inside(tx: Any, flow: Flow, state: Any, extra: dict[str, Any]) -> Any:

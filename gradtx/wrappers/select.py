@@ -63,7 +63,7 @@ def masked(tx: optax.GradientTransformation, where: Where):
         init=lambda params: init_selected(tx, where, params),
         advance=advance_masked,
         parts={"tx": Part(tx, ("inner_state",))},
-        routes=lambda tree: two_routes(where, tree, text_of(tx), "as it is", part="tx"),
+        routes=lambda tree: two_routes(where.chosen(tree), tree, text_of(tx), "as it is", part="tx"),
     )
 
 
@@ -96,7 +96,7 @@ def only(tx: optax.GradientTransformation, where: Where):
         init=lambda params: init_selected(tx, where, params),
         advance=advance_only,
         parts={"tx": Part(tx, ("inner_state",))},
-        routes=lambda tree: two_routes(where, tree, text_of(tx), "frozen", part="tx"),
+        routes=lambda tree: two_routes(where.chosen(tree), tree, text_of(tx), "frozen", part="tx"),
     )
 
 
@@ -129,7 +129,7 @@ def freeze(where: Where):
         flow.select(where.chosen(flow.selector_tree)).freeze()
         return state
 
-    return Rule(init, advance_freeze, routes=lambda tree: two_routes(where, tree, "frozen", "as it is"))
+    return Rule(init, advance_freeze, routes=lambda tree: two_routes(where.chosen(tree), tree, "frozen", "as it is"))
 
 
 def require_groups(name: str, groups: Any) -> tuple[tuple[Selector, Any], ...]:

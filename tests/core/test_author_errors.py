@@ -1,6 +1,5 @@
 """What an author of a new rule gets for a rule that can't work."""
 
-import re
 from typing import Any
 
 import jax
@@ -9,10 +8,7 @@ import pytest
 
 import gradtx as gx
 from gradtx.values.value import restore
-
-
-def refused(error, message):
-    return pytest.raises(error, match=re.escape(message))
+from tests.refusals import refused
 
 
 def test_a_formula_that_fails_names_its_part_too():

@@ -1,20 +1,15 @@
 """Errors about two classes of one name say which is which."""
 
 import collections
-import re
 from typing import Any, NamedTuple
 
 import jax.numpy as jnp
 import optax
-import pytest
 
 import gradtx as gx
+from tests.refusals import refused
 
 W = jnp.ones(2)
-
-
-def refused(error, message):
-    return pytest.raises(error, match=re.escape(message))
 
 
 def test_an_optax_state_in_a_gradtx_update():

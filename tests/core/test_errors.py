@@ -1,6 +1,5 @@
 """Bad input, and the short error that it gets."""
 
-import re
 from typing import Any, get_args
 
 import jax
@@ -13,6 +12,7 @@ import gradtx as gx
 from gradtx.core.transformation import takes
 from gradtx.values.annotations import Check
 from tests.catalogue import TRANSFORMATIONS
+from tests.refusals import refused
 from tests.trees import signature, tree
 
 PARAMS = {"layer1": {"w": jnp.ones((3, 4)), "b": jnp.ones(4)}, "layer2": [jnp.ones(2)]}
@@ -20,10 +20,6 @@ ADAMW = gx.adamw(0.1)
 
 
 anything: Any = gx  # for calls that a type checker refuses too
-
-
-def refused(error, message):
-    return pytest.raises(error, match=re.escape(message))
 
 
 # ---- hyperparameters ----

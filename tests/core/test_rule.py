@@ -1,7 +1,6 @@
 """Rules as parts, and what is refused where parts, branches and states don't fit."""
 
 import copy
-import re
 
 import jax
 import jax.numpy as jnp
@@ -10,13 +9,10 @@ import optax
 import pytest
 
 import gradtx as gx
+from tests.refusals import refused
 
 W = {"w": jnp.ones(2), "n": jnp.zeros([], jnp.int32)}
 INTEGER = "updates['n'] must be floating-point or complex, got int32; to freeze it"
-
-
-def refused(error, message):
-    return pytest.raises(error, match=re.escape(message))
 
 
 def test_rules_are_told_apart():

@@ -1,7 +1,6 @@
 """Losses as users hand them to `update`: with data, with auxiliary outputs, through masks; and how the search went."""
 
 import functools
-import re
 from typing import Any
 
 import equinox as eqx
@@ -13,6 +12,7 @@ import pytest
 
 import gradtx as gx
 from gradtx.core.transformation import takes_of
+from tests.refusals import refused
 
 pytestmark = pytest.mark.slow
 
@@ -21,10 +21,6 @@ X, Y = jnp.array([[1.0, 2.0], [3.0, -1.0], [0.5, 0.5]]), jnp.array([1.0, -1.0, 2
 SECOND_ORDER = [gx.lbfgs(), gx.newton(), gx.chain(gx.scale(-1.0), gx.scale_by_zoom_linesearch())]
 every_search = pytest.mark.parametrize("tx", SECOND_ORDER, ids=repr)
 anything: Any = gx  # for calls that a type checker refuses too
-
-
-def refused(error, message):
-    return pytest.raises(error, match=re.escape(message))
 
 
 def loss(w, x, y):

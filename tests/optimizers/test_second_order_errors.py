@@ -1,17 +1,12 @@
 """What L-BFGS, Newton's method and the line search refuse, and the short error that it gets."""
 
-import re
 from typing import Any
 
 import jax.numpy as jnp
 import pytest
 
 import gradtx as gx
-
-
-def refused(error, message):
-    return pytest.raises(error, match=re.escape(message))
-
+from tests.refusals import refused
 
 W = jnp.ones(2)
 anything: Any = gx  # for calls that a type checker refuses too

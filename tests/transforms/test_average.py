@@ -1,6 +1,5 @@
 """Averages of the parameters: against a reference, Optax, and in the precision that they are for."""
 
-import re
 from typing import Any
 
 import jax
@@ -11,14 +10,11 @@ import pytest
 
 import gradtx as gx
 from tests.reference import measured
+from tests.refusals import refused
 
 STEPS = 60
 GRADS = np.random.default_rng(1).normal(size=(STEPS, 3))
 START = np.array([1.0, -2.0, 0.5])
-
-
-def refused(error, message):
-    return pytest.raises(error, match=re.escape(message))
 
 
 def walked(average, grads=GRADS, start=START):

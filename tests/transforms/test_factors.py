@@ -13,6 +13,7 @@ from flax import nnx
 
 import gradtx as gx
 from gradtx.core import transformation
+from tests.refusals import refused
 
 compiled_update: Any = transformation.compiled_update
 untyped: Any = gx
@@ -21,10 +22,6 @@ PARAMS: dict[str, Any] = {
     "blocks": [{"w": jnp.ones((2, 2)), "b": jnp.ones(2)} for _ in range(3)],
     "head": jnp.ones((2, 3)),
 }
-
-
-def refused(error, message):
-    return pytest.raises(error, match=re.escape(message))
 
 
 def equal(one, other):

@@ -11,6 +11,7 @@ import optax
 import pytest
 
 import gradtx as gx
+from tests.refusals import refused
 
 untyped: Any = gx
 PARAMS: dict[str, Any] = {
@@ -18,10 +19,6 @@ PARAMS: dict[str, Any] = {
     "blocks": [{"w": jnp.ones((2, 2)), "b": jnp.ones(2)} for _ in range(3)],
     "head": jnp.ones((2, 3)),
 }
-
-
-def refused(error, message):
-    return pytest.raises(error, match=re.escape(message))
 
 
 def equal(one, other):

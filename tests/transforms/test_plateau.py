@@ -1,6 +1,5 @@
 """Reduction on plateau: against a reference on lists, Optax and recorded numbers of torch; where those go wrong."""
 
-import re
 from typing import Any
 
 import jax
@@ -12,12 +11,9 @@ import pytest
 import gradtx as gx
 from gradtx.core.transformation import takes
 from tests.reference import measured
+from tests.refusals import refused
 
 anything: Any = gx  # for calls that a type checker refuses too
-
-
-def refused(error, message):
-    return pytest.raises(error, match=re.escape(message))
 
 
 def scales(tx, values):

@@ -1,6 +1,5 @@
 """Early stopping: against a reference on lists, by properties, and in the loops that people write."""
 
-import re
 from typing import Any
 
 import jax
@@ -13,12 +12,9 @@ from hypothesis import strategies as st
 
 import gradtx as gx
 from tests.reference import measured
+from tests.refusals import refused
 
 STEPS = 24
-
-
-def refused(error, message):
-    return pytest.raises(error, match=re.escape(message))
 
 
 @jax.jit

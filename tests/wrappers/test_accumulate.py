@@ -1,7 +1,6 @@
 """Accumulation: windows of micro-batches against large batches, their extra arguments, and what goes wrong in them."""
 
 import functools
-import re
 from typing import Any
 
 import chex
@@ -18,10 +17,6 @@ from tests.catalogue import TRANSFORMATIONS
 
 compiled_update: Any = transformation.compiled_update
 G = jnp.array([[1.0, -2.0], [4.0, 2.0], [-1.0, 1.0], [2.0, 8.0]])
-
-
-def refused(error, message):
-    return pytest.raises(error, match=re.escape(message))
 
 
 @jax.jit

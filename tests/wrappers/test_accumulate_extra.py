@@ -1,6 +1,5 @@
 """Accumulation: extra arguments of a window, and what is refused."""
 
-import re
 from typing import Any
 
 import jax
@@ -11,14 +10,11 @@ import pytest
 
 import gradtx as gx
 from gradtx.values.value import text_of
+from tests.refusals import refused
 
 W = jnp.zeros(2)
 G = jnp.array([[1.0, -2.0], [4.0, 2.0]])
 anything: Any = gx  # for calls that a type checker refuses too
-
-
-def refused(error, message):
-    return pytest.raises(error, match=re.escape(message))
 
 
 @gx.transformation

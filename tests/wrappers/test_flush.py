@@ -1,7 +1,6 @@
 """Windows closed before they are full: against the mean of what came, inside of others, and what is refused."""
 
 import functools
-import re
 from typing import Any
 
 import chex
@@ -15,16 +14,13 @@ from flax import nnx
 import gradtx as gx
 from gradtx.wrappers import flush
 from tests.counted import counted
+from tests.refusals import refused
 
 untyped: Any = gx
 compiled_flush: Any = flush.compiled_flush
 W = jnp.array([1.0, -1.0])
 G = jnp.array([[1.0, -2.0], [4.0, 2.0], [-1.0, 1.0], [2.0, 8.0], [3.0, 3.0]])
 close = functools.partial(chex.assert_trees_all_close, rtol=1e-10)
-
-
-def refused(error, message):
-    return pytest.raises(error, match=re.escape(message))
 
 
 def fed(tx: Any, gradients: Any, params: Any = W, **extra: Any) -> Any:

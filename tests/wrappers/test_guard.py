@@ -1,6 +1,5 @@
 """Guards: what is skipped, that nothing of it is left, how it is counted, and what is refused."""
 
-import re
 from typing import Any
 
 import chex
@@ -16,14 +15,11 @@ import gradtx as gx
 from gradtx.core import transformation
 from tests.counted import counted
 from tests.reference import guard
+from tests.refusals import refused
 
 compiled_update: Any = transformation.compiled_update
 G = jax.random.normal(jax.random.key(0), (8, 3))
 W = jnp.ones(3)
-
-
-def refused(error, message):
-    return pytest.raises(error, match=re.escape(message))
 
 
 @jax.jit

@@ -1,6 +1,5 @@
 """Turns and choices: which updates a transformation sees, what stays meanwhile, and what is refused."""
 
-import re
 from typing import Any
 
 import chex
@@ -14,15 +13,12 @@ import gradtx as gx
 from gradtx.core import transformation
 from gradtx.values.value import text_of
 from tests.counted import counted
+from tests.refusals import refused
 
 compiled_update: Any = transformation.compiled_update
 G = jax.random.normal(jax.random.key(0), (6, 3))
 W = jnp.ones(3)
 anything: Any = gx
-
-
-def refused(error, message):
-    return pytest.raises(error, match=re.escape(message))
 
 
 @jax.jit
