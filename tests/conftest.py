@@ -1,4 +1,6 @@
-"""What all tests run under: 64-bit types, no silent broadcasting, and XLA's fast way to a slower program."""
+"""What all tests run under: 64-bit types, no silent broadcasting, eight devices, and XLA's fast way to a slower
+program.
+"""
 
 import hashlib
 import os
@@ -15,6 +17,7 @@ FAST_XLA = (
     "--xla_backend_optimization_level=0 --xla_llvm_disable_expensive_passes=true "
     "--xla_cpu_parallel_codegen_split_count=1 --xla_cpu_use_fusion_emitters=false"
 )
+DEVICES = "--xla_force_host_platform_device_count=8"  # all of them are this one processor
 # Tests of what users' programs cost, and of peers to the last bits, run with the defaults, as users do.
 DEFAULT_XLA = ("test_benchmark", "test_budget", "test_parity_", "test_wrapper_costs")
 
@@ -38,6 +41,8 @@ def accepts(flags: str) -> bool:
 def choose_xla() -> bool:
     """Whether the tests run with the fast flags; set before JAX is imported, and handed on to workers."""
     before = os.environ.get("XLA_FLAGS", "")
+    if "jax" not in sys.modules and DEVICES not in before:
+        os.environ["XLA_FLAGS"] = before = f"{before} {DEVICES}".strip()
     if os.environ.get("GRADTX_TESTS_DEFAULT_XLA") == "1" or "jax" in sys.modules:
         return FAST_XLA in before
     if FAST_XLA not in before:
