@@ -3,6 +3,7 @@
 from gradtx.config.read import from_config
 from gradtx.config.write import to_config
 from gradtx.core.apply import apply_updates
+from gradtx.core.collectives import total
 from gradtx.core.combine import chain, identity, parallel
 from gradtx.core.count import ScheduledState
 from gradtx.core.factories import composition, transformation
@@ -17,6 +18,7 @@ from gradtx.curvature import (
     max_learning_rate,
     smallest_eigenvalue,
 )
+from gradtx.devices.across import across
 from gradtx.inspect.describe import describe
 from gradtx.inspect.explain import explain
 from gradtx.inspect.hyperparameters import controlled, hyperparameters, set_hyperparameters
@@ -126,6 +128,8 @@ __all__ = [  # noqa: RUF022  # in reading order
     "switch",
     "skip_nonfinite",
     "skip_spikes",
+    # On many devices
+    "across",
     # Building blocks
     "square",
     "scale",
@@ -197,6 +201,7 @@ __all__ = [  # noqa: RUF022  # in reading order
     "per_array",
     "scaling",
     "global_norm",
+    "total",
     "extra_for",
     "Scalar",
     "Positive",

@@ -10,6 +10,8 @@ from jax.flatten_util import ravel_pytree
 from jax.tree_util import keystr, tree_leaves_with_path
 
 from gradtx.core import check
+from gradtx.core.collectives import require_whole_arrays
+from gradtx.core.placement import with_automatic_axes
 from gradtx.core.reals import put_back, reals
 from gradtx.values.errors import Refusal, errors_of, require_whole
 
@@ -100,8 +102,7 @@ def condition_number(loss: Loss, params: Any) -> jax.Array:
     Array(64., dtype=float32)
     """
     with errors_of("condition_number"):
-        flat_loss, x = flatten_loss(loss, params)
-        sizes = jnp.abs(jnp.linalg.eigvalsh(jax.hessian(flat_loss)(x)))
+        sizes = jnp.abs(of_one_vector(lambda loss, x: jnp.linalg.eigvalsh(jax.hessian(loss)(x)), loss, params))
         least = jnp.min(sizes)
         return jnp.where(least > 0.0, jnp.max(sizes) / jnp.where(least > 0.0, least, 1.0), jnp.inf)
 
@@ -147,14 +148,16 @@ def convergence_factor(learning_rate: Any, eigenvalue: Any) -> jax.Array:
 
 def top(loss: Loss, params: Any, rtol: float, max_steps: int, key: jax.Array | None) -> jax.Array:
     require_whole("max_steps", max_steps)
-    flat_loss, x = flatten_loss(loss, params)
 
-    def product(v: jax.Array) -> jax.Array:
-        return jax.jvp(jax.grad(flat_loss), (x,), (v,))[1]
+    def quotient(loss: Loss, x: jax.Array) -> jax.Array:
+        def product(v: jax.Array) -> jax.Array:
+            return jax.jvp(jax.grad(loss), (x,), (v,))[1]
 
-    start = jax.random.normal(jax.random.key(0) if key is None else key, x.shape, x.dtype)
-    v = jax.lax.stop_gradient(ritz_vector(product, start, rtol, min(x.size, max_steps)))
-    return v @ product(v) / (v @ v)
+        start = jax.random.normal(jax.random.key(0) if key is None else key, x.shape, x.dtype)
+        v = jax.lax.stop_gradient(ritz_vector(product, start, rtol, min(x.size, max_steps)))
+        return v @ product(v) / (v @ v)
+
+    return of_one_vector(quotient, loss, params)
 
 
 def ritz_vector(product: Callable[[jax.Array], jax.Array], start: jax.Array, rtol: float, max_steps: int) -> jax.Array:
@@ -199,15 +202,20 @@ def ritz_vector(product: Callable[[jax.Array], jax.Array], start: jax.Array, rto
 # ---- checks ----
 
 
-def flatten_loss(loss: Loss, params: Any) -> tuple[Callable[[jax.Array], jax.Array], jax.Array]:
-    """The loss as a function of one real vector, and the parameters as that vector."""
+def of_one_vector(run: Callable[[Loss, jax.Array], jax.Array], loss: Loss, params: Any) -> jax.Array:
+    """`run(loss, x)` with the loss as a function of one real vector, and the parameters as that vector."""
     params = arrays(params, "params")
     scalar(loss, params)
     parts = reals(params, params, "params")
     if not sum(part.size for part in parts):
         raise Refusal(ValueError, "params hold no array with elements, so there is no Hessian")
-    x, restored = ravel_pytree(parts)
-    return lambda x: loss(put_back(restored(x), params, params)), x
+    require_whole_arrays(parts, "a Hessian needs them whole: ask for it outside of shard_map")
+
+    def flat(loss: Loss, *parts: jax.Array) -> jax.Array:
+        x, restored = ravel_pytree(list(parts))
+        return run(lambda x: loss(restored(x)), x)
+
+    return with_automatic_axes(flat, lambda parts: loss(put_back(parts, params, params)), parts, parts, jnp.zeros([]))
 
 
 def arrays(tree: Any, name: str) -> Any:

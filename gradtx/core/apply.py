@@ -5,6 +5,7 @@ from typing import Any, TypeVar
 import jax
 
 from gradtx.core import check
+from gradtx.core.placement import lay_like
 from gradtx.values.errors import errors_of
 
 T = TypeVar("T")
@@ -13,7 +14,7 @@ T = TypeVar("T")
 def apply_updates(params: T, updates: Any) -> T:
     """The parameters plus the updates, $p + u$, each computed in the wider dtype and kept in the parameter's own.
 
-    Where the updates hold None, the parameter stays as it is, whatever it is.
+    Its layout over devices stays as well. Where the updates hold None, the parameter stays as it is, whatever it is.
 
     **Raises:** `ValueError` where structures or shapes differ, `TypeError` for an update of an integer parameter.
 
@@ -25,7 +26,8 @@ def apply_updates(params: T, updates: Any) -> T:
         changes, structure, leaves = check.align(updates, params)
         check.require_arrays(changes)
     moving = [i for i, u in enumerate(changes) if u is not None]
-    for i, p in zip(moving, add_leaves([leaves[i] for i in moving], [changes[i] for i in moving]), strict=True):
+    laid = [lay_like(changes[i], leaves[i]) for i in moving]
+    for i, p in zip(moving, add_leaves([leaves[i] for i in moving], laid), strict=True):
         leaves[i] = p
     return structure.unflatten(leaves)
 

@@ -23,20 +23,6 @@ def require_extra(missing: list[str], purpose: str = "") -> None:
         raise Refusal(TypeError, f"{needs}: call update(updates, state, params, {call})")
 
 
-def as_measurement(name: str, value: Any) -> jax.Array:
-    """A measured number in JAX's default float; an error for what is no real scalar."""
-    got = type(value).__name__
-    if isinstance(value, np.generic | np.ndarray | jax.Array):
-        dtype, got = value.dtype, f"{value.dtype}{list(value.shape)}"
-        real = jnp.issubdtype(dtype, jnp.floating) or jnp.issubdtype(dtype, jnp.integer)
-    else:
-        real = isinstance(value, int | float) and not isinstance(value, bool)
-    if not real or np.ndim(value):
-        remedy = "; give one number, such as the mean" if real else ""
-        raise Refusal(ValueError if real else TypeError, f"{name} must be a real scalar, got {got}{remedy}")
-    return jnp.asarray(value, jnp.result_type(float))
-
-
 # ---- trees ----
 
 

@@ -13,6 +13,8 @@ import jax.numpy as jnp
 from jax.core import Tracer
 
 from gradtx.core import check
+from gradtx.core.collectives import AXES, Axes, manual_axes
+from gradtx.core.placement import lay_like
 from gradtx.core.tree import narrow, widen
 from gradtx.values.errors import Refusal
 
@@ -30,6 +32,7 @@ class Stage(NamedTuple):
     needs_params: bool
     name: str  # of the transformation that it belongs to, for errors
     place: PartNames
+    axes: Axes | None  # over which arrays are in parts
     results: list[Fields | None]  # what the formula returned, once it has run
 
 
@@ -64,6 +67,9 @@ class Flow:
         """Go on with these updates."""
         self.leaves, self.structure, self.weights = check.align(updates, self.params)
         self.pending: list[Stage] = []
+        if manual_axes() and self.params is not None:
+            pairs = zip(self.leaves, self.weights, strict=True)
+            self.leaves = [lay_like(u, p) if isinstance(u, jax.Array) else u for u, p in pairs]
         for i in self.frozen:
             if self.leaves[i] is not None:
                 self.leaves[i] = jnp.zeros_like(self.leaves[i])
@@ -107,7 +113,7 @@ class Flow:
         rows = list(rows)
         for i in [i for i, u in enumerate(self.leaves) if u is None or i in self.frozen]:
             rows[i] = LEFT_OUT
-        self.add(Stage(formula, rows, names or [], needs_params, self.name, self.place, results))
+        self.add(Stage(formula, rows, names or [], needs_params, self.name, self.place, AXES.get(), results))
         return results
 
     def add(self, stage: Stage) -> None:
@@ -273,6 +279,7 @@ def compose_stages(stages: list[Stage], wide: bool) -> Callable[..., tuple[jax.A
 
 def apply(stage: Stage, u: jax.Array, row: Any, weight: jax.Array | None) -> tuple[jax.Array, Fields]:
     row = jax.tree.map(widen, row)
+    around = AXES.set(stage.axes)
     try:
         returned = stage.formula(u, row, weight) if stage.needs_params else stage.formula(u, row)
         check.require_result(u, returned, row, stage.names)
@@ -281,6 +288,8 @@ def apply(stage: Stage, u: jax.Array, row: Any, weight: jax.Array | None) -> tup
     except Exception as error:
         locate(error, stage.place)
         raise
+    finally:
+        AXES.reset(around)
     return returned
 
 

@@ -13,6 +13,7 @@ import optax
 from gradtx.core import check
 from gradtx.core.count import increment
 from gradtx.core.flow import Fields, Flow
+from gradtx.core.placement import lay_like
 from gradtx.core.rule import NONE, Rule
 from gradtx.core.tree import narrow, widen
 from gradtx.values.errors import Refusal
@@ -216,6 +217,7 @@ def init_array(init: Callable[..., dict[str, Any]], p: Any) -> Fields:
             x = narrow(x, p.dtype)
         elif x.weak_type:
             x = x.astype(x.dtype)
+        x = lay_like(x, p) if x.shape == p.shape else x
         fields[name] = x = jnp.copy(x) if id(x) in taken else x
         taken.add(id(x))
     return fields

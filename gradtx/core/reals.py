@@ -6,6 +6,7 @@ import jax
 import jax.numpy as jnp
 
 from gradtx.core import check
+from gradtx.core.collectives import fold
 from gradtx.core.tree import narrow, widen
 from gradtx.values.errors import Refusal
 
@@ -39,5 +40,5 @@ def places_of_updates(updates: Any) -> list[int]:
 
 def dot(a: list[jax.Array], b: list[jax.Array]) -> jax.Array:
     """The product of two lists as real vectors."""
-    products = [jnp.vdot(x, y, precision="highest").real for x, y in zip(a, b, strict=True)]
-    return sum(products, jnp.zeros([], jnp.float32))
+    pairs = list(zip(a, b, strict=True))
+    return fold(lambda so_far, pair: so_far + jnp.sum(pair[0] * pair[1]), pairs, jnp.zeros([], jnp.float32))

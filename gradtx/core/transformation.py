@@ -7,8 +7,10 @@ import jax
 import optax
 
 from gradtx.core import check, eager
+from gradtx.core.collectives import manual_axes
 from gradtx.core.flow import Flow, locate, run_flow
 from gradtx.core.loss import FUNCTIONS, STANDARD, names_taken_by
+from gradtx.core.placement import lay_like, put_beside
 from gradtx.core.rule import Pair, Rule, transformations_in
 from gradtx.values.errors import Refusal
 from gradtx.values.value import Value, build, register, text_of
@@ -47,7 +49,7 @@ class Transformation(Value, Pair):
         """The state before the first update; for parameters given as `jax.ShapeDtypeStruct`s, its shapes."""
         leaves, structure = jax.tree.flatten(params)
         if jax.ShapeDtypeStruct not in map(type, leaves):
-            return start(self, check.as_jax_arrays(params))
+            return put_beside(params, start(self, check.as_jax_arrays(params)))
         shapes = {i: x for i, x in enumerate(leaves) if isinstance(x, jax.ShapeDtypeStruct)}
 
         def of_arrays(arrays: dict[int, jax.Array]) -> Any:  # beside them, what else a model holds, such as functions
@@ -119,7 +121,9 @@ def run_update(tx: Transformation, updates: Any, state: Any, params: Any, extra:
     """An update as it is written."""
     state, params = check.as_jax_arrays((state, params))
     try:
-        return run_flow(lambda flow: advance(tx, flow, state, extra), updates, params)
+        updates, after = run_flow(lambda flow: advance(tx, flow, state, extra), updates, params)
+        # What each device has to itself may have become equal on all: it keeps the type that it had.
+        return updates, jax.tree.map(lay_like, after, state) if manual_axes() else after
     except Refusal as refusal:
         raise refusal.kind(f"{tx.recipe.__name__}: {refusal}") from None
 

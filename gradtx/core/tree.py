@@ -1,13 +1,13 @@
 """The few functions of whole trees that two or more files need."""
 
-from functools import reduce
 from typing import Any, TypeVar
 
 import jax
 import jax.numpy as jnp
 
 from gradtx.core.check import is_float0, is_inexact
-from gradtx.values.errors import Refusal
+from gradtx.core.collectives import fold, sum_parts
+from gradtx.values.errors import Refusal, errors_of
 
 T = TypeVar("T")
 
@@ -40,7 +40,7 @@ def root_jvp(primals: tuple[jax.Array], tangents: tuple[jax.Array]) -> tuple[jax
 
 def norm(x: jax.Array) -> jax.Array:
     """The L2 norm of a real array; its gradient at zero is zero."""
-    return root(jnp.sum(jnp.square(x)))
+    return root(sum_parts(jnp.square(x)))
 
 
 @jax.jit
@@ -68,5 +68,11 @@ def global_norm(tree: Any) -> jax.Array:
     >>> float(gradtx.global_norm({"w": jnp.array([3.0]), "b": jnp.array([4.0])}))
     5.0
     """
+    with errors_of("global_norm"):
+        return joint_norm(tree)
+
+
+def joint_norm(tree: Any) -> jax.Array:
+    """As `global_norm`, whose errors are those of the transformation that asks."""
     arrays = [jnp.asarray(x) for x in jax.tree.leaves(tree) if not is_float0(x)]
-    return root(reduce(add_squares, arrays, jnp.zeros([], jnp.float32)))
+    return root(fold(add_squares, arrays, jnp.zeros([], jnp.float32)))

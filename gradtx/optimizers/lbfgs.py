@@ -67,7 +67,10 @@ def scale_by_lbfgs(memory_size: int = 10):
 
     def init(params: Any) -> ScaleByLbfgsState:
         def zeros(*front: int) -> Any:
-            return jax.tree.map(lambda p: jnp.zeros(front + jnp.shape(p), as_wide_array(p).dtype), params)
+            def zero(p: Any) -> jax.Array:  # which lies like the parameter
+                return jnp.broadcast_to(jnp.zeros_like(as_wide_array(p)), front + jnp.shape(p))
+
+            return jax.tree.map(zero, params)
 
         weights = jnp.zeros(memory_size, jnp.result_type(float))
         count, next_pair = jnp.zeros([], jnp.int32), jnp.zeros([], jnp.int32)

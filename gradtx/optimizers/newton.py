@@ -7,10 +7,12 @@ import jax.numpy as jnp
 from jax.scipy.sparse.linalg import cg
 
 from gradtx.core import check
+from gradtx.core.collectives import require_whole_arrays
 from gradtx.core.combine import chain
 from gradtx.core.factories import composition, transformation
 from gradtx.core.lift import init_empty
 from gradtx.core.loss import loss_of_params
+from gradtx.core.placement import with_automatic_axes
 from gradtx.core.reals import dot, put_back, reals
 from gradtx.core.tree import root
 from gradtx.curvature import scalar, smallest_eigenvalue
@@ -56,6 +58,7 @@ def scale_by_newton(damping: NonNegative = 0.0, *, tol: Fraction = 1e-3, max_ste
         loss_fn = loss_of_params("loss_fn", loss_fn, further)
         scalar(loss_fn, params)
         g, w = reals(updates, updates, "updates"), reals(params, updates, "params")
+        require_whole_arrays(g + w, "Newton's method needs them whole: run it outside of shard_map")
         size = sum(x.size for x in g)
         if not size:
             return updates, state
@@ -63,7 +66,7 @@ def scale_by_newton(damping: NonNegative = 0.0, *, tol: Fraction = 1e-3, max_ste
         def loss(arrays: Arrays) -> jax.Array:
             return loss_fn(put_back(arrays, params, updates))
 
-        def solved(extra: Any) -> Arrays:
+        def solve(loss: Any, g: Arrays, w: Arrays, extra: Any) -> Arrays:
             def matrix(v: Arrays) -> Arrays:
                 tangents = [x.astype(p.dtype) for x, p in zip(v, w, strict=True)]
                 products = jax.jvp(jax.grad(loss), (w,), (tangents,))[1]
@@ -72,11 +75,14 @@ def scale_by_newton(damping: NonNegative = 0.0, *, tol: Fraction = 1e-3, max_ste
             limits: Any = dict(tol=tol, maxiter=max_steps or size)  # JAX says float, an array does too
             return cg(matrix, g, **limits)[0]
 
+        def solve_with(extra: Any) -> Arrays:
+            return with_automatic_axes(solve, loss, w, (g, w, jnp.asarray(extra)), g)
+
         def shifted() -> Arrays:
             least = jax.lax.stop_gradient(smallest_eigenvalue(loss, w, rtol=0.1))
-            return solved(damping + 1.5 * jnp.abs(least))
+            return solve_with(damping + 1.5 * jnp.abs(least))
 
-        plain = solved(damping)
+        plain = solve_with(damping)
         direction = jax.lax.cond(leads_down(plain, g), lambda: plain, shifted)
         fallback = leads_down(direction, g)
         direction = [jnp.where(fallback, x, u) for x, u in zip(direction, g, strict=True)]

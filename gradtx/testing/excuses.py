@@ -31,6 +31,14 @@ def without_schedules(subject: Subject) -> str:
     return "" if subject.schedulable else "it has no hyperparameter that is a number"
 
 
+# ---- what there is to run on ----
+
+
+def on_one_device(subject: Subject) -> str:
+    flag = "XLA_FLAGS=--xla_force_host_platform_device_count=8"
+    return "" if len(jax.devices()) > 1 else f"there is one device, of which {flag} makes eight"
+
+
 # ---- what a state has ----
 
 

@@ -5,8 +5,8 @@ from typing import Any
 import jax
 import jax.numpy as jnp
 
-from gradtx.core import check
 from gradtx.core.count import as_real, increment
+from gradtx.core.measurement import as_measurement
 from gradtx.values.annotations import Fraction, NonNegative, Steps
 
 
@@ -29,7 +29,7 @@ def measure(
     A mean with NaN or an infinity in it is never better, for it says nothing about the parameters that one would keep.
     """
     count = state.count + 1
-    change = check.as_measurement("value", value) - state.avg_value
+    change = as_measurement("value", value) - state.avg_value
     mean = state.avg_value + change / as_real(count)  # no sum that outgrows it
     complete = as_real(count) >= every
     best = state.best_value

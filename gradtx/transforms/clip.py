@@ -7,11 +7,12 @@ import jax
 import jax.numpy as jnp
 
 from gradtx.core import check
+from gradtx.core.collectives import largest
 from gradtx.core.factories import transformation
 from gradtx.core.flow import Flow
 from gradtx.core.lift import scaling
 from gradtx.core.rule import Rule
-from gradtx.core.tree import global_norm, norm
+from gradtx.core.tree import joint_norm, norm
 from gradtx.values.annotations import Bound
 
 
@@ -50,7 +51,7 @@ def clip_by_value(limit: Bound):
     >>> tx.update(jnp.array([0.5, 100.0]), tx.init(None))[0]
     Array([0.5, 1. ], dtype=float32)
     """
-    return clip_each(lambda g: (jnp.clip(g, -limit, limit), jnp.max(jnp.abs(g), initial=0.0)), limit, jnp.minimum)
+    return clip_each(lambda g: (jnp.clip(g, -limit, limit), largest(jnp.abs(g))), limit, jnp.minimum)
 
 
 @transformation
@@ -126,7 +127,7 @@ def clip_together(max_norm: Bound, whole: str = "") -> Rule:
     """The pair that bounds the norm of all arrays in sight."""
 
     def factor(state: ClipState, updates: Any) -> tuple[jax.Array, ClipState]:
-        size = global_norm(updates)
+        size = joint_norm(updates)
         return shrinkage(size, max_norm), next_state(state, size, bound_norm(size, max_norm), max_norm)
 
     return scaling(init_clip, factor, whole=whole)

@@ -7,8 +7,11 @@ import jax.numpy as jnp
 import optax
 
 from gradtx.core import check
+from gradtx.core.collectives import require_whole_arrays
 from gradtx.core.factories import transformation
 from gradtx.core.loss import loss_of_params
+from gradtx.core.measurement import as_measurement
+from gradtx.core.placement import with_automatic_axes
 from gradtx.core.reals import put_back, reals
 from gradtx.curvature import scalar
 from gradtx.values.annotations import Fraction, Positive
@@ -112,18 +115,23 @@ def scale_by_zoom_linesearch(
         check.require_extra([name for name, x in given.items() if x is None])
         value_fn = loss_of_params(name, value_fn, further | dict(value=value, grad=grad))
         scalar(value_fn, params)
-        value = check.as_measurement("value", value)
+        value = as_measurement("value", value)
         u, w = reals(updates, updates, "updates"), reals(params, updates, "params")
         g = reals(jax.tree.map(jnp.conj, grad), updates, "grad")
         reals(state.grad, updates, "the state's grad")
+        require_whole_arrays(u + w, "a line search needs them whole: run it outside of shard_map")
         zero = origin(u + w)
 
         def loss(arrays: list[jax.Array]) -> jax.Array:
             return jnp.asarray(value_fn(put_back(arrays[1:], params, updates)), zero.dtype)
 
-        at, along, slope, now = jax.lax.stop_gradient(([zero, *w], [zero, *u], [zero, *g], value.astype(zero.dtype)))
-        with jax.numpy_dtype_promotion("standard"):  # Optax leaves promotion to JAX
-            _, found = search.update(along, search.init(at), at, value=now, grad=slope, value_fn=loss)
+        def find(loss: Any, at: Any, along: Any, slope: Any, now: Any) -> Any:
+            return search.update(along, search.init(at), at, value=now, grad=slope, value_fn=loss)[1]
+
+        given = jax.lax.stop_gradient(([zero, *w], [zero, *u], [zero, *g], value.astype(zero.dtype)))
+        with jax.numpy_dtype_promotion("standard"):  # Optax leaves promotion to JAX, and reshapes arrays
+            like: Any = search.init(given[0])
+            found = with_automatic_axes(find, loss, given[0], given, like._replace(grad=given[0]))
         after: Any = jax.lax.stop_gradient(found)
         learned = jax.tree.map(jnp.conj, put_back(after.grad[1:], jax.tree.map(jnp.conj, state.grad), updates))
         after, before = map(ScaleByZoomLinesearchState._make, (after._replace(grad=learned), state))  # from Optax's

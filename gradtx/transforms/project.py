@@ -7,12 +7,13 @@ import jax.numpy as jnp
 import numpy as np
 
 from gradtx.core import check
+from gradtx.core.collectives import fold, require_whole_arrays
 from gradtx.core.factories import transformation
 from gradtx.core.lift import init_empty, stateless
 from gradtx.core.tree import root
 from gradtx.transforms.clip import shrinkage
 from gradtx.values.annotations import Bound, NonNegative
-from gradtx.values.errors import Refusal
+from gradtx.values.errors import Refusal, errors_of
 from gradtx.values.printing import excerpt
 
 
@@ -52,9 +53,11 @@ def sparsity(tree: Any) -> jax.Array:
     >>> float(gradtx.sparsity({"w": jnp.array([0.0, 2.0, 0.0]), "b": jnp.array([1.0]), "frozen": None}))
     0.5
     """
-    leaves = [jnp.asarray(x) for x in jax.tree.leaves(tree)]
-    shares = [jnp.mean(x == 0) * x.size for x in leaves if x.size]  # means, since a sum may pass an int32
-    return sum(shares, jnp.zeros([])) / max(sum(x.size for x in leaves), 1)
+    arrays = [x for x in map(jnp.asarray, jax.tree.leaves(tree)) if x.size]
+    none = jnp.zeros([])
+    with errors_of("sparsity"):  # means, since a sum may pass an int32
+        zeros = fold(lambda so_far, x: so_far + jnp.mean(x == 0) * x.size, arrays, none)
+        return zeros / jnp.maximum(fold(lambda so_far, x: so_far + float(x.size), arrays, none), 1.0)
 
 
 @transformation
@@ -96,6 +99,8 @@ def constrain_norm(max_norm: Bound, axis: int | tuple[int, ...] = 0):
     def update(updates: Any, state: Any, params: Any = None):
         check.require_params(params)
         leaves, structure, weights = check.align(updates, params)
+        large = [(u, p) for u, p in zip(leaves, weights, strict=True) if u is not None and u.ndim > 1]
+        require_whole_arrays(large, "a unit's weights may lie on several devices: constrain them outside of shard_map")
         for i, u in enumerate(leaves):
             if u is not None and u.ndim > 1:
                 has_axes(u, axes, updates, i)

@@ -11,6 +11,7 @@ from gradtx.core import check
 from gradtx.core.factories import transformation
 from gradtx.core.flow import Flow
 from gradtx.core.lift import count_arguments
+from gradtx.core.measurement import as_measurement
 from gradtx.core.rule import Rule
 from gradtx.values.errors import Refusal, require_function
 from gradtx.values.printing import excerpt
@@ -73,6 +74,6 @@ def record(name: str, function: Callable[..., Any]):
         value = function(flow.updates(), *[flow.own_params] * needs_params)
         if getattr(value, "dtype", None) is jnp.dtype(bool):
             value = value.astype(int)
-        return RecordState({name: check.as_measurement(f"what {name!r} records", value)})
+        return RecordState({name: as_measurement(f"what {name!r} records", value)})
 
     return Rule(init, advance)

@@ -12,6 +12,7 @@ from gradtx.core.eager import ARRAYS
 from gradtx.core.factories import composition
 from gradtx.core.flow import Flow
 from gradtx.core.loss import FUNCTIONS
+from gradtx.core.measurement import as_measurement
 from gradtx.core.pair import named_extra
 from gradtx.core.reals import places_of_updates
 from gradtx.core.rule import Part, Rule
@@ -200,8 +201,7 @@ class NoMean:
 
 def zeros(params: Any) -> Any:
     """A mean of nothing for each parameter that can have a gradient."""
-
-    return jax.tree.map(lambda p: jnp.zeros(jnp.shape(p), check.promote(jnp.result_type(p))), check.movable(params))
+    return jax.tree.map(lambda p: jnp.zeros_like(p, check.promote(jnp.result_type(p))), check.movable(params))
 
 
 def is_measured(x: Any) -> bool:
@@ -218,7 +218,7 @@ def average_extra(mean: Any, x: Any, size: jax.Array, ok: Any, name: str) -> Any
     """The mean of an extra argument with another one in it."""
     if not is_measured(x):
         return mean
-    return average(mean, x if name == "grad" else check.as_measurement(name, x), size, ok, name)
+    return average(mean, x if name == "grad" else as_measurement(name, x), size, ok, name)
 
 
 def average(mean: Any, tree: Any, size: jax.Array, ok: Any, name: str) -> Any:

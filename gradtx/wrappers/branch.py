@@ -5,7 +5,9 @@ from typing import Any
 import jax
 import jax.numpy as jnp
 
+from gradtx.core.collectives import manual_axes
 from gradtx.core.flow import Flow
+from gradtx.core.placement import lay_like
 from gradtx.core.transformation import Transformation, advance
 from gradtx.values.value import build
 
@@ -39,4 +41,5 @@ def choose(ok: Any, new: Any, old: Any) -> Any:
 
 
 def cast_like(new: Any, old: Any) -> Any:
-    return new if new.dtype == old.dtype else new.astype(old.dtype)
+    new = new if new.dtype == old.dtype else new.astype(old.dtype)
+    return lay_like(new, old) if manual_axes() else new

@@ -1,6 +1,5 @@
 """Guards: a step that would do harm is left out, and counted."""
 
-import functools
 from typing import Any, NamedTuple
 
 import jax
@@ -8,12 +7,14 @@ import jax.numpy as jnp
 import optax
 
 from gradtx.core import check
+from gradtx.core.collectives import Axes, fold
 from gradtx.core.count import Count, as_real, increment
 from gradtx.core.factories import transformation
 from gradtx.core.flow import Flow
+from gradtx.core.measurement import as_measurement
 from gradtx.core.rule import Part, Rule
 from gradtx.core.transformation import start
-from gradtx.core.tree import global_norm
+from gradtx.core.tree import joint_norm
 from gradtx.values.annotations import Bound, Decay, Natural
 from gradtx.wrappers.branch import advance_where
 
@@ -190,11 +191,11 @@ def skip_spikes(
 
     def advance_norm(flow: Flow, state: Any, extra: dict[str, Any]) -> SkipSpikesState:
         check.require_state(state, SkipSpikesState)
-        return advance_guarded(flow, state, global_norm(flow.updates()), True, extra)
+        return advance_guarded(flow, state, joint_norm(flow.updates()), True, extra)
 
     def advance_loss(flow: Flow, state: Any, extra: dict[str, Any]) -> SkipSpikesState:
         check.require_state(state, SkipSpikesState)
-        finite, value = all_finite(flow.updates()), check.as_measurement("value", extra["value"])
+        finite, value = all_finite(flow.updates()), as_measurement("value", extra["value"])
         return advance_guarded(flow, state, value, finite, extra)
 
     parts = {"tx": Part(tx, ("inner_state",))}
@@ -243,7 +244,12 @@ def skip_metrics(state: Any) -> dict[str, jax.Array]:
 def all_finite(tree: Any) -> jax.Array:
     """Whether every element is, without a norm that would overflow."""
     parts = [part for x in jax.tree.leaves(tree) for part in ((x.real, x.imag) if jnp.iscomplexobj(x) else (x,))]
-    return functools.reduce(jnp.logical_and, [is_finite(x) for x in parts if x.size], jnp.array(True))
+    parts = [x for x in parts if x.size]
+    return ~fold(lambda bad, x: bad | ~is_finite(x), parts, jnp.array(False), is_any, jnp.logical_or)
+
+
+def is_any(flag: jax.Array, axes: Axes) -> jax.Array:
+    return jax.lax.pmax(flag.astype(jnp.int32), axes) > 0
 
 
 @jax.jit

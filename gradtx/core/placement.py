@@ -1,0 +1,66 @@
+"""Where arrays lie: those of a state beside their parameters, without being asked."""
+
+from collections.abc import Callable
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from jax.core import Tracer
+from jax.sharding import NamedSharding, PartitionSpec
+
+from gradtx.core.collectives import manual_axes, vary, varying_axes
+
+reshard: Any = getattr(jax, "reshard", None) or getattr(jax.sharding, "reshard", None)  # its place before JAX 0.9
+
+
+def lay_like(x: Any, other: Any) -> Any:
+    """An array where another one of its shape lies, as far as that one or its type says it."""
+    if isinstance(x, Tracer) or isinstance(other, Tracer):
+        if manual_axes():
+            return vary(x, varying_axes(other))
+        layout = jax.typeof(other).sharding  # of axes with explicit types; automatic ones are the compiler's
+        return x if layout == jax.typeof(x).sharding else reshard(x, layout)
+    if not isinstance(other, jax.Array) or x.sharding.is_equivalent_to(other.sharding, x.ndim):
+        return x
+    return jax.device_put(x, other.sharding)
+
+
+def with_automatic_axes(run: Callable[..., Any], loss: Callable[[Any], Any], arrays: Any, given: Any, out: Any) -> Any:
+    """`run(loss, *given)`, in which axes with explicit types are automatic: for what reshapes arrays, as a layout in a
+    type does not let it. The loss, a function of what is like `arrays`, sees them. What is returned lies like `out`.
+    """
+    typed = [x for x in jax.tree.leaves((arrays, given)) if jax.typeof(x).sharding.mesh.explicit_axes]
+    if not typed:
+        return run(loss, *given)
+    inside = jax.typeof(typed[0]).sharding.mesh if any(isinstance(x, Tracer) for x in typed) else None
+
+    def spec_of(x: Any) -> PartitionSpec:
+        return jax.typeof(x).sharding.spec
+
+    with jax.sharding.use_abstract_mesh(inside) if inside else jax.set_mesh(typed[0].sharding.mesh):
+        typed_loss = jax.sharding.explicit_axes(loss, in_sharding=(jax.tree.map(spec_of, arrays),))
+        automatic = jax.sharding.auto_axes(
+            lambda *given: run(typed_loss, *given), out_sharding=jax.tree.map(spec_of, out)
+        )
+        return automatic(*given)
+
+
+def put_beside(params: Any, state: Any) -> Any:
+    """The state with what lies on one device on all those of the parameters' mesh: a step then compiles once, and
+    several processes can save it. Each process has made the same numbers, so none are sent.
+    """
+    layouts = [x.sharding for x in jax.tree.leaves(params) if isinstance(x, jax.Array) and not isinstance(x, Tracer)]
+    meshes = {layout.mesh for layout in layouts if isinstance(layout, NamedSharding) and layout.num_devices > 1}
+    if len(meshes) != 1:
+        return state
+    everywhere = NamedSharding(meshes.pop(), PartitionSpec())
+
+    def put(x: Any) -> Any:
+        if not isinstance(x, jax.Array) or isinstance(x, Tracer) or isinstance(x.sharding, NamedSharding):
+            return x
+        if jnp.issubdtype(x.dtype, jax.dtypes.prng_key):
+            return jax.random.wrap_key_data(put(jax.random.key_data(x)), impl=jax.random.key_impl(x))
+        return jax.make_array_from_callback(x.shape, everywhere, lambda index: np.asarray(x)[index])
+
+    return jax.tree.map(put, state)

@@ -1,0 +1,68 @@
+"""Norms and other reductions over arrays that are in parts on several devices."""
+
+from typing import Any
+
+import jax
+import optax
+
+from gradtx.core.collectives import AXES, join_names, manual_axes, vary, varying_axes
+from gradtx.core.factories import transformation
+from gradtx.core.flow import Flow
+from gradtx.core.rule import Part, Rule
+from gradtx.core.transformation import advance, start
+from gradtx.values.errors import Refusal
+from gradtx.values.printing import excerpt
+
+
+@transformation
+def across(tx: optax.GradientTransformation, axes: str | tuple[str, ...]):
+    r"""The transformation inside of `jax.shard_map`, $T(g)$ with what varies over these axes taken for parts of one
+    array: $T$ on the parts equals $T$ on the whole.
+
+    A norm, a dot product, a maximum, a test for NaN reach over the axes along which JAX's types say that an array
+    varies, with one collective for all arrays that vary alike; what is the same on all devices counts once. Rules for
+    single elements do as ever, and send nothing. Under `jit` alone arrays are whole, wherever their parts lie, and
+    `across` changes nothing.
+
+    Inside of `shard_map` what reduces an array that varies is an error without it. Optax's transformations don't know
+    of it: they reduce on each device for itself.
+
+    **Arguments:** `tx`; `axes`, names of the mesh's, one or several. Along others that an array varies over each
+    device has a model of its own, as it has with `()`.
+
+    **State:** that of `tx`.
+
+    **Raises:** `TypeError` for what are no names. In `update`, `ValueError` for an axis that the mesh lacks, where
+    `check_vma=False` hides what varies, and for what can't be told of parts: the norm of a unit, a line search.
+
+    >>> import gradtx, jax, jax.numpy as jnp
+    >>> from jax.sharding import PartitionSpec as P
+    >>> mesh = jax.make_mesh((len(jax.devices()),), ("data",))
+    >>> tx, g = gradtx.across(gradtx.clip_by_global_norm(1.0), "data"), jnp.ones(len(jax.devices()))
+    >>> def update(g):
+    ...     return tx.update(g, tx.init(g))[0]
+    >>> in_parts = jax.shard_map(update, mesh=mesh, in_specs=P("data"), out_specs=P("data"))
+    >>> gradtx.global_norm(in_parts(g)).round(4)
+    Array(1., dtype=float32)
+    """
+    names = (axes,) if isinstance(axes, str) else axes
+    if not isinstance(names, tuple) or not all(isinstance(name, str) for name in names):
+        raise Refusal(TypeError, f"axes must be the name of an axis or a tuple of names, got {excerpt(axes)}")
+
+    def init(params: Any) -> Any:
+        own = frozenset().union(*map(varying_axes, jax.tree.leaves(params))) - frozenset(names)
+        state = start(tx, params)  # whose numbers are those of a device
+        return jax.tree.map(lambda x: vary(x, own), state) if own else state
+
+    def advance_across(flow: Flow, state: Any, extra: dict[str, Any]) -> Any:
+        if manual_axes():
+            have = jax.sharding.get_abstract_mesh().axis_names
+            if missing := frozenset(names) - frozenset(have):
+                raise Refusal(ValueError, f"the mesh has no axis {join_names(missing)}, but {', '.join(have)}")
+        around = AXES.set(names)
+        try:
+            return advance(tx, flow, state, extra, "tx")
+        finally:
+            AXES.reset(around)
+
+    return Rule(init, advance_across, parts={"tx": Part(tx, ())})

@@ -1,0 +1,122 @@
+"""The laws of arrays that lie on several devices: states lie like their parameters, and parts make the whole."""
+
+from collections.abc import Sequence
+from typing import Any
+
+import jax
+import numpy as np
+from jax.sharding import AxisType, Mesh, NamedSharding, PartitionSpec
+
+import gradtx as gx
+from gradtx.testing.examples import Example, array
+from gradtx.testing.excuses import on_one_device, plain_pair
+from gradtx.testing.law import Broken, exact, law, leaves_by_path, same
+from gradtx.testing.subject import Subject
+
+AXIS = "parts"
+
+
+def divisible(subject: Subject) -> Sequence[Example]:
+    n = len(jax.devices())
+    tree = {"w": array(2 * n, 3), "deep": array(3, n, 2), "number": array(), "frozen": None}
+    return [Example(tree, tree)]
+
+
+def spec_of(x: Any, kind: AxisType = AxisType.Auto) -> PartitionSpec:
+    """An array in parts along its first dimension that divides; whole where none does. Written as JAX writes it for
+    these axes: its cache takes another way to write the same for another program.
+    """
+    front = next((i for i, size in enumerate(x.shape) if size and size % len(jax.devices()) == 0), None)
+    names = [] if front is None else [*[None] * front, AXIS]
+    return PartitionSpec(*names, *[None] * (len(x.shape) - len(names) if kind is AxisType.Explicit else 0))
+
+
+def mesh_of(kind: AxisType) -> Mesh:
+    return jax.make_mesh((len(jax.devices()),), (AXIS,), axis_types=(kind,))
+
+
+@law(on=divisible, excuse=on_one_device)
+def state_lies_like_its_parameters(subject: Subject, example: Example) -> None:
+    """The arrays of a state lie on the devices of their parameters, each in parts as its parameter is, numbers on all
+    of them; so do the parameters, after three steps whose states are donated. The step compiles once.
+    """
+    for kind in (AxisType.Auto, AxisType.Explicit):
+        mesh = mesh_of(kind)
+
+        def lay(tree: Any, mesh: Mesh = mesh, kind: AxisType = kind) -> Any:
+            return jax.tree.map(lambda x: jax.device_put(x, NamedSharding(mesh, spec_of(x, kind))), tree)
+
+        with jax.set_mesh(mesh):
+            params, gradients = example.filled(3)
+            params, gradients = lay(params), [lay(g) for g in gradients]
+            state = subject.tx.init(params)
+            words = f"under {kind.name.lower()} axes"
+            lie(params, state, "state", f"{words}, after init", mesh)
+
+            def step(params: Any, state: Any, g: Any) -> Any:
+                u, state = subject.update(g, state, params)
+                return gx.apply_updates(params, u), state
+
+            compiled: Any = jax.jit(step, donate_argnums=1)
+            for g in gradients:
+                params, state = compiled(params, state, g)
+            lie(params, state, "state", f"{words}, after three steps", mesh)
+            lie(params, params, "params", f"{words}, after three steps", mesh)
+            if compiled._cache_size() != 1:  # of programs, layouts told apart
+                raise Broken(f"one compilation {words}", f"{compiled._cache_size()}")
+
+
+def lie(params: Any, tree: Any, name: str, when: str, mesh: Mesh) -> None:
+    """Every array lies like the parameter of its shape, or as one whose last dimensions are a parameter's."""
+    specs = {x.shape: spec_of(x) for x in jax.tree.leaves(params)}
+    for path, x in leaves_by_path(tree).items():
+        fronts = [k for k in range(x.ndim) if x.shape[k:] in specs]
+        spec = PartitionSpec(*[None] * fronts[0], *specs[x.shape[fronts[0] :]]) if fronts else PartitionSpec()
+        if not x.sharding.is_equivalent_to(NamedSharding(mesh, spec), x.ndim):
+            raise Broken(f"{name}{path} {when} {spec} of the mesh", f"{x.sharding}")
+
+
+@law(on=divisible, excuse=lambda subject: on_one_device(subject) or plain_pair(subject) or function_of_whole(subject))
+def parts_make_the_whole(subject: Subject, example: Example) -> None:
+    """Inside of `shard_map`, `across(tx, axes)` on the parts of arrays equals the transformation on the whole, or
+    refuses. Without it, what reduces an array in parts is an error that names the remedy.
+    """
+    params, gradients = example.filled(2)
+    extras = [subject.extra(g, params) for g in gradients]
+    updates = whole(subject.tx, params, gradients, extras)
+    for tx, said in ((gx.across(subject.value, AXIS), "across"), (subject.value, "without it")):
+        try:
+            found = in_parts(tx, params, gradients, extras)
+        except ValueError as refusal:
+            if "in parts along" in str(refusal) or (said != "across" and "across(tx, axes)" in str(refusal)):
+                continue
+            raise
+        same(updates, found, "updates", "on the whole", f"on the parts, {said}", 1e-5, exact(1e-5, 1e-6))
+
+
+def whole(tx: Any, params: Any, gradients: list[Any], extras: list[Any]) -> tuple[list[Any], list[Any]]:
+    """The updates of some steps, and the numbers of the last state."""
+    state, out = tx.init(params), []
+    for g, extra in zip(gradients, extras, strict=True):
+        u, state = tx.update(g, state, params, **extra)
+        params = gx.apply_updates(params, u)
+        out.append(u)
+    return out, [x for x in jax.tree.leaves(state) if not np.ndim(x)]
+
+
+def in_parts(tx: Any, params: Any, gradients: list[Any], extras: list[Any]) -> Any:
+    """The same on the parts of the arrays, each on its device."""
+    specs = jax.tree.map(spec_of, params)
+    run = jax.shard_map(
+        lambda *args: whole(tx, *args),
+        mesh=mesh_of(AxisType.Auto),
+        in_specs=(specs, [specs] * len(gradients), PartitionSpec()),
+        out_specs=([specs] * len(gradients), PartitionSpec()),
+    )
+    return jax.jit(run)(params, gradients, extras)
+
+
+def function_of_whole(subject: Subject) -> str:
+    """Why the parts of its arrays are no matter for it."""
+    params, (g,) = divisible(subject)[0].filled(1)
+    return "it takes a function of whole arrays" if subject.takes_functions(g, params) else ""
