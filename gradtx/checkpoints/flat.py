@@ -8,7 +8,7 @@ import jax.numpy as jnp
 import numpy as np
 import optax
 
-from gradtx.checkpoints.quantities import CONTROLLED, MEASURED, SCHEDULE, Quantity, name_of, name_quantities
+from gradtx.checkpoints.quantities import MEASURED, SCHEDULE, Quantity, name_of, name_quantities
 from gradtx.core.combine import chain
 from gradtx.core.count import as_weak
 from gradtx.core.paths import list_some
@@ -16,8 +16,8 @@ from gradtx.core.transformation import Transformation
 from gradtx.values.errors import Refusal, errors_of
 from gradtx.values.printing import excerpt
 
-VERSION = "version"
-NOW = 1  # of the form of the keys
+VERSION_KEY = "version"
+KEYS_VERSION = 1  # of the form of the keys
 
 
 def to_flat(tx: Any, state: Any) -> dict[str, Any]:
@@ -40,7 +40,8 @@ def to_flat(tx: Any, state: Any) -> dict[str, Any]:
     **Returns:** a dict of the arrays as they are, and the number of this form of keys in `version`. It is what Orbax
     and `np.savez(path, **flat)` save.
 
-    **Raises:** `TypeError` for what is no transformation, `TypeError` and `ValueError` for a state of another optimizer.
+    **Raises:** `TypeError` for what is no transformation, `TypeError` and `ValueError` for a state that shows that it is
+    another optimizer's.
 
     >>> import gradtx, jax.numpy as jnp
     >>> tx = gradtx.chain(descent=gradtx.sgd(0.1, momentum=0.9))
@@ -52,7 +53,7 @@ def to_flat(tx: Any, state: Any) -> dict[str, Any]:
         require_any_transformation(tx)
         leaves = jax.tree.leaves(state)
         named = {own.key: leaves[own.index] for own in name_quantities(tx, state)}
-    return {VERSION: np.asarray(NOW, np.int32)} | named
+    return {VERSION_KEY: np.asarray(KEYS_VERSION, np.int32)} | named
 
 
 def from_flat(tx: Any, params: Any, flat: Mapping[str, Any], fresh: Collection[str] = ()) -> Any:
@@ -65,9 +66,9 @@ def from_flat(tx: Any, params: Any, flat: Mapping[str, Any], fresh: Collection[s
     takes the place of a number, is that of the parts that are in the same step, if these agree; that of a schedule
     which is gone may be left over. A number that each group of a `partition` has may be that of the first.
 
-    **Arguments:** `tx`, a transformation, Optax's too; `params` as for `init`, in the layout that they have now; `flat`,
-    a mapping, such as what `np.load(path)` gives; `fresh`, the names of parts, as they stand before the first slash,
-    that start anew, whatever the dict has of them: those that were added.
+    **Arguments:** `tx`, a transformation, Optax's too; `params` as for `init`, in the layout that they have now;
+    `flat`, a mapping, such as what `np.load(path)` gives; `fresh`, the names of parts, as they stand before the first
+    slash, that start anew, whatever the dict has of them: those that were added.
 
     **Returns:** the state. Its arrays are copies in the dtypes of a fresh state (floats may be converted), and each
     lies where that of a fresh state does. For parameters given as `jax.ShapeDtypeStruct`s it is its shapes.
@@ -122,14 +123,16 @@ def entries_of(flat: Any) -> dict[str, Any]:
     if not isinstance(flat, Mapping):
         raise Refusal(TypeError, f"flat must be a mapping of keys to arrays, got {type(flat).__name__} {excerpt(flat)}")
     held = dict(flat)
-    if VERSION not in held:
-        some = list_some(map(excerpt, held)) or "nothing"
-        raise Refusal(ValueError, f"flat has no {VERSION!r}, so to_flat did not make it; it has {some}")
-    version = held.pop(VERSION)
-    if not isinstance(version, jax.ShapeDtypeStruct) and (np.shape(version) or int(version) != NOW):
-        got = excerpt(version) if np.shape(version) else int(version)
-        raise Refusal(ValueError, f"flat is of version {got}, this release of gradtx reads {NOW}")
-    return held
+    if odd := [excerpt(key) for key in held if not isinstance(key, str)]:
+        raise Refusal(TypeError, f"the keys of flat must be strings, got {list_some(odd)}")
+    if VERSION_KEY not in held:
+        remedy = f"so to_flat did not make it; it has {list_some(held) or 'nothing'}"
+        raise Refusal(ValueError, f"flat has no {VERSION_KEY!r}, {remedy}")
+    version = held.pop(VERSION_KEY)
+    if isinstance(version, jax.ShapeDtypeStruct) or np.array_equal(version, KEYS_VERSION):
+        return held
+    got = int(version) if np.shape(version) == () and kind_of(version) is jnp.integer else excerpt(version)
+    raise Refusal(ValueError, f"flat is of version {got}, this release of gradtx reads {KEYS_VERSION}")
 
 
 def names_in(fresh: Any) -> set[str]:
@@ -149,14 +152,14 @@ def source_of(own: Quantity, held: dict[str, Any], taken: list[Quantity], leaves
         return held[own.first]
     if own.clock is not None:
         counts = [held[x.key] for x in taken if x.clock == own.clock and x.key in held and not np.shape(held[x.key])]
-        if counts and all(is_same(x, counts[0]) for x in counts):
+        if counts and all(agree(x, counts[0]) for x in counts):
             return counts[0]
     return None
 
 
-def is_same(a: Any, b: Any) -> bool:
-    """Whether two numbers are equal; of shapes that can't be told."""
-    return isinstance(a, jax.ShapeDtypeStruct) or isinstance(b, jax.ShapeDtypeStruct) or bool(np.asarray(a == b).all())
+def agree(a: Any, b: Any) -> bool:
+    """Whether two numbers are equal; of their shapes alone nobody can tell."""
+    return jax.ShapeDtypeStruct in (type(a), type(b)) or bool(np.array_equal(a, b))
 
 
 def left_over(held: dict[str, Any], taken: set[str], fresh: set[str]) -> list[str]:
@@ -164,10 +167,10 @@ def left_over(held: dict[str, Any], taken: set[str], fresh: set[str]) -> list[st
 
     def may_go(key: str) -> bool:
         part, _, rest = key.partition("/")
-        if part in fresh or rest.startswith(MEASURED + "/") or rest.partition("#")[0] == f"{SCHEDULE}/count":
+        if part in fresh or rest.startswith(f"{MEASURED}/") or rest.partition("#")[0] == f"{SCHEDULE}/count":
             return True
         first = key.rpartition("#")[0]  # the same number of an earlier group
-        return first in held and not np.shape(held[key]) and not np.shape(held[first]) and is_same(held[key], held[first])
+        return first in held and np.shape(held[key]) == np.shape(held[first]) == () and agree(held[key], held[first])
 
     return [key for key in held if key not in taken and not may_go(key)]
 

@@ -8,7 +8,7 @@ import jax
 import optax
 
 from gradtx.core import check
-from gradtx.core.combine import chain, parallel
+from gradtx.core.combine import Series, chain, parallel
 from gradtx.core.count import ScheduledState
 from gradtx.core.lift import PerArray
 from gradtx.core.paths import paths_and_leaves
@@ -20,18 +20,27 @@ from gradtx.values.value import arguments, text_of
 from gradtx.wrappers.select import masked, only, partition
 
 MEASURED, CONTROLLED, SCHEDULE = "measured", "controlled", "schedule"  # in the place of a field, before a number
+RESERVED = (MEASURED, CONTROLLED, SCHEDULE)
 IN_STEP = (chain, parallel, masked, only, partition)  # what hands each update to all of its parts
 Seen = dict[str, int]  # how many parts of each name there were
+
+
+class Row(NamedTuple):
+    """One array that a part holds."""
+
+    path: str  # inside of the part
+    index: int  # among the leaves of the whole state
+    clock: str | None  # a count of updates: all that have the same clock are equal
 
 
 class Quantity(NamedTuple):
     """One array of a state."""
 
     key: str  # such as `scale_by_adam/mu/dense/w`
-    index: int  # among the leaves of the state
+    index: int
     part: str  # what stands before the first slash
     first: str  # the key of the same number of an earlier group of a partition; else its own
-    clock: str | None  # a count of updates: all that have the same clock are equal
+    clock: str | None
 
     @property
     def may_be_absent(self) -> bool:
@@ -62,7 +71,7 @@ def quantities_of(node: Node, seen: Seen, clock: str) -> Iterator[Quantity]:
         yield from quantities_of_foreign(name_of(node.tx), own, seen)
         return
     require_own_state(node)
-    yield from rename(name_of(node.tx), list(rows_of(node, own, clock)), seen)
+    yield from number_part(name_of(node.tx), list(rows_of_part(node, own, clock)), seen)
     in_step = node.tx.recipe in IN_STEP or composed_of(node.tx) is not None
     before, after = dict(seen), seen
     for name, part in parts.items():
@@ -72,7 +81,7 @@ def quantities_of(node: Node, seen: Seen, clock: str) -> Iterator[Quantity]:
         after |= {name: max(n, after.get(name, 0)) for name, n in seen.items()}
 
 
-def rename(name: str, rows: list[tuple[str, int, str | None]], seen: Seen) -> Iterator[Quantity]:
+def number_part(name: str, rows: list[Row], seen: Seen) -> Iterator[Quantity]:
     """The quantities of one part, which is numbered if it is not the first of its name."""
     if rows:
         seen[name] = seen.get(name, 0) + 1
@@ -82,39 +91,41 @@ def rename(name: str, rows: list[tuple[str, int, str | None]], seen: Seen) -> It
             yield Quantity(key, index, part, key, clock)
 
 
-def rows_of(node: Node, own: Any, clock: str) -> Iterator[tuple[str, int, str | None]]:
-    """The path, the index and the clock of each array that a part itself holds."""
-    counts = node.rule.counts if node.rule else ()
-    if isinstance(own, ScheduledState):
-        counts = (("count",), *counts)
-    values = dict(arguments(node.tx))
-    names: dict[Keys, str] = {}
-    for path, keys in node.rule.numbers.items() if node.rule else ():
+def rows_of_part(node: Node, own: Any, clock: str) -> Iterator[Row]:
+    """The arrays that a part of gradtx's itself holds."""
+    rule: Any = node.rule
+    values, counts, names = dict(arguments(node.tx)), set(rule.counts), dict[Keys, str]()
+    for path, keys in rule.numbers.items():
         kind = CONTROLLED if isinstance(values.get(path), Controlled) else MEASURED
         names[keys] = f"{kind}/{keys[-1]}"
-    names |= {keys: "count" for keys in counts}
-    if isinstance(own, ScheduledState):
-        names[("count",)] = f"{SCHEDULE}/count"
+    names |= dict.fromkeys(rule.counts, "count")
+    is_scheduled = isinstance(own, ScheduledState)
+    if is_scheduled:
+        counts.add(("count",))
+        names["count",] = f"{SCHEDULE}/count"
     for keys, name in names.items():
         (index,) = jax.tree.leaves(state_at(own, keys))  # without what a framework has put around it
-        yield name, index, clock if keys in counts else None
+        yield Row(name, index, clock if keys in counts else None)
         own = with_state_at(own, keys, None)
-    own = own.inner_state if isinstance(own, ScheduledState) else own
+    yield from rows_of_tree(own.inner_state if is_scheduled else own)
+
+
+def rows_of_tree(own: Any) -> Iterator[Row]:
+    """The arrays of a state by its fields."""
     measured = getattr(type(own), "only_measured", ())
     for path, index in paths_and_leaves(own):
         if index is not None:
             first = path.partition("/")[0]
-            kind = [MEASURED] if first in measured else ["state"] if first in (MEASURED, CONTROLLED, SCHEDULE) else []
-            yield "/".join([*kind, path]), index, None
+            ahead = f"{MEASURED}/" if first in measured else "state/" if first in RESERVED else ""
+            yield Row(ahead + path, index, None)
 
 
 def require_own_state(node: Node) -> None:
     """Refuse a state of another optimizer, as far as it shows."""
     if isinstance(node.rule, PerArray):
         check.require_state(node.state, node.rule.state_type)
-    elif node.tx.recipe is chain:
-        keys = [part.keys[0] for part in parts_of(node.tx).values()]
-        check.require_states(node.state, dict.fromkeys(keys) if isinstance(node.state, dict) else tuple(keys))
+    if isinstance(node.rule, Series):
+        check.require_states(node.state, node.rule.named or node.rule.unnamed)
 
 
 def name_of(tx: Any) -> str:
@@ -136,8 +147,7 @@ def quantities_of_foreign(name: str, state: Any, seen: Seen) -> Iterator[Quantit
         name = re.sub(r"(?<=[a-z])(?=[A-Z])", "_", type(state).__name__.removesuffix("State")).lower()
     inside = [x for x in jax.tree.leaves(state, is_leaf=is_inside) if is_inside(x)]
     own = jax.tree.map(lambda x: None if is_inside(x) else x, state, is_leaf=is_inside)
-    rows = [(path, index, None) for path, index in paths_and_leaves(own) if index is not None]
-    yield from rename(name, rows, seen)
+    yield from number_part(name, list(rows_of_tree(own)), seen)
     before, after = dict(seen), seen
     for part in inside:
         seen = dict(before) if isinstance(state, optax.MultiTransformState) else after
