@@ -9,6 +9,7 @@ import numpy as np
 import optax
 
 from gradtx.checkpoints.quantities import MEASURED, SCHEDULE, Quantity, name_of, name_quantities
+from gradtx.core.check import as_jax_arrays
 from gradtx.core.combine import chain
 from gradtx.core.count import as_weak
 from gradtx.core.paths import list_some
@@ -40,8 +41,8 @@ def to_flat(tx: Any, state: Any) -> dict[str, Any]:
     **Returns:** a dict of the arrays as they are, and the number of this form of keys in `version`. It is what Orbax
     and `np.savez(path, **flat)` save.
 
-    **Raises:** `TypeError` for what is no transformation, `TypeError` and `ValueError` for a state that shows that it is
-    another optimizer's.
+    **Raises:** `TypeError` for what is no transformation, `TypeError` and `ValueError` where the state shows that it
+    is another optimizer's.
 
     >>> import gradtx, jax.numpy as jnp
     >>> tx = gradtx.chain(descent=gradtx.sgd(0.1, momentum=0.9))
@@ -90,7 +91,7 @@ def from_flat(tx: Any, params: Any, flat: Mapping[str, Any], fresh: Collection[s
         require_any_transformation(tx)
         held, names = entries_of(flat), names_in(fresh)
     whole = tx if isinstance(tx, Transformation) else chain(tx)  # which takes all kinds of parameters
-    leaves, structure = jax.tree.flatten(whole.init(params))
+    leaves, structure = jax.tree.flatten(as_jax_arrays(whole.init(params)))
     with errors_of("from_flat"):
         wanted = name_quantities(whole, structure.unflatten(leaves))
         parts = {own.part for own in wanted}
@@ -131,7 +132,7 @@ def entries_of(flat: Any) -> dict[str, Any]:
     version = held.pop(VERSION_KEY)
     if isinstance(version, jax.ShapeDtypeStruct) or np.array_equal(version, KEYS_VERSION):
         return held
-    got = int(version) if np.shape(version) == () and kind_of(version) is jnp.integer else excerpt(version)
+    got = version if np.shape(version) == () else excerpt(version)
     raise Refusal(ValueError, f"flat is of version {got}, this release of gradtx reads {KEYS_VERSION}")
 
 
@@ -181,16 +182,15 @@ def misfit(key: str, x: Any, start: Any) -> str | None:
         return f"{key} is no array but {excerpt(x)}"
     if isinstance(x, jax.ShapeDtypeStruct) and not isinstance(start, jax.ShapeDtypeStruct):
         return f"{key} is the shape of an array and has no numbers"
-    if x.shape == np.shape(start) and (is_raw(x, start) or kind_of(x) == kind_of(start)):
+    if x.shape == start.shape and (is_raw(x, start) or kind_of(x) == kind_of(start)):
         return None
-    return f"{key} is {x.dtype}{list(x.shape)}, expected {jnp.result_type(start)}{list(np.shape(start))}"
+    return f"{key} is {excerpt(x)}, expected {excerpt(start)}"
 
 
 def kind_of(x: Any) -> Any:
     """What its numbers are; of these, dtypes are converted."""
-    dtype = jnp.result_type(x) if not hasattr(x, "dtype") else x.dtype
     kinds = (jnp.bool_, jnp.integer, jnp.floating, jnp.complexfloating)
-    return next((kind for kind in kinds if jnp.issubdtype(dtype, kind)), dtype)
+    return next((kind for kind in kinds if jnp.issubdtype(x.dtype, kind)), x.dtype)
 
 
 def is_raw(x: Any, start: Any) -> bool:
@@ -218,8 +218,6 @@ def place_like(x: Any, start: Any) -> Any:
     """A copy of an array in the dtype of another one, where that one lies."""
     if isinstance(start, jax.ShapeDtypeStruct):
         return start
-    if not isinstance(start, jax.Array):
-        start = jnp.asarray(start)
     x = x.view(start.dtype) if is_raw(x, start) else x.astype(start.dtype)
     anywhere = not start.committed and not getattr(x, "committed", False)
     placed = jax.device_put(x, None if anywhere else start.sharding, may_alias=False)

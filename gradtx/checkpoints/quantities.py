@@ -25,7 +25,7 @@ IN_STEP = (chain, parallel, masked, only, partition)  # what hands each update t
 Seen = dict[str, int]  # how many parts of each name there were
 
 
-class Row(NamedTuple):
+class Held(NamedTuple):
     """One array that a part holds."""
 
     path: str  # inside of the part
@@ -81,7 +81,7 @@ def quantities_of(node: Node, seen: Seen, clock: str) -> Iterator[Quantity]:
         after |= {name: max(n, after.get(name, 0)) for name, n in seen.items()}
 
 
-def number_part(name: str, rows: list[Row], seen: Seen) -> Iterator[Quantity]:
+def number_part(name: str, rows: list[Held], seen: Seen) -> Iterator[Quantity]:
     """The quantities of one part, which is numbered if it is not the first of its name."""
     if rows:
         seen[name] = seen.get(name, 0) + 1
@@ -91,7 +91,7 @@ def number_part(name: str, rows: list[Row], seen: Seen) -> Iterator[Quantity]:
             yield Quantity(key, index, part, key, clock)
 
 
-def rows_of_part(node: Node, own: Any, clock: str) -> Iterator[Row]:
+def rows_of_part(node: Node, own: Any, clock: str) -> Iterator[Held]:
     """The arrays that a part of gradtx's itself holds."""
     rule: Any = node.rule
     values, counts, names = dict(arguments(node.tx)), set(rule.counts), dict[Keys, str]()
@@ -105,19 +105,19 @@ def rows_of_part(node: Node, own: Any, clock: str) -> Iterator[Row]:
         names["count",] = f"{SCHEDULE}/count"
     for keys, name in names.items():
         (index,) = jax.tree.leaves(state_at(own, keys))  # without what a framework has put around it
-        yield Row(name, index, clock if keys in counts else None)
+        yield Held(name, index, clock if keys in counts else None)
         own = with_state_at(own, keys, None)
     yield from rows_of_tree(own.inner_state if is_scheduled else own)
 
 
-def rows_of_tree(own: Any) -> Iterator[Row]:
+def rows_of_tree(own: Any) -> Iterator[Held]:
     """The arrays of a state by its fields."""
     measured = getattr(type(own), "only_measured", ())
     for path, index in paths_and_leaves(own):
         if index is not None:
             first = path.partition("/")[0]
             ahead = f"{MEASURED}/" if first in measured else "state/" if first in RESERVED else ""
-            yield Row(ahead + path, index, None)
+            yield Held(ahead + path, index, None)
 
 
 def require_own_state(node: Node) -> None:
