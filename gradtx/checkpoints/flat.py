@@ -99,7 +99,7 @@ def from_flat(tx: Any, params: Any, flat: Mapping[str, Any], fresh: Collection[s
             known = list_some(sorted(parts)) or "none with a state"
             raise Refusal(ValueError, f"fresh names {list_some(sorted(unknown))}, the parts of tx are {known}")
         taken = [own for own in wanted if own.part not in names]
-        found = {own: source for own in taken if (source := source_of(own, held, taken, leaves)) is not None}
+        found = {own: held[key] for own in taken if (key := source_of(own, held, taken, leaves)) is not None}
         lacking = [own for own in taken if own not in found and not own.may_be_absent]
         over = left_over(held, {own.key for own in taken}, names)
         unfit = [line for own, x in found.items() if (line := misfit(own.key, x, leaves[own.index]))]
@@ -137,23 +137,24 @@ def entries_of(flat: Any) -> dict[str, Any]:
 
 
 def names_in(fresh: Any) -> set[str]:
-    if isinstance(fresh, str) or not isinstance(fresh, Iterable):
+    names = list(fresh) if isinstance(fresh, Iterable) and not isinstance(fresh, str) else [None]
+    if not all(isinstance(name, str) for name in names):
         raise Refusal(TypeError, f"fresh must be names of parts, as in fresh=['accumulate'], got {excerpt(fresh)}")
-    return set(fresh)
+    return set(names)
 
 
 # ---- what is taken from where ----
 
 
-def source_of(own: Quantity, held: dict[str, Any], taken: list[Quantity], leaves: list[Any]) -> Any:
-    """What the dict has for an array of the state; None for nothing."""
+def source_of(own: Quantity, held: dict[str, Any], taken: list[Quantity], leaves: list[Any]) -> str | None:
+    """The key in the dict of what an array of the state is taken from; None where there is none."""
     if own.key in held:
-        return held[own.key]
+        return own.key
     if own.first in held and not np.shape(leaves[own.index]):
-        return held[own.first]
+        return own.first
     if own.clock is not None:
-        counts = [held[x.key] for x in taken if x.clock == own.clock and x.key in held and not np.shape(held[x.key])]
-        if counts and all(agree(x, counts[0]) for x in counts):
+        counts = [x.key for x in taken if x.clock == own.clock and x.key in held]
+        if counts and all(agree(held[key], held[counts[0]]) for key in counts):
             return counts[0]
     return None
 

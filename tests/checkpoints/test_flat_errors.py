@@ -9,7 +9,7 @@ import pytest
 import gradtx as gx
 from tests.refusals import refused
 
-W = {"w": jnp.ones((2, 3)), "b": jnp.ones(3)}
+W = {"w": jnp.ones((2, 3), "float32"), "b": jnp.ones(3, "float32")}
 ADAM = gx.adam(0.1)
 FLAT = gx.to_flat(ADAM, ADAM.init(W))
 ARE_NAMED = "parts that start anew are named in fresh"
@@ -76,9 +76,7 @@ def test_what_is_missing():
     with refused(ValueError, f"adam: it lacks scale_by_adam/mu/b, scale_by_adam/mu/w; {ARE_NAMED}=['scale_by_adam']"):
         gx.from_flat(ADAM, W, without("scale_by_adam/mu"))
     many = {str(i): jnp.ones(1) for i in range(10)}
-    with refused(
-        ValueError, "it lacks ema/ema/0, ema/ema/1, ema/ema/2, ema/ema/3, ema/ema/4, ema/ema/5, ema/ema/6, ema"
-    ):
+    with refused(ValueError, "ema/ema/5, ema/ema/6, ema/ema/7 and 2 more; parts that"):
         gx.from_flat(gx.ema(0.5), many, dict(version=1))
 
 
@@ -96,7 +94,6 @@ def test_what_is_left_over():
 
 
 def test_numbers_of_groups_that_are_not_the_same():
-    one = gx.ema(0.5)
     two = gx.partition((gx.by_path("w"), gx.scale_by_adam()), default=gx.scale_by_adam())
     flat = gx.to_flat(two, two.init(W))
     gx.from_flat(gx.scale_by_adam(), W, flat)
@@ -107,11 +104,10 @@ def test_numbers_of_groups_that_are_not_the_same():
     groups = gx.partition((gx.by_path("w"), lbfgs), default=lbfgs)
     with refused(ValueError, "partition: it lacks scale_by_lbfgs/weights_memory#2; parts"):
         gx.from_flat(groups, W, gx.to_flat(lbfgs, lbfgs.init(W)))
-    assert one.init(W) is not None
 
 
 def test_other_parameters():
-    other = {"w": jnp.ones((3, 2)), "bias": jnp.ones(3)}
+    other = {"w": jnp.ones((3, 2), "float32"), "bias": jnp.ones(3, "float32")}
     lacks = "it lacks scale_by_adam/mu/bias, scale_by_adam/nu/bias"
     over = "nothing in tx takes scale_by_adam/mu/b, scale_by_adam/nu/b"
     unfit = "is float32[2, 3], expected float32[3, 2]"
@@ -121,7 +117,7 @@ def test_other_parameters():
 
 
 @pytest.mark.parametrize(
-    "key, x, words",
+    ("key", "x", "words"),
     [
         ("scale_by_adam/mu/b", jnp.ones(3, int), "is int64[3], expected float32[3]"),
         ("scale_by_adam/mu/b", jnp.ones(3, complex), "is complex128[3], expected float32[3]"),
@@ -156,7 +152,5 @@ def test_counts_of_other_steps_are_not_taken():
 
 
 def test_what_init_refuses_is_its_own_error():
-    with refused(TypeError, "scale_by_adam: "):
-        gx.from_flat(gx.scale_by_adam(), {"w": "no array"}, FLAT)
-    with refused(ValueError, "masked: "):
+    with refused(ValueError, "masked: where, by_path(pattern='nothing'), matches no array of b, w"):
         gx.from_flat(gx.masked(optax.trace(0.9), gx.by_path("nothing")), W, FLAT)
