@@ -1,5 +1,7 @@
 """What `to_flat` and `from_flat` refuse, and in which words."""
 
+from typing import Any
+
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -54,16 +56,18 @@ def test_what_to_flat_did_not_make():
 
 
 def test_names_that_are_none():
+    flag: Any = True
+    number: Any = 3
     with refused(TypeError, "from_flat: fresh must be names of parts, as in fresh=['accumulate'], got 'accumulate'"):
         gx.from_flat(ADAM, W, FLAT, fresh="accumulate")
     with refused(TypeError, "from_flat: fresh must be names of parts, as in fresh=['accumulate'], got True"):
-        gx.from_flat(ADAM, W, FLAT, fresh=True)
+        gx.from_flat(ADAM, W, FLAT, fresh=flag)
     with refused(ValueError, "fresh names adam, the parts of tx are scale_by_adam, scale_by_learning_rate"):
         gx.from_flat(ADAM, W, FLAT, fresh=["adam"])
     with refused(ValueError, "fresh names adam, the parts of tx are none with a state"):
         gx.from_flat(gx.scale(0.5), W, dict(version=1), fresh=["adam"])
     with refused(TypeError, "fresh must be names of parts, as in fresh=['accumulate'], got [3]"):
-        gx.from_flat(ADAM, W, FLAT, fresh=[3])
+        gx.from_flat(ADAM, W, FLAT, fresh=[number])
 
 
 def test_what_is_missing():
