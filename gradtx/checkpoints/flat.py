@@ -137,7 +137,7 @@ def entries_of(flat: Any) -> dict[str, Any]:
 
 
 def names_in(fresh: Any) -> set[str]:
-    names = list(fresh) if isinstance(fresh, Iterable) and not isinstance(fresh, str) else [None]
+    names: list[Any] = list(fresh) if isinstance(fresh, Iterable) and not isinstance(fresh, str) else [None]
     if not all(isinstance(name, str) for name in names):
         raise Refusal(TypeError, f"fresh must be names of parts, as in fresh=['accumulate'], got {excerpt(fresh)}")
     return set(names)

@@ -44,7 +44,7 @@ def test_what_to_flat_did_not_make():
     with refused(TypeError, "from_flat: flat must be a mapping of keys to arrays, got tuple (ScaleByAdamState("):
         gx.from_flat(ADAM, W, ADAM.init(W))
     with refused(TypeError, "from_flat: the keys of flat must be strings, got 0, 1"):
-        gx.from_flat(ADAM, W, {0: jnp.ones(1), 1: jnp.ones(1)})
+        gx.from_flat(ADAM, W, dict[Any, Any](enumerate(jnp.ones(2))))
     with refused(ValueError, "from_flat: flat has no 'version', so to_flat did not make it; it has a, b"):
         gx.from_flat(ADAM, W, dict(a=1, b=2))
     with refused(ValueError, "from_flat: flat has no 'version', so to_flat did not make it; it has nothing"):
