@@ -1,5 +1,6 @@
 """gradtx: composable gradient transformations for JAX. An optimizer is a value."""
 
+from gradtx.checkpoints.flat import from_flat, to_flat
 from gradtx.config.read import from_config
 from gradtx.config.write import to_config
 from gradtx.core.apply import apply_updates
@@ -105,6 +106,9 @@ __all__ = [  # noqa: RUF022  # in reading order
     # Serialization
     "to_config",
     "from_config",
+    # Checkpoints
+    "to_flat",
+    "from_flat",
     # Combining
     "chain",
     "parallel",

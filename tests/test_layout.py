@@ -46,6 +46,7 @@ LAYERS = [
     "gradtx.optimizers",
     "gradtx.wrappers",
     "gradtx.devices",
+    "gradtx.checkpoints",
     "gradtx.inspect",
     "gradtx.config",
     "gradtx.optax",

@@ -107,6 +107,7 @@ class transformation(Recipe[P, Transformation]):
             needs=known.needs,
             parts=known.parts,
             numbers=numbers,
+            counts=known.counts,
             selects=known.selects,
         )
 
@@ -164,6 +165,7 @@ def outline(rule: Rule, arguments: dict[str, Any]) -> Rule:
         takes=takes_of_rule(rule),
         needs=rule.needs,
         parts=own,
+        counts=tuple(("inner_state", *keys) for keys in rule.counts),
         selects=selects_by_rule(rule),
     )
 

@@ -14,7 +14,7 @@ from gradtx.core import check
 from gradtx.core.count import increment
 from gradtx.core.flow import Fields, Flow
 from gradtx.core.placement import lay_like
-from gradtx.core.rule import NONE, Rule
+from gradtx.core.rule import NONE, Keys, Rule
 from gradtx.core.tree import narrow, widen
 from gradtx.values.errors import Refusal
 
@@ -67,6 +67,10 @@ class PerArray(Rule):
     init_one: Callable[..., dict[str, Any]]
     update_one: Callable[..., Result]
     shared: dict[str, tuple[Any, Callable[[Any], Any]]]
+
+    @property
+    def counts(self) -> tuple[Keys, ...]:
+        return (("count",),) if "count" in self.state_type._fields else ()
 
     def scalars(self) -> dict[str, tuple[Any, Callable[[Any], Any]]]:
         """What all arrays share: where it starts, and what follows on a state."""

@@ -56,6 +56,7 @@ class Rule(Pair):
     needs: tuple[str, ...] = ()  # those of them that it can't do without
     parts: dict[str, Part] | None = None  # by their paths among the arguments; "" is what a composition is made of
     numbers: dict[str, Keys] = NO_NUMBERS  # hyperparameters that its state holds, beside a `count` of its own
+    counts: tuple[Keys, ...] = ()  # where its state has the number of updates that it has done
     routes: Callable[[Any], list[Route]] | None = None  # which arrays of a tree go where, if it selects
     everywhere: bool = False  # whether these routes leave no array alone
     selects: bool = False  # whether there is a selector in what it is made of, where that can't be seen from outside

@@ -82,7 +82,7 @@ def restate_schedule(tx: Transformation, name: str, inner_state: Any, kind: type
     """
     rule = restate(tx, ScheduledState, kind, hyperparams={name: NO_NUMBER}, inner_state=inner_state)
     if not isinstance(tx.arguments[name], Controlled):  # whose number would have to be in the state
-        rule.numbers = {theirs: ("count",)}
+        rule.numbers, rule.counts = {theirs: ("count",)}, (("count",),)
     return rule
 
 

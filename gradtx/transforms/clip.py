@@ -30,6 +30,8 @@ class ClipState(NamedTuple):
     clipped_norm: jax.Array  # of what went out; NaN where no finite norm came in, unless elements are clipped
     clipped: jax.Array  # bool, (): whether they differ
 
+    only_measured = ("norm", "clipped_norm", "clipped")  # no update reads them
+
     @property
     def metrics(self) -> dict[str, jax.Array]:
         return self._asdict()

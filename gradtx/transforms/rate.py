@@ -71,6 +71,7 @@ class ScaleByLearningRateState(NamedTuple):
 
 
 NUMBERS: dict[str, Keys] = {"learning_rate": ("learning_rate",)}
+COUNTS: tuple[Keys, ...] = (("count",),)
 
 
 @composition  # for its schedules as they are: the rate's value belongs into a state of the same form as a constant's
@@ -98,5 +99,5 @@ def scale_by_learning_rate(learning_rate: NonNegative):
         return -rate, ScaleByLearningRateState(increment(state.count), rate)
 
     rule = scaling(init, factor)
-    rule.numbers = NUMBERS
+    rule.numbers, rule.counts = NUMBERS, COUNTS
     return rule

@@ -29,6 +29,8 @@ class RecordState(NamedTuple):
 
     recorded: dict[str, jax.Array]  # one number, by its name; zero before the first update
 
+    only_measured = ("recorded",)
+
     @property
     def metrics(self) -> dict[str, jax.Array]:
         return self.recorded

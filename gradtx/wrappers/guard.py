@@ -35,6 +35,8 @@ class SkipNonfiniteState(NamedTuple):
     exceeded: jax.Array  # bool, (): whether there have been more than the limit in a row
     inner_state: Any
 
+    only_measured = ("skipped", "total", "in_a_row", "exceeded")  # no update reads them
+
     @property
     def metrics(self) -> dict[str, jax.Array]:
         return skip_metrics(self)
@@ -104,6 +106,8 @@ class SkipSpikesState(NamedTuple):
     weight: jax.Array  # the sum of the weights of the accepted
     square_weight: jax.Array  # the sum of their squares
     inner_state: Any
+
+    only_measured = (*SkipNonfiniteState.only_measured, "measured")
 
     @property
     def metrics(self) -> dict[str, jax.Array]:

@@ -90,6 +90,8 @@ class SwitchState(NamedTuple):
     choice: jax.Array  # int32, (): the part that the last update went through; before the first, 0
     inner_state: tuple[Any, ...]  # of all parts
 
+    only_measured = ("choice",)
+
     @property
     def metrics(self) -> dict[str, jax.Array]:
         return {"switch_choice": self.choice}
