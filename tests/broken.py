@@ -27,8 +27,12 @@ def behind(change):
 
 def stateless(formula):
     """A formula, lifted as it should be."""
-    tx = gx.transformation(lambda: gx.stateless(formula))()
+    tx = value(formula)
     return pair(tx.init, tx.update)
+
+
+def value(formula):
+    return gx.transformation(lambda: gx.stateless(formula))()
 
 
 def cast(tree, dtype):
@@ -50,6 +54,10 @@ def promoting(updates, state, params=None):  # a state in the parameters' dtype,
 
 def init_like_params(params):
     return jax.tree.map(lambda x, p: x.astype(p.dtype), RIGHT.init(params), gx.ScaleByMomentumState(params))
+
+
+def init_on_one_device(params):
+    return gx.ScaleByMomentumState(jax.tree.map(lambda p: jnp.zeros(p.shape, jnp.float32), params))
 
 
 def narrow(updates, state, params=None):

@@ -19,6 +19,7 @@ CORE = [
     "paths",
     "collectives",
     "measurement",
+    "locality",
     "tree",
     "reals",
     "placement",

@@ -26,6 +26,7 @@ from tests.broken import (
     in_own_dtype,
     init_like_params,
     init_of_floats,
+    init_on_one_device,
     joining,
     keeping,
     keeping_the_count,
@@ -46,6 +47,7 @@ from tests.broken import (
     stateless,
     turned,
     twice_in_arrays,
+    value,
     wide_number,
     with_int,
 )
@@ -66,6 +68,7 @@ def wrong(law, tx, example, expected, got, **known):
 F32 = "params and updates float32[]"
 F64 = "params and updates float64[]"
 ANY = "params and updates None"
+IN_PARTS = "params and updates {'deep': float32[3,8,2], 'frozen': None, 'number': float32[], 'w': float32[16,3]}"
 
 WRONG = [
     wrong("state_keeps_its_form", pair(update=narrowing), F32,
@@ -155,4 +158,10 @@ WRONG = [
           "no error", "Disallowed host-to-device transfer"),
     wrong("no_nan_on_the_way", stateless(lambda g: jnp.where(g == 0, 0.0, g * (g / g))), F64,
           "no error", "FloatingPointError: invalid value (nan) encountered in div"),
+    wrong("state_lies_like_its_parameters", pair(init_on_one_device), IN_PARTS,
+          "state.trace['deep'] under auto axes, after init P(None, 'parts')", "SingleDeviceSharding(device="),
+    wrong("parts_make_the_whole", value(lambda g: g / g.size), IN_PARTS,
+          "on the whole", "on the parts, across"),
+    wrong("parts_make_the_whole", value(lambda g: g / jnp.linalg.norm(g)), IN_PARTS,
+          "no error", "it takes sums on each device alone of an array that differs along parts"),
 ]  # fmt: skip

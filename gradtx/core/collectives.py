@@ -26,8 +26,11 @@ def manual_axes() -> Axes:
 
 def varying_axes(x: Any) -> frozenset[str]:
     """The axes over which a value differs from device to device, by its type."""
-    kind: Any = jax.typeof(x)
-    return kind.vma if hasattr(kind, "vma") else kind.manual_axis_type.varying
+    return axes_of_type(jax.typeof(x))
+
+
+def axes_of_type(kind: Any) -> frozenset[str]:
+    return kind.vma if hasattr(kind, "vma") else kind.manual_axis_type.varying  # its name before JAX 0.10
 
 
 def vary(x: Any, axes: Iterable[str]) -> Any:
@@ -66,7 +69,7 @@ def axes_of_parts(arrays: list[Any], manual: Axes) -> list[Axes]:
     if axes == ():
         return [()] * len(arrays)
     seen = [frozenset().union(*map(varying_axes, jax.tree.leaves(x))) for x in arrays]
-    if not varying_axes(jax.lax.axis_index(manual[0])):  # the types are off
+    if not has_types(manual):
         if axes:
             raise Refusal(ValueError, f"{HIDDEN}, and across needs to know; leave check_vma at True")
         warnings.warn(f"{HIDDEN}. {TAKEN_FOR_WHOLE}", stacklevel=2)
@@ -84,6 +87,11 @@ TAKEN_FOR_WHOLE = (
     "They are taken for whole, which is right where all devices do the same; across(tx, ()) says so. Where they are in "
     "parts, leave check_vma at True and put across(tx, axes) around the transformation."
 )
+
+
+def has_types(manual: Axes) -> bool:
+    """Whether JAX's types say what varies."""
+    return bool(varying_axes(jax.lax.axis_index(manual[0])))
 
 
 def join_names(names: Iterable[str]) -> str:
@@ -120,8 +128,14 @@ def largest(x: jax.Array) -> jax.Array:
 
 
 def require_whole_arrays(arrays: list[Any], why: str) -> None:
-    """Refuse arrays that are in parts."""
-    if manual := manual_axes():
-        for axes in axes_of_parts(arrays, manual):
-            if axes:
-                raise Refusal(ValueError, f"an array is in parts along {join_names(axes)}; {why}")
+    """Refuse arrays that are in parts, or may be."""
+    if not (manual := manual_axes()):
+        return
+    around = AXES.set(manual if AXES.get() is None and has_types(manual) else AXES.get())
+    try:
+        over = frozenset().union(*axes_of_parts(arrays, manual))
+    finally:
+        AXES.reset(around)
+    if over:
+        own = "" if AXES.get() else ", or put across(tx, ()) around it where each device has arrays to itself"
+        raise Refusal(ValueError, f"an array is in parts along {join_names(over)}; {why}{own}")

@@ -10,11 +10,11 @@ from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
-from jax.core import Tracer
 
 from gradtx.core import check
-from gradtx.core.collectives import AXES, Axes, manual_axes
-from gradtx.core.placement import lay_like
+from gradtx.core.collectives import AXES, Axes
+from gradtx.core.locality import require_no_partial_result
+from gradtx.core.placement import is_traced, vary_like
 from gradtx.core.tree import narrow, widen
 from gradtx.values.errors import Refusal
 
@@ -67,9 +67,7 @@ class Flow:
         """Go on with these updates."""
         self.leaves, self.structure, self.weights = check.align(updates, self.params)
         self.pending: list[Stage] = []
-        if manual_axes() and self.params is not None:
-            pairs = zip(self.leaves, self.weights, strict=True)
-            self.leaves = [lay_like(u, p) if isinstance(u, jax.Array) else u for u, p in pairs]
+        self.leaves = vary_like(self.leaves, self.weights)
         for i in self.frozen:
             if self.leaves[i] is not None:
                 self.leaves[i] = jnp.zeros_like(self.leaves[i])
@@ -257,11 +255,6 @@ def run_flow(advance: Callable[[Flow], Any], updates: Any, params: Any) -> tuple
 # ---- one array through the stages ----
 
 
-def is_traced() -> bool:
-    """Whether what is computed here goes into a program."""
-    return isinstance(jax.lax.full((), 0.0), Tracer)
-
-
 def compose_stages(stages: list[Stage], wide: bool) -> Callable[..., tuple[jax.Array, list[Fields]]]:
     """The stages as one function of arrays as they are stored."""
 
@@ -281,7 +274,9 @@ def apply(stage: Stage, u: jax.Array, row: Any, weight: jax.Array | None) -> tup
     row = jax.tree.map(widen, row)
     around = AXES.set(stage.axes)
     try:
-        returned = stage.formula(u, row, weight) if stage.needs_params else stage.formula(u, row)
+        given = (u, row, weight) if stage.needs_params else (u, row)
+        require_no_partial_result(stage.formula, *given)
+        returned = stage.formula(*given)
         check.require_result(u, returned, row, stage.names)
     except Refusal as refusal:
         raise locate(refusal.kind(f"{stage.name}: {refusal}"), stage.place) from None

@@ -13,6 +13,7 @@ import optax
 from gradtx.core import check
 from gradtx.core.count import increment
 from gradtx.core.flow import Fields, Flow
+from gradtx.core.measurement import require_alike
 from gradtx.core.placement import lay_like
 from gradtx.core.rule import NONE, Keys, Rule
 from gradtx.core.tree import narrow, widen
@@ -173,6 +174,7 @@ def scaling(init: Callable[[Any], Any], factor: Callable[..., tuple[Any, Any]], 
             raise Refusal(ValueError, f"only some arrays of the tree are in sight here; {whole}")
         updates = [flow.updates()] if count_arguments(factor) > 1 else []
         scalar, after = factor(state, *updates, **extra)
+        require_alike("the factor", scalar)
         flow.then(multiply, [jnp.asarray(scalar)] * len(flow.leaves))
         return after
 

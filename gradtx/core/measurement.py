@@ -33,6 +33,6 @@ def require_alike(name: str, value: Any) -> None:
     over = varying_axes(value) if axes is None else varying_axes(value) & frozenset(axes)
     if over:
         names = join_names(over)
-        remedy = f"give what they agree on, such as jax.lax.pmean({name}, {sorted(over)})"
+        remedy = f"make it what they agree on, as by jax.lax.pmean over {sorted(over)}"
         own = "" if axes else "; across(tx, ()) where each has a model of its own"
         raise Refusal(ValueError, f"{name} differs along {names} from device to device; {remedy}{own}")

@@ -26,6 +26,19 @@ def lay_like(x: Any, other: Any) -> Any:
     return jax.device_put(x, other.sharding)
 
 
+def vary_like(updates: list[Any], params: list[Any]) -> list[Any]:
+    """Updates as ones that may differ wherever their parameters do, of which some may be None."""
+    if not manual_axes():
+        return updates
+    pairs = zip(updates, params, strict=True)
+    return [lay_like(u, p) if isinstance(u, jax.Array) and p is not None else u for u, p in pairs]
+
+
+def is_traced() -> bool:
+    """Whether what is computed here goes into a program."""
+    return isinstance(jax.lax.full((), 0.0), Tracer)
+
+
 def with_automatic_axes(run: Callable[..., Any], loss: Callable[[Any], Any], arrays: Any, given: Any, out: Any) -> Any:
     """`run(loss, *given)`, in which axes with explicit types are automatic: for what reshapes arrays, as a layout in a
     type does not let it. The loss, a function of what is like `arrays`, sees them. What is returned lies like `out`.

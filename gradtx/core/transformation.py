@@ -9,6 +9,7 @@ import optax
 from gradtx.core import check, eager
 from gradtx.core.collectives import manual_axes
 from gradtx.core.flow import Flow, locate, run_flow
+from gradtx.core.locality import require_no_partial_result
 from gradtx.core.loss import FUNCTIONS, STANDARD, names_taken_by
 from gradtx.core.placement import lay_like, put_beside
 from gradtx.core.rule import Pair, Rule, transformations_in
@@ -168,7 +169,9 @@ def advance_pair(update: Any, flow: Flow, state: Any, extra: dict[str, Any]) -> 
     """Take a flow through a plain function of whole trees."""
     if flow.params is not None:  # it sees no more parameters than it has updates for, a loss needs all
         extra = extra | {k: flow.widen_function(f) for k, f in extra.items() if k in FUNCTIONS and callable(f)}
-    updates, after = update(flow.updates(), state, flow.own_params, **extra)
+    given = flow.updates(), state, flow.own_params
+    require_no_partial_result(lambda *given: update(*given, **extra), *given)
+    updates, after = update(*given, **extra)
     flow.put(updates)
     return after
 

@@ -49,8 +49,12 @@ def across(tx: optax.GradientTransformation, axes: str | tuple[str, ...]):
     if not isinstance(names, tuple) or not all(isinstance(name, str) for name in names):
         raise Refusal(TypeError, f"axes must be the name of an axis or a tuple of names, got {excerpt(axes)}")
 
+    def own_axes(arrays: list[Any]) -> frozenset[str]:
+        """Those over which each device has a model of its own."""
+        return frozenset().union(*map(varying_axes, arrays)) - frozenset(names)
+
     def init(params: Any) -> Any:
-        own = frozenset().union(*map(varying_axes, jax.tree.leaves(params))) - frozenset(names)
+        own = own_axes([p for p in jax.tree.leaves(params) if isinstance(p, jax.Array)])
         state = start(tx, params)  # whose numbers are those of a device
         return jax.tree.map(lambda x: vary(x, own), state) if own else state
 
@@ -59,6 +63,9 @@ def across(tx: optax.GradientTransformation, axes: str | tuple[str, ...]):
             have = jax.sharding.get_abstract_mesh().axis_names
             if missing := frozenset(names) - frozenset(have):
                 raise Refusal(ValueError, f"the mesh has no axis {join_names(missing)}, but {', '.join(have)}")
+            given = [x for x in (*flow.leaves, *flow.weights) if isinstance(x, jax.Array)]
+            if own := own_axes(given):  # with one array all that a device has may become its own
+                flow.put(jax.tree.map(lambda u: vary(u, own), flow.updates()))
         around = AXES.set(names)
         try:
             return advance(tx, flow, state, extra, "tx")

@@ -1,6 +1,7 @@
 """The laws of transformations as functions that anyone can run: `check_transformation(tx)`."""
 
 from gradtx.testing.law import Broken, Law
+from gradtx.testing.laws_of_devices import parts_make_the_whole, state_lies_like_its_parameters
 from gradtx.testing.laws_of_leaves import (
     complex_is_a_pair_of_reals,
     empty_trees_stay_empty,
@@ -94,4 +95,7 @@ __all__ = [  # noqa: RUF022  # in reading order
     "dtypes_meet_explicitly",
     "update_transfers_nothing",
     "no_nan_on_the_way",
+    # Laws of many devices
+    "state_lies_like_its_parameters",
+    "parts_make_the_whole",
 ]

@@ -1,6 +1,7 @@
 """The laws of arrays that lie on several devices: states lie like their parameters, and parts make the whole."""
 
 from collections.abc import Sequence
+from contextlib import nullcontext
 from typing import Any
 
 import jax
@@ -46,7 +47,7 @@ def state_lies_like_its_parameters(subject: Subject, example: Example) -> None:
         def lay(tree: Any, mesh: Mesh = mesh, kind: AxisType = kind) -> Any:
             return jax.tree.map(lambda x: jax.device_put(x, NamedSharding(mesh, spec_of(x, kind))), tree)
 
-        with jax.set_mesh(mesh):
+        with jax.set_mesh(mesh) if kind is AxisType.Explicit else nullcontext():
             params, gradients = example.filled(3)
             params, gradients = lay(params), [lay(g) for g in gradients]
             state = subject.tx.init(params)
@@ -83,7 +84,7 @@ def parts_make_the_whole(subject: Subject, example: Example) -> None:
     """
     params, gradients = example.filled(2)
     extras = [subject.extra(g, params) for g in gradients]
-    updates = whole(subject.tx, params, gradients, extras)
+    updates = run_some(subject.tx, params, gradients, extras)
     for tx, said in ((gx.across(subject.value, AXIS), "across"), (subject.value, "without it")):
         try:
             found = in_parts(tx, params, gradients, extras)
@@ -94,7 +95,7 @@ def parts_make_the_whole(subject: Subject, example: Example) -> None:
         same(updates, found, "updates", "on the whole", f"on the parts, {said}", 1e-5, exact(1e-5, 1e-6))
 
 
-def whole(tx: Any, params: Any, gradients: list[Any], extras: list[Any]) -> tuple[list[Any], list[Any]]:
+def run_some(tx: Any, params: Any, gradients: list[Any], extras: list[Any]) -> tuple[list[Any], list[Any]]:
     """The updates of some steps, and the numbers of the last state."""
     state, out = tx.init(params), []
     for g, extra in zip(gradients, extras, strict=True):
@@ -108,7 +109,7 @@ def in_parts(tx: Any, params: Any, gradients: list[Any], extras: list[Any]) -> A
     """The same on the parts of the arrays, each on its device."""
     specs = jax.tree.map(spec_of, params)
     run = jax.shard_map(
-        lambda *args: whole(tx, *args),
+        lambda *args: run_some(tx, *args),
         mesh=mesh_of(AxisType.Auto),
         in_specs=(specs, [specs] * len(gradients), PartitionSpec()),
         out_specs=([specs] * len(gradients), PartitionSpec()),

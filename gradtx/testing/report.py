@@ -6,7 +6,7 @@ from typing import Any
 
 import optax
 
-from gradtx.testing import laws_of_leaves, laws_of_settings, laws_of_updates, laws_of_values
+from gradtx.testing import laws_of_devices, laws_of_leaves, laws_of_settings, laws_of_updates, laws_of_values
 from gradtx.testing.law import Broken, Law
 from gradtx.testing.subject import Subject, nothing, refuse
 from gradtx.values.errors import Refusal, errors_of
@@ -15,7 +15,7 @@ from gradtx.values.value import text_of
 
 LAWS = tuple(
     x
-    for module in (laws_of_updates, laws_of_leaves, laws_of_values, laws_of_settings)
+    for module in (laws_of_updates, laws_of_leaves, laws_of_values, laws_of_settings, laws_of_devices)
     for x in vars(module).values()
     if isinstance(x, Law)
 )
