@@ -54,6 +54,7 @@ TRANSFORMATIONS = [
     Member(gx.clip_by_norm(0.3), elementwise=False),
     Member(gx.clip_by_global_norm(0.3), elementwise=False),
     Member(gx.clip_by_group_norm(0.3), elementwise=False),
+    Member(gx.across(gx.clip_by_norm(0.3), "data"), elementwise=False),
     Member(gx.record("size", gx.global_norm), elementwise=False, printed=False),
     Member(gx.add_decayed_weights(0.1), needs_params=True),
     Member(gx.add_decayed_weights(0.1, mask=gx.by_ndim(at_least=1)), needs_params=True),

@@ -12,7 +12,7 @@ import jax
 import jax.numpy as jnp
 
 from gradtx.core import check
-from gradtx.core.collectives import AXES, Axes
+from gradtx.core.collectives import AXES, Axes, manual_axes
 from gradtx.core.locality import require_no_partial_result
 from gradtx.core.placement import is_traced, vary_like
 from gradtx.core.tree import narrow, widen
@@ -275,7 +275,8 @@ def apply(stage: Stage, u: jax.Array, row: Any, weight: jax.Array | None) -> tup
     around = AXES.set(stage.axes)
     try:
         given = (u, row, weight) if stage.needs_params else (u, row)
-        require_no_partial_result(stage.formula, *given)
+        if manual_axes():
+            require_no_partial_result(stage.formula, *given)
         returned = stage.formula(*given)
         check.require_result(u, returned, row, stage.names)
     except Refusal as refusal:

@@ -7,7 +7,7 @@ from typing import Any
 
 import jax
 
-from gradtx.core.collectives import AXES, REMEDY, axes_of_type, join_names, manual_axes, varying_axes
+from gradtx.core.collectives import AXES, REMEDY, axes_of_type, join_names, varying_axes
 from gradtx.values.errors import Refusal
 
 REDUCTIONS = {
@@ -22,8 +22,8 @@ COLLECTIVES = ("psum", "pmax", "pmin", "all_gather", "all_reduce", "reduce_scatt
 
 def require_no_partial_result(function: Callable[..., Any], *args: Any) -> None:
     """Refuse a function of arrays in parts whose result depends on a reduction of a part."""
-    manual, axes = manual_axes(), AXES.get()
-    if not manual or axes == ():
+    axes = AXES.get()
+    if axes == ():
         return
     seen = frozenset().union(*map(varying_axes, jax.tree.leaves(args)))
     over = seen if axes is None else seen & frozenset(axes)

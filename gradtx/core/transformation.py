@@ -170,7 +170,8 @@ def advance_pair(update: Any, flow: Flow, state: Any, extra: dict[str, Any]) -> 
     if flow.params is not None:  # it sees no more parameters than it has updates for, a loss needs all
         extra = extra | {k: flow.widen_function(f) for k, f in extra.items() if k in FUNCTIONS and callable(f)}
     given = flow.updates(), state, flow.own_params
-    require_no_partial_result(lambda *given: update(*given, **extra), *given)
+    if manual_axes():
+        require_no_partial_result(lambda *given: update(*given, **extra), *given)
     updates, after = update(*given, **extra)
     flow.put(updates)
     return after
