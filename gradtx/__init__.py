@@ -17,6 +17,9 @@ from gradtx.curvature import (
     max_learning_rate,
     smallest_eigenvalue,
 )
+from gradtx.devices.layout import state_shardings
+from gradtx.devices.offload import offload
+from gradtx.devices.zero import zero_redundancy
 from gradtx.inspect.describe import describe
 from gradtx.inspect.explain import explain
 from gradtx.inspect.hyperparameters import controlled, hyperparameters, set_hyperparameters
@@ -126,6 +129,10 @@ __all__ = [  # noqa: RUF022  # in reading order
     "switch",
     "skip_nonfinite",
     "skip_spikes",
+    # On many devices
+    "state_shardings",
+    "zero_redundancy",
+    "offload",
     # Building blocks
     "square",
     "scale",

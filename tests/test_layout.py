@@ -42,6 +42,7 @@ LAYERS = [
     "gradtx.transforms",
     "gradtx.optimizers",
     "gradtx.wrappers",
+    "gradtx.devices",
     "gradtx.inspect",
     "gradtx.config",
     "gradtx.optax",

@@ -1,0 +1,168 @@
+"""States, and the arithmetic of a step, spread over devices that all hold the same parameters."""
+
+import math
+from typing import Any, NamedTuple
+
+import jax
+import jax.numpy as jnp
+import optax
+from jax.sharding import AbstractMesh, AxisType, NamedSharding, PartitionSpec
+from jax.tree_util import keystr, tree_flatten_with_path
+
+from gradtx.core import check
+from gradtx.core.factories import transformation
+from gradtx.core.flow import Flow, is_traced
+from gradtx.core.rule import Part, Rule
+from gradtx.core.transformation import Transformation, advance, start
+from gradtx.devices.layout import mesh_of, names_by_dimension, sharding_of, spec_of
+from gradtx.values.errors import Refusal
+from gradtx.values.value import build
+
+
+@transformation
+def zero_redundancy(tx: optax.GradientTransformation, axis: str):
+    r"""The transformation, $T(u)$, computed in $n$ parts by the $n$ devices along an axis of the mesh, each of which
+    keeps one part of the state (ZeRO-1). The parameters stay as they are, and the updates come out laid like them.
+
+    Each array is spread along its first dimension whose size divides by $n$, beyond what is spread already; where none
+    does it stays whole. The state has the structure and the numbers of that of `tx`, so a checkpoint of one is one of
+    the other.
+
+    The mesh is that of the arrays, or the one of `jax.set_mesh(mesh)`: inside of `jit` with automatic axes, arrays
+    know of no other. There, make the state where it belongs by
+    `jax.jit(tx.init, out_shardings=state_shardings(tx, params))(params)`, or outside of `jit`. Where another automatic
+    axis has several devices the arithmetic follows the state; and all parameters are taken to be whole along `axis`.
+    With explicit axes all of it is known.
+
+    **Arguments:** `tx`, an Optax transformation too; `axis`, the name of an axis of the mesh.
+
+    **State:** that of `tx`; of its bytes per parameter a device has $1/n$.
+
+    **Raises:** `ValueError` where there is no mesh, where it has no such axis, for arrays on two meshes, and inside of
+    a `shard_map` over this axis, where each device has its part already.
+
+    **Source:** Rajbhandari et al., ZeRO: Memory Optimizations Toward Training Trillion Parameter Models (2020),
+    section 5.1, the partitioning of optimizer states.
+
+    >>> import jax, jax.numpy as jnp, gradtx
+    >>> from jax.sharding import AxisType, NamedSharding, PartitionSpec
+    >>> mesh = jax.make_mesh((1,), ("data",), axis_types=(AxisType.Explicit,))
+    >>> w = jax.device_put(jnp.zeros(4), NamedSharding(mesh, PartitionSpec()))
+    >>> tx = gradtx.zero_redundancy(gradtx.scale_by_momentum(0.9), "data")
+    >>> updates, state = tx.update(w + 1.0, tx.init(w), w)
+    >>> updates, state.trace.sharding.spec[0], updates.sharding.is_fully_replicated
+    (Array([1., 1., 1., 1.], dtype=float32), 'data', True)
+    """
+
+    def init(params: Any) -> Any:
+        leaves, structure = jax.tree.flatten(params, is_leaf=check.is_none)
+        places = [i for i, p in enumerate(leaves) if check.can_move(p)]
+        mesh = mesh_of(name_leaves("params", params, leaves, places)) or jax.sharding.get_abstract_mesh()
+        if places and (mesh.axis_names or not is_traced()):  # else the shardings that the state is made with say it
+            group = group_of(mesh, axis)
+            for i in places:
+                leaves[i] = spread(leaves[i], leaves[i], group)
+        return start(tx, structure.unflatten(leaves))
+
+    def advance_spread(flow: Flow, state: Any, extra: dict[str, Any], ok: Any = None) -> Any:
+        flow.run()
+        own = flow.fork()
+        places = [i for i, u in enumerate(own.leaves) if isinstance(u, jax.Array)]
+        arrays = name_leaves("updates", flow.tree, own.leaves, places)
+        likes = {i: own.leaves[i] for i in places}
+        if flow.params is not None:
+            arrays |= name_leaves("params", flow.tree, own.weights, places)
+            likes = {i: jnp.asarray(own.weights[i]) for i in places}
+        if places:
+            group = group_of(mesh_of(arrays) or jax.sharding.get_abstract_mesh(), axis)
+            own.set({i: spread(own.leaves[i], like, group) for i, like in likes.items()})
+        if places and flow.params is not None:
+            own.weights = [spread(likes[i], likes[i], group) if i in likes else p for i, p in enumerate(own.weights)]
+            own.params = own.structure.unflatten(own.weights)
+        after = advance(tx, own, state, extra, "tx", ok)
+        out = {i: u for i, u in enumerate(own.run()) if flow.leaves[i] is not None}
+        flow.set({i: gather(u, likes[i], group) if i in likes and u is not None else u for i, u in out.items()})
+        flow.frozen.update(own.frozen)
+        return own.settle(after)
+
+    def advance_if(flow: Flow, state: Any, ok: Any, extra: dict[str, Any]) -> Any:
+        return advance_spread(flow, state, extra, ok)
+
+    has_branch = isinstance(tx, Transformation) and build(tx).advance_if
+    return Rule(init, advance_spread, parts={"tx": Part(tx, ())}, advance_if=advance_if if has_branch else None)
+
+
+def name_leaves(name: str, tree: Any, leaves: list[Any], places: list[int]) -> dict[str, Any]:
+    """Some leaves of a tree by their paths, for errors."""
+    paths = [keystr(path) for path, _ in tree_flatten_with_path(tree, is_leaf=check.is_none)[0]]
+    return {f"{name}{paths[i]}": leaves[i] for i in places}
+
+
+# ---- the devices along an axis ----
+
+
+class Group(NamedTuple):
+    """The devices along an axis of a mesh."""
+
+    mesh: Any
+    axis: str
+    typed: bool  # whether the types of arrays say how they are spread over it
+    alone: bool  # whether no other axis, of which no type tells, has several devices
+
+
+def group_of(mesh: Any, axis: str) -> Group:
+    if not mesh.axis_names:
+        remedy = "put the parameters on one, as by jax.device_put(params, NamedSharding(mesh, PartitionSpec()))"
+        inside = "inside of jit, and with automatic axes, call it under jax.set_mesh(mesh)"
+        raise Refusal(ValueError, f"the arrays lie on no mesh that has an axis {axis!r}; {remedy}; {inside}")
+    if axis not in mesh.axis_names:
+        have = ", ".join(map(repr, mesh.axis_names))
+        raise Refusal(ValueError, f"axis must be one of those of the mesh, {have}, got {axis!r}")
+    current = jax.sharding.get_abstract_mesh()
+    kinds = dict(zip(mesh.axis_names, mesh.axis_types, strict=True))
+    kinds |= dict(zip(current.axis_names, current.axis_types, strict=True))
+    if kinds[axis] is AxisType.Manual:
+        problem = f"inside of a shard_map over {axis!r} each device has its own arrays"
+        remedy = f"take parts by jax.lax.psum_scatter and update them by across(tx, {axis!r}), or call it outside"
+        raise Refusal(ValueError, f"{problem}; {remedy}")
+    others = [name for name, size in mesh.shape.items() if name != axis and size > 1]
+    return Group(mesh, axis, kinds[axis] is AxisType.Explicit, all(kinds[x] is not AxisType.Auto for x in others))
+
+
+def spread(x: Any, like: Any, group: Group) -> Any:
+    """An array, one like another one, with its first dimension that divides spread over the devices."""
+    rows = rows_of(like)
+    if not any(group.axis in row for row in rows):
+        for i, (size, row) in enumerate(zip(x.shape, rows, strict=True)):
+            if size and size % math.prod([group.mesh.shape[name] for name in (*row, group.axis)]) == 0:
+                rows[i] = (*row, group.axis)
+                break
+    return lay(x, rows, group) if group.alone or group.typed or not is_traced() else x
+
+
+def gather(x: Any, like: Any, group: Group) -> Any:
+    """An array where the one lies that it is like."""
+    if group.alone or group.typed or not is_traced():
+        return lay(x, rows_of(like), group)
+    # An identity over this axis alone: along it the array is whole, along the others it lies as it did.
+    whole = PartitionSpec()
+    identity = jax.shard_map(lambda x: x, mesh=group.mesh, in_specs=whole, out_specs=whole, axis_names={group.axis})
+    return identity(x)
+
+
+def rows_of(x: Any) -> list[tuple[str, ...]]:
+    """The axes over which each dimension of an array is spread, as far as that is known."""
+    own = sharding_of(x)
+    return names_by_dimension(own.spec if own else (), jnp.ndim(x))
+
+
+def lay(x: Any, rows: list[tuple[str, ...]], group: Group) -> Any:
+    """The array with its dimensions spread over these axes."""
+    mesh = group.mesh
+    if not is_traced():
+        spec = spec_of(rows, mesh)
+        return jax.device_put(x, spec if isinstance(mesh, AbstractMesh) else NamedSharding(mesh, spec))
+    kind = AxisType.Explicit if group.typed else AxisType.Auto
+    of_kind = {name for name, own in zip(mesh.axis_names, mesh.axis_types, strict=True) if own is kind}
+    target = NamedSharding(mesh, spec_of([tuple(name for name in row if name in of_kind) for row in rows], mesh))
+    return jax.sharding.reshard(x, target) if group.typed else jax.lax.with_sharding_constraint(x, target)
