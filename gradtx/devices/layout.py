@@ -1,6 +1,6 @@
 """Where the parts of arrays lie: on which mesh, along which of its axes, in which memory."""
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import jax
@@ -42,14 +42,13 @@ def state_shardings(tx: Any, params: Any) -> Any:
             require_part("tx", tx)
         rows, structure = tree_flatten_with_path(params)
         leaves = [x for _, x in rows]
-        placed = {f"params{keystr(path)}": x for path, x in rows if needs_sharding(x)}
-        for name, x in placed.items():
-            if sharding_of(x) is None:
+        for path, x in rows:
+            if sharding_of(x) is None and needs_sharding(x):
                 kind = type(getattr(x, "sharding", None)).__name__
                 got = "none" if kind == "NoneType" else f"a {kind}"
                 remedy = "put the parameters on a mesh, as by jax.device_put(params, NamedSharding(mesh, spec))"
-                raise Refusal(ValueError, f"{name} must have a NamedSharding, got {got}; {remedy}")
-        mesh = mesh_of(placed)
+                raise Refusal(ValueError, f"params{keystr(path)} must have a NamedSharding, got {got}; {remedy}")
+        mesh = mesh_of(leaves, lambda i: f"params{keystr(rows[i][0])}")
         if mesh is None:
             raise Refusal(ValueError, "params must hold an array with a NamedSharding, got none")
 
@@ -76,7 +75,7 @@ def state_shardings(tx: Any, params: Any) -> Any:
 def needs_sharding(x: Any) -> bool:
     """Whether a parameter can't do without a layout."""
     if isinstance(x, jax.Array | jax.ShapeDtypeStruct):
-        return check.can_move(x) or sharding_of(x) is not None
+        return check.can_move(x)
     return check.can_move(x) and bool(getattr(x, "ndim", 0))
 
 
@@ -108,23 +107,27 @@ def lay_by_path(state: Any, rows: list[Any], mesh: Any) -> Any:
 
 
 def sharding_of(x: Any) -> NamedSharding | None:
-    """The layout of an array on a mesh, or the part of it that its type knows inside of a trace; None without a mesh."""
+    """The layout of an array on a mesh, or what its type knows of it inside of a trace; None without a mesh."""
     own = jax.typeof(x).sharding if isinstance(x, Tracer) else getattr(x, "sharding", None)
     return own if isinstance(own, NamedSharding) and own.mesh.axis_names else None
 
 
-def mesh_of(arrays: dict[str, Any]) -> Any:
-    """The one mesh on which arrays lie, by their names; None if none does."""
-    meshes = {name: own.mesh for name, x in arrays.items() if (own := sharding_of(x))}
-    first = next(iter(meshes), "")
-    for name, mesh in meshes.items():
-        both = mesh, meshes[first]
-        one, other = both if all(isinstance(m, Mesh) for m in both) else (m.abstract_mesh for m in both)
-        if one != other:
-            problem = f"{name} lies on the mesh {words_of(one)}, {first} on {words_of(other)}"
-            raise Refusal(ValueError, f"all arrays must lie on one mesh, but {problem}; move them with jax.device_put")
-    concrete = [mesh for mesh in meshes.values() if isinstance(mesh, Mesh)]
-    return next(iter([*concrete, *meshes.values()]), None)
+def mesh_of(arrays: Sequence[Any], name: Callable[[int], str]) -> Any:
+    """The one mesh on which arrays lie, None if none does; `name` says what to call the i-th of them in an error."""
+    found = [(i, own.mesh) for i, x in enumerate(arrays) if (own := sharding_of(x))]
+    for i, mesh in found:
+        first, other = found[0]
+        if mesh is not other and not is_same_mesh(mesh, other):
+            problem = f"{name(i)} lies on the mesh {words_of(mesh)}, {name(first)} on {words_of(other)}"
+            raise Refusal(ValueError, f"{problem}; move them to one with jax.device_put")
+    meshes = [mesh for _, mesh in found]
+    return next((mesh for mesh in meshes if isinstance(mesh, Mesh)), meshes[0] if meshes else None)
+
+
+def is_same_mesh(one: Any, other: Any) -> bool:
+    """Whether two meshes are the same, as far as it is known of which devices they are."""
+    known = isinstance(one, Mesh) and isinstance(other, Mesh)
+    return one == other if known else one.abstract_mesh == other.abstract_mesh
 
 
 def words_of(mesh: Any) -> str:

@@ -1,13 +1,13 @@
 """States, and the arithmetic of a step, spread over devices that all hold the same parameters."""
 
 import math
+from collections.abc import Callable
 from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
 import optax
 from jax.sharding import AbstractMesh, AxisType, NamedSharding, PartitionSpec
-from jax.tree_util import keystr, tree_flatten_with_path
 
 from gradtx.core import check
 from gradtx.core.factories import transformation
@@ -28,18 +28,21 @@ def zero_redundancy(tx: optax.GradientTransformation, axis: str):
     does it stays whole. The state has the structure and the numbers of that of `tx`, so a checkpoint of one is one of
     the other.
 
-    The mesh is that of the arrays, or the one of `jax.set_mesh(mesh)`: inside of `jit` with automatic axes, arrays
-    know of no other. There, make the state where it belongs by
-    `jax.jit(tx.init, out_shardings=state_shardings(tx, params))(params)`, or outside of `jit`. Where another automatic
-    axis has several devices the arithmetic follows the state; and all parameters are taken to be whole along `axis`.
-    With explicit axes all of it is known.
+    The mesh is that of the arrays, or else the one of `jax.set_mesh(mesh)`. Where there is none the arrays lie on one
+    device, and this is $T(u)$ as it is. Inside of `jit` JAX knows the mesh of arrays that are given as arguments, but
+    not of those that only `in_shardings` place: then set it.
+
+    With explicit axes all layouts are known. With automatic ones, parameters inside of `jit` are taken to be whole
+    along `axis`, and where other axes have several devices too, the arithmetic lies as the state does. So make the
+    state where it belongs: outside of `jit`, or by
+    `jax.jit(tx.init, out_shardings=state_shardings(tx, params))(params)`.
 
     **Arguments:** `tx`, an Optax transformation too; `axis`, the name of an axis of the mesh.
 
     **State:** that of `tx`; of its bytes per parameter a device has $1/n$.
 
-    **Raises:** `ValueError` where there is no mesh, where it has no such axis, for arrays on two meshes, and inside of
-    a `shard_map` over this axis, where each device has its part already.
+    **Raises:** `ValueError` where the mesh has no such axis, for arrays on two meshes, and inside of a `shard_map` over
+    this axis, where each device has its part already.
 
     **Source:** Rajbhandari et al., ZeRO: Memory Optimizations Toward Training Trillion Parameter Models (2020),
     section 5.1, the partitioning of optimizer states.
@@ -57,31 +60,31 @@ def zero_redundancy(tx: optax.GradientTransformation, axis: str):
     def init(params: Any) -> Any:
         leaves, structure = jax.tree.flatten(params, is_leaf=check.is_none)
         places = [i for i, p in enumerate(leaves) if check.can_move(p)]
-        mesh = mesh_of(name_leaves("params", params, leaves, places)) or jax.sharding.get_abstract_mesh()
-        if places and (mesh.axis_names or not is_traced()):  # else the shardings that the state is made with say it
-            group = group_of(mesh, axis)
-            for i in places:
-                leaves[i] = spread(leaves[i], leaves[i], group)
+        arrays = [leaves[i] for i in places]
+        devices = find_devices(arrays, lambda i: f"params{check.path_to(params, places[i])}", axis)
+        for i in places:
+            leaves[i] = spread(leaves[i], leaves[i], devices) if devices else leaves[i]
         return start(tx, structure.unflatten(leaves))
 
     def advance_spread(flow: Flow, state: Any, extra: dict[str, Any], ok: Any = None) -> Any:
-        flow.run()
+        places = [i for i, u in enumerate(flow.run()) if isinstance(u, jax.Array)]
+        likes = {i: flow.leaves[i] if flow.params is None else jnp.asarray(flow.weights[i]) for i in places}
+        arrays = [*[flow.leaves[i] for i in places], *likes.values()]
+
+        def name(i: int) -> str:
+            return f"{'updates' if i < len(places) else 'params'}{check.path_to(flow.tree, places[i % len(places)])}"
+
+        devices = find_devices(arrays, name, axis)
+        if not devices:
+            return advance(tx, flow, state, extra, "tx", ok)
         own = flow.fork()
-        places = [i for i, u in enumerate(own.leaves) if isinstance(u, jax.Array)]
-        arrays = name_leaves("updates", flow.tree, own.leaves, places)
-        likes = {i: own.leaves[i] for i in places}
+        own.set({i: spread(own.leaves[i], like, devices) for i, like in likes.items()})
         if flow.params is not None:
-            arrays |= name_leaves("params", flow.tree, own.weights, places)
-            likes = {i: jnp.asarray(own.weights[i]) for i in places}
-        if places:
-            group = group_of(mesh_of(arrays) or jax.sharding.get_abstract_mesh(), axis)
-            own.set({i: spread(own.leaves[i], like, group) for i, like in likes.items()})
-        if places and flow.params is not None:
-            own.weights = [spread(likes[i], likes[i], group) if i in likes else p for i, p in enumerate(own.weights)]
+            own.weights = [spread(likes[i], likes[i], devices) if i in likes else p for i, p in enumerate(own.weights)]
             own.params = own.structure.unflatten(own.weights)
         after = advance(tx, own, state, extra, "tx", ok)
-        out = {i: u for i, u in enumerate(own.run()) if flow.leaves[i] is not None}
-        flow.set({i: gather(u, likes[i], group) if i in likes and u is not None else u for i, u in out.items()})
+        out = {i: u for i, u in enumerate(own.run()) if flow.leaves[i] is not None}  # what was unfit may be None now
+        flow.set({i: gather(u, likes[i], devices) if i in likes and u is not None else u for i, u in out.items()})
         flow.frozen.update(own.frozen)
         return own.settle(after)
 
@@ -92,16 +95,10 @@ def zero_redundancy(tx: optax.GradientTransformation, axis: str):
     return Rule(init, advance_spread, parts={"tx": Part(tx, ())}, advance_if=advance_if if has_branch else None)
 
 
-def name_leaves(name: str, tree: Any, leaves: list[Any], places: list[int]) -> dict[str, Any]:
-    """Some leaves of a tree by their paths, for errors."""
-    paths = [keystr(path) for path, _ in tree_flatten_with_path(tree, is_leaf=check.is_none)[0]]
-    return {f"{name}{paths[i]}": leaves[i] for i in places}
-
-
 # ---- the devices along an axis ----
 
 
-class Group(NamedTuple):
+class Devices(NamedTuple):
     """The devices along an axis of a mesh."""
 
     mesh: Any
@@ -110,11 +107,11 @@ class Group(NamedTuple):
     alone: bool  # whether no other axis, of which no type tells, has several devices
 
 
-def group_of(mesh: Any, axis: str) -> Group:
+def find_devices(arrays: list[Any], name: Callable[[int], str], axis: str) -> Devices | None:
+    """The devices along an axis of the mesh of these arrays; None without a mesh."""
+    mesh = mesh_of(arrays, name) or jax.sharding.get_abstract_mesh()
     if not mesh.axis_names:
-        remedy = "put the parameters on one, as by jax.device_put(params, NamedSharding(mesh, PartitionSpec()))"
-        inside = "inside of jit, and with automatic axes, call it under jax.set_mesh(mesh)"
-        raise Refusal(ValueError, f"the arrays lie on no mesh that has an axis {axis!r}; {remedy}; {inside}")
+        return None
     if axis not in mesh.axis_names:
         have = ", ".join(map(repr, mesh.axis_names))
         raise Refusal(ValueError, f"axis must be one of those of the mesh, {have}, got {axis!r}")
@@ -126,43 +123,43 @@ def group_of(mesh: Any, axis: str) -> Group:
         remedy = f"take parts by jax.lax.psum_scatter and update them by across(tx, {axis!r}), or call it outside"
         raise Refusal(ValueError, f"{problem}; {remedy}")
     others = [name for name, size in mesh.shape.items() if name != axis and size > 1]
-    return Group(mesh, axis, kinds[axis] is AxisType.Explicit, all(kinds[x] is not AxisType.Auto for x in others))
+    return Devices(mesh, axis, kinds[axis] is AxisType.Explicit, all(kinds[x] is not AxisType.Auto for x in others))
 
 
-def spread(x: Any, like: Any, group: Group) -> Any:
+def spread(x: Any, like: Any, devices: Devices) -> Any:
     """An array, one like another one, with its first dimension that divides spread over the devices."""
-    rows = rows_of(like)
-    if not any(group.axis in row for row in rows):
+    rows = known_rows(like)
+    if not any(devices.axis in row for row in rows):
         for i, (size, row) in enumerate(zip(x.shape, rows, strict=True)):
-            if size and size % math.prod([group.mesh.shape[name] for name in (*row, group.axis)]) == 0:
-                rows[i] = (*row, group.axis)
+            if size and size % math.prod([devices.mesh.shape[name] for name in (*row, devices.axis)]) == 0:
+                rows[i] = (*row, devices.axis)
                 break
-    return lay(x, rows, group) if group.alone or group.typed or not is_traced() else x
+    return lay(x, rows, devices) if devices.alone or devices.typed or not is_traced() else x
 
 
-def gather(x: Any, like: Any, group: Group) -> Any:
+def gather(x: Any, like: Any, devices: Devices) -> Any:
     """An array where the one lies that it is like."""
-    if group.alone or group.typed or not is_traced():
-        return lay(x, rows_of(like), group)
+    if devices.alone or devices.typed or not is_traced():
+        return lay(x, known_rows(like), devices)
     # An identity over this axis alone: along it the array is whole, along the others it lies as it did.
     whole = PartitionSpec()
-    identity = jax.shard_map(lambda x: x, mesh=group.mesh, in_specs=whole, out_specs=whole, axis_names={group.axis})
+    identity = jax.shard_map(lambda x: x, mesh=devices.mesh, in_specs=whole, out_specs=whole, axis_names={devices.axis})
     return identity(x)
 
 
-def rows_of(x: Any) -> list[tuple[str, ...]]:
+def known_rows(x: Any) -> list[tuple[str, ...]]:
     """The axes over which each dimension of an array is spread, as far as that is known."""
     own = sharding_of(x)
     return names_by_dimension(own.spec if own else (), jnp.ndim(x))
 
 
-def lay(x: Any, rows: list[tuple[str, ...]], group: Group) -> Any:
+def lay(x: Any, rows: list[tuple[str, ...]], devices: Devices) -> Any:
     """The array with its dimensions spread over these axes."""
-    mesh = group.mesh
+    mesh = devices.mesh
     if not is_traced():
         spec = spec_of(rows, mesh)
         return jax.device_put(x, spec if isinstance(mesh, AbstractMesh) else NamedSharding(mesh, spec))
-    kind = AxisType.Explicit if group.typed else AxisType.Auto
+    kind = AxisType.Explicit if devices.typed else AxisType.Auto
     of_kind = {name for name, own in zip(mesh.axis_names, mesh.axis_types, strict=True) if own is kind}
     target = NamedSharding(mesh, spec_of([tuple(name for name in row if name in of_kind) for row in rows], mesh))
-    return jax.sharding.reshard(x, target) if group.typed else jax.lax.with_sharding_constraint(x, target)
+    return jax.sharding.reshard(x, target) if devices.typed else jax.lax.with_sharding_constraint(x, target)
