@@ -60,7 +60,8 @@ def state_shardings(tx: Any, params: Any) -> Any:
         def init(arrays: dict[int, Any]) -> Any:  # beside them, what else a model holds, such as functions
             return tx.init(structure.unflatten([arrays.get(i, x) for i, x in enumerate(leaves)]))
 
-        with jax.sharding.use_abstract_mesh(typed):  # whatever other mesh is set
+        # Whatever other mesh is set: from one to another the way is by none.
+        with jax.sharding.use_abstract_mesh(AbstractMesh((), ())), jax.sharding.use_abstract_mesh(typed):
             traced = jax.jit(init).trace(shapes)
         return traced.out_info, traced.jaxpr.out_avals
 

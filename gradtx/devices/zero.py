@@ -7,6 +7,7 @@ from typing import Any, NamedTuple
 import jax
 import jax.numpy as jnp
 import optax
+from jax.core import Tracer
 from jax.sharding import AbstractMesh, AxisType, NamedSharding, PartitionSpec
 
 from gradtx.core import check
@@ -62,29 +63,33 @@ def zero_redundancy(tx: optax.GradientTransformation, axis: str):
         places = [i for i, p in enumerate(leaves) if check.can_move(p)]
         arrays = [leaves[i] for i in places]
         devices = find_devices(arrays, lambda i: f"params{check.path_to(params, places[i])}", axis)
-        for i in places:
-            leaves[i] = spread(leaves[i], leaves[i], devices) if devices else leaves[i]
+        if devices:
+            for i, part in zip(places, spread(arrays, arrays, devices), strict=True):
+                leaves[i] = part
         return start(tx, structure.unflatten(leaves))
 
     def advance_spread(flow: Flow, state: Any, extra: dict[str, Any], ok: Any = None) -> Any:
         places = [i for i, u in enumerate(flow.run()) if isinstance(u, jax.Array)]
-        likes = {i: flow.leaves[i] if flow.params is None else jnp.asarray(flow.weights[i]) for i in places}
-        arrays = [*[flow.leaves[i] for i in places], *likes.values()]
+        updates = [flow.leaves[i] for i in places]
+        params = [] if flow.params is None else [jnp.asarray(flow.weights[i]) for i in places]
 
         def name(i: int) -> str:
             return f"{'updates' if i < len(places) else 'params'}{check.path_to(flow.tree, places[i % len(places)])}"
 
-        devices = find_devices(arrays, name, axis)
+        devices = find_devices(updates + params, name, axis)
         if not devices:
             return advance(tx, flow, state, extra, "tx", ok)
-        own = flow.fork()
-        own.set({i: spread(own.leaves[i], like, devices) for i, like in likes.items()})
-        if flow.params is not None:
-            own.weights = [spread(likes[i], likes[i], devices) if i in likes else p for i, p in enumerate(own.weights)]
+        own, likes = flow.fork(), params or updates
+        own.set(dict(zip(places, spread(updates, likes, devices), strict=True)))
+        if params:
+            parts = dict(zip(places, spread(params, params, devices), strict=True))
+            own.weights = [parts.get(i, p) for i, p in enumerate(own.weights)]
             own.params = own.structure.unflatten(own.weights)
         after = advance(tx, own, state, extra, "tx", ok)
         out = {i: u for i, u in enumerate(own.run()) if flow.leaves[i] is not None}  # what was unfit may be None now
-        flow.set({i: gather(u, likes[i], devices) if i in likes and u is not None else u for i, u in out.items()})
+        moved = {i: like for i, like in zip(places, likes, strict=True) if out[i] is not None}
+        whole = gather([out[i] for i in moved], list(moved.values()), devices)
+        flow.set(out | dict(zip(moved, whole, strict=True)))
         flow.frozen.update(own.frozen)
         return own.settle(after)
 
@@ -126,25 +131,41 @@ def find_devices(arrays: list[Any], name: Callable[[int], str], axis: str) -> De
     return Devices(mesh, axis, kinds[axis] is AxisType.Explicit, all(kinds[x] is not AxisType.Auto for x in others))
 
 
-def spread(x: Any, like: Any, devices: Devices) -> Any:
-    """An array, one like another one, with its first dimension that divides spread over the devices."""
+def spread(arrays: list[Any], likes: list[Any], devices: Devices) -> list[Any]:
+    """Arrays, each like another one, with their first dimension that divides spread over the devices."""
+    rows = [spread_rows(like, devices) for like in likes]
+    if not devices.typed and is_in_program(arrays):
+        # First where they are: what is asked of a part reaches back to the whole, and would move it in a loop.
+        arrays = gather(arrays, likes, devices)
+        if not devices.alone:
+            return arrays
+    return [lay(x, own, devices) for x, own in zip(arrays, rows, strict=True)]
+
+
+def spread_rows(like: Any, devices: Devices) -> list[tuple[str, ...]]:
+    """The axes over which each dimension of an array is to be spread, beyond what is known of it."""
     rows = known_rows(like)
     if not any(devices.axis in row for row in rows):
-        for i, (size, row) in enumerate(zip(x.shape, rows, strict=True)):
+        for i, (size, row) in enumerate(zip(jnp.shape(like), rows, strict=True)):
             if size and size % math.prod([devices.mesh.shape[name] for name in (*row, devices.axis)]) == 0:
                 rows[i] = (*row, devices.axis)
                 break
-    return lay(x, rows, devices) if devices.alone or devices.typed or not is_traced() else x
+    return rows
 
 
-def gather(x: Any, like: Any, devices: Devices) -> Any:
-    """An array where the one lies that it is like."""
-    if devices.alone or devices.typed or not is_traced():
-        return lay(x, known_rows(like), devices)
-    # An identity over this axis alone: along it the array is whole, along the others it lies as it did.
+def gather(arrays: list[Any], likes: list[Any], devices: Devices) -> list[Any]:
+    """Arrays where those lie that they are like."""
+    if devices.typed or not is_in_program(arrays):
+        return [lay(x, known_rows(like), devices) for x, like in zip(arrays, likes, strict=True)]
+    # An identity over this axis alone: along it the arrays are whole, along the others they lie as they did.
     whole = PartitionSpec()
     identity = jax.shard_map(lambda x: x, mesh=devices.mesh, in_specs=whole, out_specs=whole, axis_names={devices.axis})
-    return identity(x)
+    return identity(arrays)
+
+
+def is_in_program(tree: Any) -> bool:
+    """Whether nothing moves yet where arrays are asked to lie elsewhere."""
+    return is_traced() or any(isinstance(x, Tracer) for x in jax.tree.leaves(tree))
 
 
 def known_rows(x: Any) -> list[tuple[str, ...]]:
@@ -156,7 +177,7 @@ def known_rows(x: Any) -> list[tuple[str, ...]]:
 def lay(x: Any, rows: list[tuple[str, ...]], devices: Devices) -> Any:
     """The array with its dimensions spread over these axes."""
     mesh = devices.mesh
-    if not is_traced():
+    if not is_in_program(x):
         spec = spec_of(rows, mesh)
         return jax.device_put(x, spec if isinstance(mesh, AbstractMesh) else NamedSharding(mesh, spec))
     kind = AxisType.Explicit if devices.typed else AxisType.Auto
