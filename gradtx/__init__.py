@@ -20,6 +20,9 @@ from gradtx.curvature import (
     smallest_eigenvalue,
 )
 from gradtx.devices.across import across
+from gradtx.devices.layout import state_shardings
+from gradtx.devices.offload import offload
+from gradtx.devices.zero import zero_redundancy
 from gradtx.inspect.describe import describe
 from gradtx.inspect.explain import explain
 from gradtx.inspect.hyperparameters import controlled, hyperparameters, set_hyperparameters
@@ -133,7 +136,10 @@ __all__ = [  # noqa: RUF022  # in reading order
     "skip_nonfinite",
     "skip_spikes",
     # On many devices
+    "state_shardings",
     "across",
+    "zero_redundancy",
+    "offload",
     # Building blocks
     "square",
     "scale",

@@ -130,6 +130,8 @@ TRANSFORMATIONS = [
         elementwise=False,
         unused=("threshold", "decay", "warmup_steps", "limit", "tx.dampening"),
     ),
+    Member(gx.zero_redundancy(gx.adamw(0.1, weight_decay=0.1), "data"), needs_params=True),
+    Member(gx.offload(gx.adam(0.1))),
 ]
 
 SCHEDULES: list[Schedule] = [

@@ -16,13 +16,15 @@ from gradtx.core.rule import Keys
 from gradtx.core.transformation import Transformation, composed_of
 from gradtx.core.walk import Node, parts_of, state_at, with_state_at
 from gradtx.devices.across import across
+from gradtx.devices.offload import offload
+from gradtx.devices.zero import zero_redundancy
 from gradtx.values.recipe import Controlled
 from gradtx.values.value import arguments, text_of
 from gradtx.wrappers.select import masked, only, partition
 
 MEASURED, CONTROLLED, SCHEDULE = "measured", "controlled", "schedule"  # in the place of a field, before a number
 RESERVED = (MEASURED, CONTROLLED, SCHEDULE)
-IN_STEP = (chain, parallel, masked, only, partition, across)  # what hands each update to all of its parts
+IN_STEP = (chain, parallel, masked, only, partition, across, zero_redundancy, offload)
 Seen = dict[str, int]  # how many parts of each name there were
 
 

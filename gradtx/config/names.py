@@ -15,7 +15,8 @@ from gradtx.values.recipe import Recipe
 
 Factory = Recipe[..., Any]
 
-FOLDERS = ["core", "selectors", "schedules", "transforms", "optimizers", "wrappers", "inspect"]  # that have factories
+# That have factories.
+FOLDERS = ["core", "selectors", "schedules", "transforms", "optimizers", "wrappers", "devices", "inspect"]
 SIGNS: Any = {"+": total, "*": product, "~": others, "&": both, "|": either}
 OPERATORS: dict[str, Factory] = SIGNS | {"then": succession}
 DEEPEST = 50  # factories inside of each other: all that runs over a value is recursive

@@ -23,7 +23,7 @@ def divisible(subject: Subject) -> Sequence[Example]:
     return [Example(tree, tree)]
 
 
-def spec_of(x: Any, kind: AxisType = AxisType.Auto) -> PartitionSpec:
+def spec_for(x: Any, kind: AxisType = AxisType.Auto) -> PartitionSpec:
     """An array in parts along its first dimension that divides; whole where none does. Written as JAX writes it for
     these axes: its cache takes another way to write the same for another program.
     """
@@ -32,7 +32,7 @@ def spec_of(x: Any, kind: AxisType = AxisType.Auto) -> PartitionSpec:
     return PartitionSpec(*names, *[None] * (len(x.shape) - len(names) if kind is AxisType.Explicit else 0))
 
 
-def mesh_of(kind: AxisType) -> Mesh:
+def mesh_with(kind: AxisType) -> Mesh:
     return jax.make_mesh((len(jax.devices()),), (AXIS,), axis_types=(kind,))
 
 
@@ -42,10 +42,10 @@ def state_lies_like_its_parameters(subject: Subject, example: Example) -> None:
     of them; so do the parameters, after three steps whose states are donated. The step compiles once.
     """
     for kind in (AxisType.Auto, AxisType.Explicit):
-        mesh = mesh_of(kind)
+        mesh = mesh_with(kind)
 
         def lay(tree: Any, mesh: Mesh = mesh, kind: AxisType = kind) -> Any:
-            return jax.tree.map(lambda x: jax.device_put(x, NamedSharding(mesh, spec_of(x, kind))), tree)
+            return jax.tree.map(lambda x: jax.device_put(x, NamedSharding(mesh, spec_for(x, kind))), tree)
 
         with jax.set_mesh(mesh) if kind is AxisType.Explicit else nullcontext():
             params, gradients = example.filled(3)
@@ -69,7 +69,7 @@ def state_lies_like_its_parameters(subject: Subject, example: Example) -> None:
 
 def lie(params: Any, tree: Any, name: str, when: str, mesh: Mesh) -> None:
     """Every array lies like the parameter of its shape, or as one whose last dimensions are a parameter's."""
-    specs = {x.shape: spec_of(x) for x in jax.tree.leaves(params)}
+    specs = {x.shape: spec_for(x) for x in jax.tree.leaves(params)}
     for path, x in leaves_by_path(tree).items():
         fronts = [k for k in range(x.ndim) if x.shape[k:] in specs]
         spec = PartitionSpec(*[None] * fronts[0], *specs[x.shape[fronts[0] :]]) if fronts else PartitionSpec()
@@ -107,10 +107,10 @@ def run_some(tx: Any, params: Any, gradients: list[Any], extras: list[Any]) -> t
 
 def in_parts(tx: Any, params: Any, gradients: list[Any], extras: list[Any]) -> Any:
     """The same on the parts of the arrays, each on its device."""
-    specs = jax.tree.map(spec_of, params)
+    specs = jax.tree.map(spec_for, params)
     run = jax.shard_map(
         lambda *args: run_some(tx, *args),
-        mesh=mesh_of(AxisType.Auto),
+        mesh=mesh_with(AxisType.Auto),
         in_specs=(specs, [specs] * len(gradients), PartitionSpec()),
         out_specs=([specs] * len(gradients), PartitionSpec()),
     )

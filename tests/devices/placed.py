@@ -1,0 +1,52 @@
+"""Parameters that lie on a mesh, and what is asked of arrays there."""
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from jax.sharding import AxisType, NamedSharding, PartitionSpec
+
+KINDS = [AxisType.Auto, AxisType.Explicit]
+
+
+def mesh_with(kind, **axes):
+    """A mesh of the first devices with these axes."""
+    sizes = tuple(axes.values())
+    kinds = kind if isinstance(kind, tuple) else (kind,) * len(axes)
+    return jax.make_mesh(sizes, tuple(axes), axis_types=kinds, devices=jax.devices()[: int(np.prod(sizes))])
+
+
+def put(x, mesh, *spec):
+    """The array on a mesh, its layout written as `jit` writes it."""
+    full = [*spec, *[None] * (np.ndim(x) - len(spec))]
+    while full and full[-1] is None and AxisType.Auto in mesh.axis_types:
+        full.pop()
+    return jax.device_put(x, NamedSharding(mesh, PartitionSpec(*full)))
+
+
+def example(seed=0):
+    """A tree with a matrix, vectors that divide by 8 and one that does not, and a number."""
+    key = jax.random.key(seed)
+    shapes = {"w": (16, 24), "b": (24,), "odd": (3,), "n": ()}
+    return {
+        name: jax.random.normal(jax.random.fold_in(key, i), shape, jnp.float32)
+        for i, (name, shape) in enumerate(shapes.items())
+    }
+
+
+def bytes_per_device(tree):
+    """What the first device holds of it."""
+    first = jax.devices()[0]
+    return sum(s.data.nbytes for x in jax.tree.leaves(tree) for s in x.addressable_shards if s.device == first)
+
+
+def assert_laid(tree, shardings):
+    """Every array lies as its sharding says, in its memory."""
+    assert jax.tree.structure(tree) == jax.tree.structure(shardings)
+    for x, sharding in zip(jax.tree.leaves(tree), jax.tree.leaves(shardings), strict=True):
+        assert x.sharding.is_equivalent_to(sharding, x.ndim), (x.shape, x.sharding, sharding)
+        assert x.sharding.memory_kind == (sharding.memory_kind or jax.devices()[0].default_memory().kind)
+
+
+def assert_close(one, other, rtol=0.0, atol=0.0):
+    for x, y in zip(jax.tree.leaves(one), jax.tree.leaves(other), strict=True):
+        np.testing.assert_allclose(jax.device_get(x), jax.device_get(y), rtol=rtol, atol=atol)
