@@ -1,5 +1,7 @@
 """gradtx: composable gradient transformations for JAX. An optimizer is a value."""
 
+from gradtx.checkpoints.of_optax import from_optax, to_optax
+from gradtx.checkpoints.of_torch import from_torch
 from gradtx.config.read import from_config
 from gradtx.config.write import to_config
 from gradtx.core.apply import apply_updates
@@ -103,6 +105,10 @@ __all__ = [  # noqa: RUF022  # in reading order
     # Serialization
     "to_config",
     "from_config",
+    # Checkpoints
+    "from_optax",
+    "to_optax",
+    "from_torch",
     # Combining
     "chain",
     "parallel",

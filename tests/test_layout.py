@@ -43,6 +43,7 @@ LAYERS = [
     "gradtx.optimizers",
     "gradtx.wrappers",
     "gradtx.inspect",
+    "gradtx.checkpoints",
     "gradtx.config",
     "gradtx.optax",
     "gradtx.plot",
