@@ -8,7 +8,7 @@ import jax.numpy as jnp
 import optax
 
 from gradtx.checkpoints.members import Member, extras, part_of
-from gradtx.checkpoints.rows import ROWS, UNKNOWN, is_theirs, kinds_of
+from gradtx.checkpoints.rows import ABSENT_THERE, ROWS, is_theirs, kinds_of
 from gradtx.core.check import is_none
 from gradtx.core.combine import Series
 from gradtx.core.walk import Node, parts_of
@@ -21,7 +21,8 @@ from gradtx.wrappers.guard import SkipNonfiniteState
 from gradtx.wrappers.select import MaskedState, freeze, only, partition
 
 EMPTY = optax.EmptyState()
-DECAY = type(optax.add_decayed_weights(optax.constant_schedule(0.0)).init(()))  # it is not public
+PartitionState: Any = optax.transforms.PartitionState
+DECAY: Any = type(optax.add_decayed_weights(optax.constant_schedule(0.0)).init(()))  # it is not public
 
 
 def counterpart_of(node: Node) -> Any:
@@ -29,7 +30,7 @@ def counterpart_of(node: Node) -> Any:
     parts = parts_of(node.tx)
     if isinstance(node.rule, Series):
         rows = {name: part_of(node, name) for name in parts}
-        kept = {name: counterpart_of(x) for name, x in rows.items() if not isinstance(x.state, UNKNOWN)}
+        kept = {name: counterpart_of(x) for name, x in rows.items() if not isinstance(x.state, ABSENT_THERE)}
         return OrderedDict(kept) if node.rule.named else tuple(kept.values())
     if "" in parts:
         (before, behind), inside = extras(node.tx), counterpart_of(part_of(node, ""))
@@ -47,22 +48,20 @@ def of_member(member: Member) -> Any:
     if member.is_scheduled and not isinstance(state, optax.EmptyState):
         refuse_numbers(member, next(iter(node.state.hyperparams)))
     if recipe is partition:
-        return optax.transforms.PartitionState({label(name): masked_state(node, name) for name in parts})
+        return PartitionState({label_of(name): masked_state(node, name) for name in parts})
     if recipe is only:
-        groups = {"train": masked_state(node, "tx"), "freeze": optax.MaskedState(EMPTY)}
-        return optax.transforms.PartitionState(groups)
+        return PartitionState({"train": masked_state(node, "tx"), "freeze": optax.MaskedState(EMPTY)})
     if isinstance(state, MaskedState):
         return masked_state(node, "tx")
-    if isinstance(state, AccumulateState | SkipNonfiniteState):
-        inside = counterpart_of(part_of(node, "tx"))
-        kind = optax.MultiStepsState if isinstance(state, AccumulateState) else optax.ApplyIfFiniteState
-        name = "inner_opt_state" if kind is optax.MultiStepsState else "inner_state"
-        more = {name: inside} | (dict(skip_state=()) if kind is optax.MultiStepsState else {})
-        return kind(**fields_in(state, kind), **more)
-    if type(state) in ROWS:
-        kind = kinds_of(member.tx, state)[0]
-        return kind(**fields_in(state, kind))
-    return of_measured(member)
+    if type(state) not in ROWS:
+        return of_measured(member)
+    kind: Any = kinds_of(member.tx, state)[0]
+    inside: dict[str, Any] = {}
+    if isinstance(state, AccumulateState):
+        inside = dict(inner_opt_state=counterpart_of(part_of(node, "tx")), skip_state=())
+    elif isinstance(state, SkipNonfiniteState):
+        inside = dict(inner_state=counterpart_of(part_of(node, "tx")))
+    return kind(**fields_in(state, kind), **inside)
 
 
 def of_measured(member: Member) -> Any:
@@ -106,6 +105,6 @@ def masked_state(node: Node, name: str) -> Any:
     return optax.MaskedState(jax.tree.map(lambda x: optax.MaskedNode() if x is None else x, inside, is_leaf=is_none))
 
 
-def label(name: str) -> str:
+def label_of(name: str) -> str:
     """Of a group of a partition: the number of its rule, or `default`."""
     return name.removeprefix("rules[").removesuffix("][1]")

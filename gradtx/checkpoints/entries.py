@@ -5,24 +5,24 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from gradtx.checkpoints.rows_of_torch import Group
+from gradtx.checkpoints.rows_of_torch import TorchGroup
 from gradtx.core.paths import list_some, paths_and_leaves
 from gradtx.values.errors import Refusal
 
-Name = int | str  # of a parameter of torch's: its place in the optimizer, or its name there
-Names = Mapping[str, Name | tuple[Name, Callable[[Any], Any]]]
+TorchName = int | str  # of a parameter of torch's: its place in the optimizer, or its name there
+TorchNames = Mapping[str, TorchName | tuple[TorchName, Callable[[Any], Any]]]
 
 
 class Entry(NamedTuple):
     """What torch keeps for one array."""
 
-    name: Name
+    name: TorchName
     fields: dict[str, Any]  # NumPy arrays
-    group: Group
+    group: TorchGroup
     turn: Callable[[Any], Any]  # from the array as it lies in torch to that of the parameters
 
 
-def entries_of(params: Any, state_dict: Mapping[str, Any], names: Names) -> dict[str, Entry]:
+def entries_of(params: Any, state_dict: Mapping[str, Any], names: TorchNames) -> dict[str, Entry]:
     """torch's state by the paths of the parameters."""
     if not isinstance(state_dict, Mapping) or not {"state", "param_groups"} <= state_dict.keys():
         got = list(state_dict) if isinstance(state_dict, Mapping) else type(state_dict).__name__
@@ -47,17 +47,17 @@ def entries_of(params: Any, state_dict: Mapping[str, Any], names: Names) -> dict
 class PlaceInGroups(NamedTuple):
     place: int
     name: str | None
-    group: Group
+    group: TorchGroup
 
 
-def places_of_groups(groups: list[Group]) -> list[PlaceInGroups]:
+def places_of_groups(groups: list[TorchGroup]) -> list[PlaceInGroups]:
     several = [(group, group.get("param_names", [None] * len(group["params"]))) for group in groups]
     return [
         PlaceInGroups(i, name, group) for group, own in several for i, name in zip(group["params"], own, strict=True)
     ]
 
 
-def find_place(path: str, name: Name, places: list[PlaceInGroups]) -> tuple[int, Group]:
+def find_place(path: str, name: TorchName, places: list[PlaceInGroups]) -> tuple[int, TorchGroup]:
     for one in places:
         if name in (one.place, one.name) and type(name) is not bool:
             return one.place, one.group

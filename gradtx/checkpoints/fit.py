@@ -30,15 +30,13 @@ def source_of(tree: Any, name: str) -> Source:
 
 def fit(source: Source, held: Any, narrow: bool = False) -> Any:
     """The tree with the source's arrays in the places of its own, in their dtypes and lying as they do. All that is
-    missing, left over or of another form is listed.
-
-    It may widen a number. With `narrow`, where the user has asked for the dtype, it may round one too.
+    missing, left over or of another form is listed. With `narrow` an array may be rounded to a narrower dtype.
     """
     rows = paths_and_leaves(held)
     wanted = {path: x for path, x in rows if x is not None}
     missing, more = wanted.keys() - source.arrays.keys(), source.arrays.keys() - wanted.keys()
     wrong = [
-        f"{path or 'the array'} is {form_of(x)}, expected {form_of(wanted[path])}"
+        f"{path or 'it'} is {form_of(x)}, expected {form_of(wanted[path])}"
         for path, x in source.arrays.items()
         if path in wanted and not is_fit(x, wanted[path], narrow)
     ]
@@ -46,7 +44,7 @@ def fit(source: Source, held: Any, narrow: bool = False) -> Any:
     problems += [f"it has {list_some(sorted(more))} beside these"] * bool(more)
     problems += [list_some(wrong)] * bool(wrong)
     if problems:
-        remedy = "it is of other parameters"
+        remedy = "give the parameters that it was made for, in these dtypes"
         raise Refusal(ValueError, f"{source.name} does not fit: {'; '.join(problems)}; {remedy}")
     new = [None if x is None else as_held(source.arrays[path], x) for path, x in rows]
     return jax.tree.structure(held, is_leaf=is_none).unflatten(new)
@@ -54,8 +52,9 @@ def fit(source: Source, held: Any, narrow: bool = False) -> Any:
 
 def is_fit(x: Any, held: Any, narrow: bool) -> bool:
     dtype, kind = dtype_of(x), dtype_of(held)
-    kinds = {"complex": jnp.complexfloating, "real": jnp.floating, "whole": jnp.integer, "flag": jnp.bool_}
-    same = all(jnp.issubdtype(dtype, one) == jnp.issubdtype(kind, one) for one in kinds.values())
+    kinds = (jnp.complexfloating, jnp.floating, jnp.integer, jnp.bool_)
+    same = all(jnp.issubdtype(dtype, one) == jnp.issubdtype(kind, one) for one in kinds)
+    narrow = narrow or not jnp.issubdtype(dtype, jnp.inexact)  # a count has room enough
     return np.shape(x) == np.shape(held) and same and (narrow or dtype.itemsize <= kind.itemsize)
 
 

@@ -7,7 +7,7 @@ import optax
 from gradtx.checkpoints.fit import source_of
 from gradtx.checkpoints.members import MAYBE, Member
 from gradtx.checkpoints.pieces import Orders, Piece, fields_of, pieces_of
-from gradtx.checkpoints.rows import MEASURED, ROWS, UNKNOWN, is_theirs, kinds_of
+from gradtx.checkpoints.rows import ABSENT_THERE, ROWS, STATELESS_THERE, is_theirs, kinds_of
 from gradtx.core.rule import Keys
 from gradtx.core.walk import parts_of
 from gradtx.transforms.plateau import ReduceOnPlateauState
@@ -43,9 +43,9 @@ def match_parts(members: list[Member], level: Level, orders: Orders) -> list[Mat
     pieces = list(pieces_of(level.state, orders, level.keys))
     for member in members:
         require_counterpart(member)
-    rows = line_up([x for x in members if not isinstance(x.state, UNKNOWN)], pieces)
+    rows = line_up([x for x in members if not isinstance(x.state, ABSENT_THERE)], pieces)
     if rows is None:
-        expected = ", ".join(words_of(x) for x in members if x is not MAYBE and not isinstance(x.state, UNKNOWN))
+        expected = ", ".join(words_of(x) for x in members if x is not MAYBE and not isinstance(x.state, ABSENT_THERE))
         found = ", ".join(piece.name for piece in pieces)
         remedy = "give the transformation whose parts stand in this order"
         raise Refusal(ValueError, f"the state has the parts {found or 'none'}, expected {expected or 'none'}; {remedy}")
@@ -53,12 +53,12 @@ def match_parts(members: list[Member], level: Level, orders: Orders) -> list[Mat
     level = level._replace(
         steps=level.steps if steps is None else steps, own_steps=level.own_steps if own_steps is None else own_steps
     )
-    found: list[Match] = []
+    matches: list[Match] = []
     for member, piece in rows:
-        found.append(Match(member, piece, level.steps, level.own_steps))
-        found += match_inside(member, piece, level, orders)
-    alone = [x for x in members if isinstance(x.state, UNKNOWN)]
-    return found + [Match(x, NOWHERE, level.steps, level.own_steps) for x in alone]
+        matches.append(Match(member, piece, level.steps, level.own_steps))
+        matches += match_inside(member, piece, level, orders)
+    alone = [x for x in members if isinstance(x.state, ABSENT_THERE)]
+    return matches + [Match(x, NOWHERE, level.steps, level.own_steps) for x in alone]
 
 
 NO_STEPS = (AccumulateState, EarlyStoppingState, ReduceOnPlateauState)  # whose `count` is of something else
@@ -67,7 +67,7 @@ NOWHERE = Piece((), None, {}, None)
 
 def require_counterpart(member: Member) -> None:
     state = member.state
-    known = member is MAYBE or type(state) in ROWS or isinstance(state, (*MEASURED, *UNKNOWN, MaskedState))
+    known = member is MAYBE or type(state) in ROWS or isinstance(state, (*STATELESS_THERE, *ABSENT_THERE, MaskedState))
     if not known and not is_partition(member) and not is_theirs(state):
         raise Refusal(
             ValueError, f"{member.name} has no counterpart in Optax; leave it out, and start it anew with init"
@@ -105,7 +105,7 @@ def is_for(piece: Piece, member: Member) -> bool:
         return several or piece.is_of(optax.MaskedState)
     if isinstance(state, SkipNonfiniteState) and piece.is_of(optax.MultiStepsState):
         return True  # which can leave out micro-batches by itself
-    if isinstance(state, MEASURED):
+    if isinstance(state, STATELESS_THERE):
         return piece.is_empty or (counts_by_itself(member) and set(unmasked(piece).fields) == {"count"})
     if type(state) in ROWS:
         return any(map(piece.is_of, kinds_of(member.tx, state)))

@@ -10,7 +10,7 @@ from gradtx.checkpoints.fit import as_held, fit, source_of
 from gradtx.checkpoints.matching import Level, Match, match_parts, unmasked
 from gradtx.checkpoints.members import Member, members_of
 from gradtx.checkpoints.pieces import Piece, orders_of
-from gradtx.checkpoints.rows import MEASURED, ROWS, is_theirs
+from gradtx.checkpoints.rows import ROWS, STATELESS_THERE, is_theirs
 from gradtx.core.transformation import Transformation
 from gradtx.core.walk import Node, state_at, with_state_at
 from gradtx.inspect.hyperparameters import require_own
@@ -86,7 +86,7 @@ def read(match: Match, own: Any) -> Any:
     state = state_at(own, member.keys)
     if type(state) in ROWS:
         own = with_state_at(own, member.keys, state._replace(**read_fields(match, state)))
-    elif piece.fields and is_theirs(state) and not isinstance(state, MEASURED):
+    elif piece.fields and is_theirs(state) and not isinstance(state, STATELESS_THERE):
         own = with_state_at(own, member.keys, fit(source_of(piece.state, member.name), state))
     injected = piece.injected
     if injected is None:
@@ -130,7 +130,7 @@ def name_in_optax(member: Member, name: str) -> str:
 
 def shared_numbers(member: Member, injected: Piece) -> dict[str, str]:
     """The hyperparameters of a part that an optimizer of Optax's has in its state, with their names there."""
-    pairs = {name: name_in_optax(member, name) for name in getattr(member.tx, "recipe", None).ranges}
+    pairs = {name: name_in_optax(member, name) for name in member.tx.recipe.ranges}
     known = injected.fields["hyperparams"]
     return {
         k: x
@@ -153,7 +153,7 @@ def write(match: Match, theirs: Any, narrow: bool) -> Any:
             row = ROWS[type(state)]
             source = row.write(state) if row.write else state
             new = {other: getattr(source, name) for name, other in row.names(state, tuple(piece.fields)).items()}
-    elif isinstance(state, MEASURED):
+    elif isinstance(state, STATELESS_THERE):
         piece = unmasked(piece)
     elif piece.fields and is_theirs(state):
         new = {name: getattr(state, name) for name in state._fields}

@@ -6,11 +6,11 @@ from typing import Any
 import jax
 
 from gradtx.checkpoints.counts import counted, require_same_number, with_counts
-from gradtx.checkpoints.entries import Entry, Names, entries_of
+from gradtx.checkpoints.entries import Entry, TorchNames, entries_of
 from gradtx.checkpoints.fit import Source, as_held, fit
 from gradtx.checkpoints.members import Member, members_of
 from gradtx.checkpoints.rows import ROWS, is_theirs
-from gradtx.checkpoints.rows_of_torch import TORCH_ROWS, Group, TorchRow
+from gradtx.checkpoints.rows_of_torch import TORCH_ROWS, TorchGroup, TorchRow
 from gradtx.core.paths import list_some, paths_and_leaves
 from gradtx.core.transformation import Transformation
 from gradtx.core.walk import Node, parts_of, state_at, with_state_at
@@ -24,7 +24,7 @@ def from_torch(
     tx: Transformation,
     params: Any,
     state_dict: Mapping[str, Any],
-    names: Names,
+    names: TorchNames,
     *,
     fresh: Iterable[str] = (),
     steps: int | None = None,
@@ -46,7 +46,7 @@ def from_torch(
     left over or of another shape, and for ones that had different numbers of updates.
 
     >>> import gradtx, jax.numpy as jnp, numpy as np
-    >>> moments = dict(step=3, exp_avg=np.array([[0.5, 1.0]]), exp_avg_sq=np.ones((1, 2)))
+    >>> moments = dict(step=3, exp_avg=np.float32([[0.5, 1]]), exp_avg_sq=np.float32([[1, 1]]))
     >>> group = dict(params=[0], lr=0.1, betas=(0.9, 0.999), eps=1e-8, amsgrad=False)
     >>> params = {"kernel": jnp.zeros((2, 1))}
     >>> state = gradtx.from_torch(
@@ -66,7 +66,7 @@ def from_torch(
         used: set[tuple[str, str]] = set()
         for member in all_members(list(members_of(Node("", tx, (), own)))):
             if isinstance(member.state, ScaleByLearningRateState) and len(rates) == 1:
-                require_same_number(member, "learning_rate", *rates, "lr")
+                require_same_number(member, "learning_rate", rate_of(rates), "lr")
             if row := row_of(member):
                 fields, more = take_fields(member, row, entries, frozenset(fresh), steps)
                 own = with_state_at(own, member.keys, state_at(own, member.keys)._replace(**fields))
@@ -126,7 +126,7 @@ def take_fields(
     return fields, used
 
 
-def require_rule(member: Member, row: TorchRow, groups: list[Group]) -> None:
+def require_rule(member: Member, row: TorchRow, groups: list[TorchGroup]) -> None:
     """Refuse the state of an optimizer with another rule or other numbers."""
     for group in groups:
         if row.mark not in group:

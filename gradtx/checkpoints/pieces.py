@@ -62,7 +62,7 @@ def pieces_of(state: Any, orders: Orders, keys: Keys = (), injected: Piece | Non
         yield from pieces_of(fields["inner_state"], orders, (*keys, "inner_state"), piece)
     elif not is_namedtuple(state) and (names := names_in_order(state, orders)):
         for name in names:
-            yield from pieces_of(state[name], orders, (*keys, name), injected)
+            yield from pieces_of(fields[name], orders, (*keys, name), injected)
     else:
         yield piece
 

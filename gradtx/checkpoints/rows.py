@@ -29,16 +29,16 @@ from gradtx.values.errors import Refusal
 from gradtx.wrappers.accumulate import AccumulateState
 from gradtx.wrappers.guard import SkipNonfiniteState
 
-Fields = dict[str, Any]
 
-
-class Row(NamedTuple):
+class OptaxRow(NamedTuple):
     """The counterpart of a state of gradtx's."""
 
     kinds: Callable[[Any], tuple[type[Any], ...]]  # of Optax's states, for the transformation; the first is made
     renamed: Mapping[str, str] = MappingProxyType({})  # Optax's names of fields
     own: tuple[str, ...] = ()  # what is not copied, though both have it, or is derived
-    read: Callable[[Any, Fields], Fields] | None = None  # own fields of the transformation and Optax's fields
+    read: Callable[[Any, dict[str, Any]], dict[str, Any]] | None = (
+        None  # (transformation, Optax's fields) -> own fields
+    )
     write: Callable[[Any], Any] | None = None  # an equal own state whose fields are Optax's
 
     def names(self, state: Any, theirs: tuple[str, ...]) -> dict[str, str]:
@@ -47,7 +47,7 @@ class Row(NamedTuple):
         return {name: other for name, other in pairs.items() if other in theirs and getattr(state, name) is not None}
 
 
-def one(*kinds: type[Any]) -> Callable[[Any], tuple[type[Any], ...]]:
+def always(*kinds: type[Any]) -> Callable[[Any], tuple[type[Any], ...]]:
     return lambda tx: kinds
 
 
@@ -56,13 +56,13 @@ def one(*kinds: type[Any]) -> Callable[[Any], tuple[type[Any], ...]]:
 
 def kinds_of_amsgrad(tx: Any) -> tuple[type[Any], ...]:
     if tx.debias and not tx.debias_first:
-        problem = "nu_max is here the largest nu, in Optax the largest nu/(1 - b2**t): neither follows from the other"
+        problem = "scale_by_amsgrad's nu_max is the largest nu, in Optax it is the largest nu/(1 - b2**t)"
         raise Refusal(ValueError, f"{problem}; take debias_first=True, which is Optax's rule")
     return (optax.ScaleByAmsgradState,)
 
 
 def kinds_of_nadam(tx: Any) -> tuple[type[Any], ...]:
-    problem = "momentum_decay makes b1 rise, and the product of all momenta is in no state of Optax's"
+    problem = "scale_by_nadam's momentum_decay makes b1 rise, and the product of all momenta is in no state of Optax's"
     raise Refusal(ValueError, f"{problem}; take momentum_decay=None, which is Optax's rule")
 
 
@@ -74,7 +74,7 @@ def kinds_of_rms(tx: Any) -> tuple[type[Any], ...]:
 # ---- L-BFGS: where Optax puts a pair turns on the count alone ----
 
 
-def read_pairs(tx: Any, theirs: Fields) -> Fields:
+def read_memory(tx: Any, theirs: dict[str, Any]) -> dict[str, Any]:
     count, weights = int(theirs["count"]), jnp.asarray(theirs["weights_memory"])
     pairs = min(max(count - 1, 0), weights.size)
     if int(jnp.sum(weights > 0.0)) != pairs:
@@ -83,7 +83,7 @@ def read_pairs(tx: Any, theirs: Fields) -> Fields:
     return dict(next_pair=jnp.asarray(max(count - 1, 0) % weights.size, jnp.int32))
 
 
-def write_pairs(state: Any) -> Any:
+def write_memory(state: Any) -> Any:
     """The memory turned until its next place is Optax's: here pairs may have been left out."""
     size = state.weights_memory.size
     shift = (state.count - 1 - state.next_pair) % size
@@ -98,7 +98,7 @@ def write_pairs(state: Any) -> Any:
 # ---- wrappers ----
 
 
-def read_skips(tx: Any, theirs: Fields) -> Fields:
+def read_skips(tx: Any, theirs: dict[str, Any]) -> dict[str, Any]:
     skipped, in_a_row = ~jnp.asarray(theirs["last_finite"]), jnp.asarray(theirs["notfinite_count"])
     return dict(skipped=skipped, exceeded=in_a_row > tx.limit if not callable(tx.limit) else jnp.zeros([], bool))
 
@@ -107,31 +107,31 @@ def write_skips(state: Any) -> Any:
     return state._replace(skipped=~state.skipped)
 
 
-ROWS: dict[type[Any], Row] = {
-    ScaleByAdamState: Row(one(optax.ScaleByAdamState)),
-    ScaleByAdamaxState: Row(one(optax.ScaleByAdamState)),
-    ScaleByAmsgradState: Row(kinds_of_amsgrad),
-    ScaleByNadamState: Row(kinds_of_nadam),
-    ScaleByRmsState: Row(kinds_of_rms),
-    ScaleByRssState: Row(one(optax.ScaleByRssState)),
-    ScaleByAdadeltaState: Row(one(optax.ScaleByAdaDeltaState)),
-    ScaleByLionState: Row(one(optax.ScaleByLionState)),
-    ScaleByMomentumState: Row(one(optax.TraceState)),
-    EmaState: Row(one(optax.EmaState)),
-    ReduceOnPlateauState: Row(one(optax.contrib.ReduceLROnPlateauState)),
-    ScaleByLbfgsState: Row(one(optax.ScaleByLBFGSState), read=read_pairs, write=write_pairs),
-    ScaleByZoomLinesearchState: Row(one(optax.ScaleByZoomLinesearchState)),
-    AccumulateState: Row(one(optax.MultiStepsState), renamed=dict(count="gradient_step"), own=("inner_state",)),
-    SkipNonfiniteState: Row(
-        one(optax.ApplyIfFiniteState),
+ROWS: dict[type[Any], OptaxRow] = {
+    ScaleByAdamState: OptaxRow(always(optax.ScaleByAdamState)),
+    ScaleByAdamaxState: OptaxRow(always(optax.ScaleByAdamState)),
+    ScaleByAmsgradState: OptaxRow(kinds_of_amsgrad),
+    ScaleByNadamState: OptaxRow(kinds_of_nadam),
+    ScaleByRmsState: OptaxRow(kinds_of_rms),
+    ScaleByRssState: OptaxRow(always(optax.ScaleByRssState)),
+    ScaleByAdadeltaState: OptaxRow(always(optax.ScaleByAdaDeltaState)),
+    ScaleByLionState: OptaxRow(always(optax.ScaleByLionState)),
+    ScaleByMomentumState: OptaxRow(always(optax.TraceState)),
+    EmaState: OptaxRow(always(optax.EmaState)),
+    ReduceOnPlateauState: OptaxRow(always(optax.contrib.ReduceLROnPlateauState)),
+    ScaleByLbfgsState: OptaxRow(always(optax.ScaleByLBFGSState), read=read_memory, write=write_memory),
+    ScaleByZoomLinesearchState: OptaxRow(always(optax.ScaleByZoomLinesearchState)),
+    AccumulateState: OptaxRow(always(optax.MultiStepsState), renamed=dict(count="gradient_step"), own=("inner_state",)),
+    SkipNonfiniteState: OptaxRow(
+        always(optax.ApplyIfFiniteState),
         renamed=dict(skipped="last_finite", total="total_notfinite", in_a_row="notfinite_count"),
         own=("inner_state",),
         read=read_skips,
         write=write_skips,
     ),
 }
-MEASURED = (ClipState, ScaleByLearningRateState, optax.EmptyState)  # in Optax without a state, but for a count
-UNKNOWN = (BiasCorrectionState, AverageParametersState, RecordState, EarlyStoppingState)  # parts that Optax lacks
+STATELESS_THERE = (ClipState, ScaleByLearningRateState, optax.EmptyState)  # in Optax without a state, but for a count
+ABSENT_THERE = (BiasCorrectionState, AverageParametersState, RecordState, EarlyStoppingState)  # parts that Optax lacks
 
 
 def kinds_of(tx: Any, state: Any) -> tuple[type[Any], ...]:

@@ -13,14 +13,14 @@ from gradtx.optimizers.nadam import ScaleByNadamState
 from gradtx.transforms.momentum import ScaleByMomentumState
 from gradtx.transforms.rms import ScaleByRmsState
 
-Group = Mapping[str, Any]  # one of torch's `param_groups`
+TorchGroup = Mapping[str, Any]  # one of torch's `param_groups`
 
 
 class TorchRow(NamedTuple):
     """What torch has for a state of gradtx's."""
 
     fields: dict[str, str]  # its names of the fields, one array for each parameter
-    numbers: dict[str, Callable[[Group], Any]]  # the hyperparameters, in a group of parameters
+    numbers: dict[str, Callable[[TorchGroup], Any]]  # the hyperparameters, in a group of parameters
     mark: str  # an argument of torch's optimizer that tells it from others with such fields
     shared: Mapping[str, str] = MappingProxyType({})  # its names of scalars
     refusal: Callable[[Any], str] = lambda tx: ""  # why a transformation means something else by these fields
@@ -36,8 +36,10 @@ def with_maximum_first(tx: Any) -> str:
     return "torch's max_exp_avg_sq is the largest exp_avg_sq, corrected behind that; leave out debias and debias_first"
 
 
-BETAS: dict[str, Callable[[Group], Any]] = dict(b1=lambda group: group["betas"][0], b2=lambda group: group["betas"][1])
-EPS: dict[str, Callable[[Group], Any]] = dict(eps=lambda group: group["eps"])
+BETAS: dict[str, Callable[[TorchGroup], Any]] = dict(
+    b1=lambda group: group["betas"][0], b2=lambda group: group["betas"][1]
+)
+EPS: dict[str, Callable[[TorchGroup], Any]] = dict(eps=lambda group: group["eps"])
 MOMENTS = dict(mu="exp_avg", nu="exp_avg_sq")
 
 TORCH_ROWS: dict[type[Any], TorchRow] = {
@@ -63,7 +65,7 @@ TORCH_ROWS: dict[type[Any], TorchRow] = {
     ),
     ScaleByAdamaxState: TorchRow(
         dict(mu="exp_avg", nu="exp_inf"),
-        BETAS | dict(eps=lambda group: 0.0, eps_max=lambda group: group["eps"]),
+        BETAS | dict(eps_max=lambda group: group["eps"], eps=lambda group: 0.0),
         mark="betas",
     ),
 }
