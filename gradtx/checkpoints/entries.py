@@ -79,8 +79,8 @@ def require_each_once(entries: dict[str, Entry], state: Mapping[Any, Any], place
 
 
 def as_numpy(x: Any) -> Any:
-    """A tensor as an array; bfloat16, which NumPy lacks, as float32."""
+    """A tensor as an array; bfloat16, which NumPy lacks, as float32. A list, as L-BFGS has them, stays one."""
     if not hasattr(x, "detach"):
-        return np.asarray(x)
+        return x if isinstance(x, list) else np.asarray(x)
     x = x.detach().cpu()
     return np.asarray(x.float() if str(x.dtype) == "torch.bfloat16" else x)

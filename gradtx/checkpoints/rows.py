@@ -26,6 +26,7 @@ from gradtx.transforms.record import RecordState
 from gradtx.transforms.rms import ScaleByRmsState
 from gradtx.transforms.stopping import EarlyStoppingState
 from gradtx.values.errors import Refusal
+from gradtx.values.printing import package_of
 from gradtx.wrappers.accumulate import AccumulateState
 from gradtx.wrappers.guard import SkipNonfiniteState
 
@@ -141,4 +142,4 @@ def kinds_of(tx: Any, state: Any) -> tuple[type[Any], ...]:
 
 def is_theirs(state: Any) -> bool:
     """Whether it is a state of Optax's own."""
-    return type(state).__module__.partition(".")[0] == "optax"
+    return package_of(type(state)) == "optax"

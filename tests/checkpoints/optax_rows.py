@@ -131,7 +131,7 @@ def counterpart(pair: OptaxPair) -> Any:
 
 def restored(state: Any) -> Any:
     """What Orbax makes of a state where it has no template."""
-    if isinstance(state, tuple) and hasattr(state, "_fields"):
+    if hasattr(state, "_asdict"):
         fields = {name: restored(x) for name, x in sorted(state._asdict().items())}
         return fields or None
     if isinstance(state, dict):

@@ -228,7 +228,10 @@ def test_no_state_dict_other_counts_and_several_rates_are_refused():
     state = {i: x | dict(step=3 + i) for i, x in TENSORS.items()}
     with refused(ValueError, "from_torch: torch has another step for each array, here all have one: fc/kernel 3, fc/"):
         gx.from_torch(SGD, MODEL, dict_of(state), BY_NAME)
-    several = dict(state=TENSORS, param_groups=[GROUP | dict(params=[0], param_names=["fc.weight"])])
-    several["param_groups"] += [GROUP | dict(params=[1], param_names=["fc.bias"], lr=0.2)]
+    groups = [
+        GROUP | dict(params=[0], param_names=["fc.weight"]),
+        GROUP | dict(params=[1], param_names=["fc.bias"], lr=0.2),
+    ]
+    several = dict(state=TENSORS, param_groups=groups)
     with refused(ValueError, "from_torch: torch's groups have the rates 0.1, 0.2; give numbers"):
         gx.from_torch(gx.sgd(gx.controlled(0.1), momentum=0.9), MODEL, several, BY_NAME)

@@ -152,7 +152,8 @@ def test_tuples_that_became_dicts():
     def as_dicts(state: Any) -> Any:
         """As Flax's `to_state_dict` has it."""
         if isinstance(state, tuple):
-            rows = state._asdict() if hasattr(state, "_fields") else {str(i): x for i, x in enumerate(state)}
+            named: Any = getattr(state, "_asdict", lambda: {str(i): x for i, x in enumerate(state)})
+            rows = named()
             return {name: as_dicts(x) for name, x in rows.items()}
         return state
 
