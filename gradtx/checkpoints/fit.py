@@ -5,6 +5,7 @@ from typing import Any, NamedTuple
 import jax
 import jax.numpy as jnp
 import numpy as np
+from jax.core import Tracer
 
 from gradtx.core.check import is_none
 from gradtx.core.paths import list_some, paths_and_leaves
@@ -61,7 +62,7 @@ def is_fit(x: Any, held: Any, narrow: bool) -> bool:
 def as_held(x: Any, held: Any) -> jax.Array:
     """An array in a buffer of its own, with the dtype and the place of another one."""
     new = jnp.array(x, dtype_of(held))
-    placed = isinstance(held, jax.Array) and held.committed
+    placed = isinstance(held, jax.Array) and not isinstance(held, Tracer) and held.committed
     return jax.device_put(new, held.sharding, may_alias=True) if placed else new
 
 

@@ -7,7 +7,7 @@ import optax
 from gradtx.checkpoints.fit import source_of
 from gradtx.checkpoints.members import MAYBE, Member
 from gradtx.checkpoints.pieces import Orders, Piece, fields_of, pieces_of
-from gradtx.checkpoints.rows import ABSENT_THERE, ROWS, STATELESS_THERE, is_theirs, kinds_of
+from gradtx.checkpoints.rows import ABSENT_THERE, ROWS, STATELESS_THERE, is_theirs, kinds_of, require_same_squares
 from gradtx.core.rule import Keys
 from gradtx.core.walk import parts_of
 from gradtx.transforms.plateau import ReduceOnPlateauState
@@ -72,6 +72,8 @@ def require_counterpart(member: Member) -> None:
         raise Refusal(
             ValueError, f"{member.name} has no counterpart in Optax; leave it out, and start it anew with init"
         )
+    if type(state) in ROWS:
+        require_same_squares(member.name, state)
 
 
 def is_partition(member: Member) -> bool:

@@ -30,8 +30,11 @@ def from_optax(tx: Transformation, params: Any, state: Any) -> Any:
     only gradtx has starts as in `init`: norms, averages of parameters, what `record` keeps. A controlled number is that
     of `inject_hyperparams`.
 
+    A dict with the fields of Adam's state is taken for one, whichever optimizer had it: of those that share their
+    fields, as AdaBelief does, only a state in Optax's own class says which it is.
+
     **Raises:** `ValueError` for other parts, or in another order, for fields that mean something else in Optax
-    (`amsgrad` without `debias_first`, `nadam` with `momentum_decay`), for arrays that are missing, left over or of
+    (`amsgrad` without `debias_first`, `nadam` with `momentum_decay`, squares of complex arrays), for arrays that are missing, left over or of
     another shape, and for `inject_hyperparams` with another number than that of `tx`.
 
     >>> import gradtx, jax.numpy as jnp, optax

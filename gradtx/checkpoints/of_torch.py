@@ -112,10 +112,10 @@ def take_fields(
         rows = [(path, x) for path, x in paths_and_leaves(held) if x is not None]
         found = [path for path, _ in rows if path in entries and key in entries[path].fields]
         lacking = [path for path, _ in rows if path not in found and path not in fresh]
+        require_rule(member, row, [entries[path].group for path, _ in rows if path in entries])
         if lacking:
             remedy = "give them in names, or in fresh where they never had a gradient"
             raise Refusal(ValueError, f"torch has no {key} of {list_some(lacking)}; {remedy}")
-        require_rule(member, row, [entries[path].group for path in found])
         arrays = {path: entries[path].turn(entries[path].fields[key]) if path in found else x for path, x in rows}
         fields[name] = fit(Source(arrays, f"{member.name}'s {key}"), held)
         used |= {(path, key) for path in found}

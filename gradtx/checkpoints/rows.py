@@ -8,6 +8,7 @@ import jax
 import jax.numpy as jnp
 import optax
 
+from gradtx.core.paths import paths_and_leaves
 from gradtx.optimizers.adadelta import ScaleByAdadeltaState
 from gradtx.optimizers.adagrad import ScaleByRssState
 from gradtx.optimizers.adam import ScaleByAdamState
@@ -131,6 +132,7 @@ ROWS: dict[type[Any], OptaxRow] = {
         write=write_skips,
     ),
 }
+SQUARES = ("nu", "nu_max", "sum_of_squares", "e_g", "e_x")
 STATELESS_THERE = (ClipState, ScaleByLearningRateState, optax.EmptyState)  # in Optax without a state, but for a count
 ABSENT_THERE = (BiasCorrectionState, AverageParametersState, RecordState, EarlyStoppingState)  # parts that Optax lacks
 
@@ -143,3 +145,12 @@ def kinds_of(tx: Any, state: Any) -> tuple[type[Any], ...]:
 def is_theirs(state: Any) -> bool:
     """Whether it is a state of Optax's own."""
     return package_of(type(state)) == "optax"
+
+
+def require_same_squares(name: str, state: Any) -> None:
+    """Refuse complex arrays where squares are kept: they are those of both parts here, of absolute values in Optax."""
+    for field in SQUARES:
+        for path, x in paths_and_leaves(getattr(state, field, None)):
+            if jnp.iscomplexobj(x):
+                problem = f"{name}'s {field} has the squares of both parts of {path or 'a complex array'}"
+                raise Refusal(ValueError, f"{problem}, in Optax those of absolute values; start it anew with init")

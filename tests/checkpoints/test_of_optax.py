@@ -224,3 +224,22 @@ def test_a_rate_that_is_a_schedule_now_goes_on_at_the_count_of_the_moments():
     taken = gx.from_optax(gx.adam(FALLING), PARAMS, state)
     assert taken[1].count == MIDDLE
     assert float(taken[1].learning_rate) == pytest.approx(float(FALLING(MIDDLE - 1)))
+
+
+def test_each_array_lies_as_its_parameter():
+    mesh = jax.make_mesh((8,), ("data",), axis_types=(jax.sharding.AxisType.Auto,))
+    split, whole = (jax.NamedSharding(mesh, jax.P(*axes)) for axes in (("data",), ()))
+    params = jax.device_put({"w": jnp.ones((8, 2)), "b": jnp.ones(3)}, {"w": split, "b": whole})
+    tx = optax.adam(0.1)
+    state = tx.init(jax.tree.map(np.asarray, params))
+    for form in (state, jax.tree.map(np.asarray, state)):
+        moments = gx.find(gx.from_optax(gx.adam(0.1), params, form), "nu")
+        for name, x in moments.items():
+            assert x.sharding.is_equivalent_to(params[name].sharding, x.ndim)
+
+
+def test_an_ensemble_is_taken_over_under_vmap():
+    params = jax.tree.map(lambda w: jnp.stack([w, 2.0 * w]), PARAMS)
+    state = jax.vmap(optax.adam(0.1).init)(params)
+    taken = jax.vmap(lambda w, s: gx.from_optax(gx.adam(0.1), w, s))(params, state)
+    same(taken, jax.vmap(gx.adam(0.1).init)(params), 0.0)

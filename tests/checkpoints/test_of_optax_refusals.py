@@ -137,3 +137,17 @@ def test_numbers_that_optax_holds_elsewhere_need_a_form():
 def test_a_state_of_another_optimizer_is_refused():
     with refused(ValueError, "to_optax: the state has no 1 in its tuple; it was made by another optimizer"):
         gx.to_optax(gx.adam(0.1), gx.sgd(0.1).init(PARAMS)[:1])
+
+
+def test_squares_of_complex_arrays_are_refused():
+    w, theirs, ours = jnp.ones(2, complex), optax.rmsprop(0.1), gx.rmsprop(0.1)
+    message = (
+        "scale_by_rms's nu has the squares of both parts of a complex array, in Optax those of absolute values; start it "
+        "anew with init"
+    )
+    with refused(ValueError, f"from_optax: {message}"):
+        gx.from_optax(ours, w, theirs.init(w))
+    with refused(ValueError, f"to_optax: {message}"):
+        gx.to_optax(ours, ours.init(w), theirs.init(w))
+    velocity = gx.from_optax(gx.sgd(0.1, 0.9), w, optax.sgd(0.1, 0.9).init(w))  # which is linear
+    assert gx.find(velocity, "trace").dtype == w.dtype

@@ -1,5 +1,5 @@
 """Records what torch's optimizers have in their states in the middle of the paths of tests/golden/record.py, for
-tests/checkpoints/test_from_torch.py: `python -m tests.golden.record_states`, in the environment of that one.
+tests/checkpoints/test_of_torch.py: `python -m tests.golden.record_states`, in the environment of that one.
 """
 
 import json
