@@ -28,6 +28,8 @@ DECAY: Any = type(optax.add_decayed_weights(optax.constant_schedule(0.0)).init((
 def counterpart_of(node: Node) -> Any:
     """A state of Optax's with a place for each field, in which the own arrays stand for those to come."""
     parts = parts_of(node.tx)
+    if node.rule is None:  # a part of Optax's own
+        return node.state
     if isinstance(node.rule, Series):
         rows = {name: part_of(node, name) for name in parts}
         kept = {name: counterpart_of(x) for name, x in rows.items() if not isinstance(x.state, ABSENT_THERE)}

@@ -22,16 +22,18 @@ class Entry(NamedTuple):
     turn: Callable[[Any], Any]  # from the array as it lies in torch to that of the parameters
 
 
-def entries_of(params: Any, state_dict: Mapping[str, Any], names: TorchNames) -> dict[str, Entry]:
+def entries_of(
+    params: Any, state_dict: Mapping[str, Any], names: TorchNames, fresh: frozenset[str]
+) -> dict[str, Entry]:
     """torch's state by the paths of the parameters."""
     if not isinstance(state_dict, Mapping) or not {"state", "param_groups"} <= state_dict.keys():
         got = list(state_dict) if isinstance(state_dict, Mapping) else type(state_dict).__name__
         remedy = "give what optimizer.state_dict() returns"
         raise Refusal(TypeError, f"state_dict must be a dict with state and param_groups, got {got}; {remedy}")
     known = [path for path, x in paths_and_leaves(params) if x is not None]
-    unknown = [path for path in names if path not in known]
+    unknown = [path for path in (*names, *fresh) if path not in known]
     if unknown:
-        problem = f"names has {list_some(unknown)}, at which params have no array"
+        problem = f"there is no array in params at {list_some(unknown)}"
         raise Refusal(ValueError, f"{problem}; they have {list_some(known)}")
     places = places_of_groups(state_dict["param_groups"])
     entries: dict[str, Entry] = {}

@@ -2,6 +2,7 @@
 
 from typing import Any, NamedTuple
 
+import jax
 import optax
 
 from gradtx.checkpoints.fit import source_of
@@ -73,6 +74,7 @@ def require_counterpart(member: Member) -> None:
             ValueError, f"{member.name} has no counterpart in Optax; leave it out, and start it anew with init"
         )
     if type(state) in ROWS:
+        kinds_of(member.tx, state)  # which is an error where its fields mean something else there
         require_same_squares(member.name, state)
 
 
@@ -172,13 +174,8 @@ def match_inside(member: Member, piece: Piece, level: Level, orders: Orders) -> 
         return level._replace(state=inside, keys=(*piece.keys, *names), **others)
 
     if piece.is_of(optax.transforms.PartitionState) and (is_partition(member) or isinstance(state, MaskedState)):
-        found: list[Match] = []
-        left = list(piece.fields["inner_states"])
-        for name in parts_of(member.tx):
-            label, matches = match_group(member, name, {x: at("inner_states", x, "inner_state") for x in left}, orders)
-            left.remove(label)
-            found += matches
-        return found
+        groups = {label: at("inner_states", label, "inner_state") for label in piece.fields["inner_states"]}
+        return match_groups(member, groups, orders)
     if isinstance(state, MaskedState):
         return match_parts(member.inside("tx"), at("inner_state"), orders)
     if isinstance(state, AccumulateState):
@@ -188,6 +185,22 @@ def match_inside(member: Member, piece: Piece, level: Level, orders: Orders) -> 
         names = () if piece.is_of(optax.MultiStepsState) else ("inner_state",)
         return match_parts(member.inside("tx"), at(*names, steps=None, own_steps=None), orders)
     return []
+
+
+def match_groups(member: Member, groups: dict[Any, Level], orders: Orders) -> list[Match]:
+    found: list[Match] = []
+    left = dict(groups)
+    for one in [one for name in parts_of(member.tx) for one in member.inside(name)]:
+        require_counterpart(one)
+    for name in parts_of(member.tx):
+        label, matches = match_group(member, name, left, orders)
+        del left[label]
+        found += matches
+    more = [repr(label) for label, level in left.items() if jax.tree.leaves(level.state)]
+    if more:
+        problem = f"the state has the groups {', '.join(more)} beside those of {member.name}"
+        raise Refusal(ValueError, f"{problem}; give a transformation with as many")
+    return found
 
 
 def match_group(member: Member, name: str, groups: dict[Any, Level], orders: Orders) -> tuple[Any, list[Match]]:

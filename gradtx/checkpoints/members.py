@@ -3,6 +3,7 @@
 from collections.abc import Iterator
 from typing import Any, NamedTuple
 
+from gradtx.checkpoints.pieces import pieces_of
 from gradtx.core.combine import Series
 from gradtx.core.count import ScheduledState
 from gradtx.core.rule import Keys
@@ -10,6 +11,7 @@ from gradtx.core.walk import Node, join, parts_of, state_at
 from gradtx.optimizers.adadelta import adadelta
 from gradtx.optimizers.rmsprop import rmsprop
 from gradtx.optimizers.sgd import sgd
+from gradtx.values.errors import Refusal
 
 
 class Member(NamedTuple):
@@ -52,6 +54,9 @@ MAYBE = Member(None)
 def members_of(node: Node) -> Iterator[Member]:
     """The members of a transformation. Compositions and chains are gone through; what is wrapped stays inside."""
     parts = parts_of(node.tx)
+    if node.rule is None:
+        yield from parts_of_foreign(node)
+        return
     if "" not in parts and not isinstance(node.rule, Series):
         yield Member(node)
         return
@@ -60,6 +65,15 @@ def members_of(node: Node) -> Iterator[Member]:
     for name in parts:
         yield from members_of(part_of(node, name))
     yield from [MAYBE] * behind
+
+
+def parts_of_foreign(node: Node) -> Iterator[Member]:
+    """A part of Optax's in a chain of gradtx's: each state in it."""
+    for piece in pieces_of(node.state, {}, node.keys):
+        if piece.injected:
+            remedy = "give gradtx's own optimizer, with numbers that are schedules or controlled"
+            raise Refusal(ValueError, f"a part of the transformation is Optax's inject_hyperparams; {remedy}")
+        yield Member(Node(node.path, node.tx, piece.keys, piece.state))
 
 
 def part_of(node: Node, name: str) -> Node:

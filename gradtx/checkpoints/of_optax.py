@@ -34,8 +34,8 @@ def from_optax(tx: Transformation, params: Any, state: Any) -> Any:
     fields, as AdaBelief does, only a state in Optax's own class says which it is.
 
     **Raises:** `ValueError` for other parts, or in another order, for fields that mean something else in Optax
-    (`amsgrad` without `debias_first`, `nadam` with `momentum_decay`, squares of complex arrays), for arrays that are missing, left over or of
-    another shape, and for `inject_hyperparams` with another number than that of `tx`.
+    (`amsgrad` without `debias_first`, `nadam` with `momentum_decay`, squares of complex arrays), for arrays that are
+    missing, left over or of another shape, and for `inject_hyperparams` with another number than that of `tx`.
 
     >>> import gradtx, jax.numpy as jnp, optax
     >>> w, g = jnp.array([1.0]), jnp.array([2.0])

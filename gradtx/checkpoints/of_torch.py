@@ -60,7 +60,8 @@ def from_torch(
     """
     with errors_of("from_torch"):
         own = require_own(tx).init(params)
-        entries = entries_of(params, state_dict, names)
+        anew = frozenset(fresh)
+        entries = entries_of(params, state_dict, names, anew)
         steps = steps_of_entries(entries, steps)
         rates = {float(group["lr"]) for group in state_dict["param_groups"]}
         used: set[tuple[str, str]] = set()
@@ -68,7 +69,7 @@ def from_torch(
             if isinstance(member.state, ScaleByLearningRateState) and len(rates) == 1:
                 require_same_number(member, "learning_rate", rate_of(rates), "lr")
             if row := row_of(member):
-                fields, more = take_fields(member, row, entries, frozenset(fresh), steps)
+                fields, more = take_fields(member, row, entries, anew, steps)
                 own = with_state_at(own, member.keys, state_at(own, member.keys)._replace(**fields))
                 used |= more
             own = with_counts(own, member, steps, lambda name: rate_of(rates) if name == "learning_rate" else None)

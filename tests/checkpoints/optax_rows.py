@@ -121,6 +121,7 @@ PAIRS = [
         "chain(trace(0.9), scale_by_belief(), scale(-1e-2))",
         gx.chain(gx.scale_by_momentum(0.9), optax.scale_by_belief(), gx.scale(-1e-2)),
     ),
+    OptaxPair("chain(trace(0.9), adabelief(1e-2))", gx.chain(gx.scale_by_momentum(0.9), optax.adabelief(1e-2))),
 ]
 NAMES: dict[str, Any] = dict(falling=FALLING, rising=RISING, whole=WHOLE, labels=LABELS)
 

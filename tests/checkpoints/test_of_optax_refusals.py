@@ -14,6 +14,7 @@ def state_of(tx):
     return tx.init(PARAMS)
 
 
+LABELS_OF_TWO = {"body": {"w": "x", "b": "y"}, "head": "x"}
 ORDER = "give the transformation whose parts stand in this order"
 
 
@@ -82,6 +83,21 @@ ORDER = "give the transformation whose parts stand in this order"
             "none of the groups 'x' has the parts and the arrays of rules[0][1], adam(learning_rate=0.1)",
         ),
         (
+            gx.partition((gx.by_path("b$"), gx.sgd(0.1)), default=gx.nadam(0.1, momentum_decay=4e-3)),
+            optax.partition({"x": optax.nadam(0.1)}, jax.tree.map(lambda _: "x", PARAMS)).init(PARAMS),
+            "scale_by_nadam's momentum_decay makes b1 rise, and the product of all momenta is in no state of",
+        ),
+        (
+            gx.only(gx.sgd(0.1), gx.by_path("b$")),
+            optax.partition({"x": optax.adam(0.1), "y": optax.sgd(0.1)}, LABELS_OF_TWO).init(PARAMS),
+            "the state has the groups 'x' beside those of only; give a transformation with as many",
+        ),
+        (
+            gx.chain(optax.inject_hyperparams(optax.adam)(0.1), gx.scale(0.5)),
+            state_of(optax.chain(optax.inject_hyperparams(optax.adam)(0.1), optax.scale(0.5))),
+            "a part of the transformation is Optax's inject_hyperparams; give gradtx's own optimizer, with numbers",
+        ),
+        (
             gx.sgd(FALLING, 0.9),
             state_of(optax.sgd(0.1, 0.9)),
             (
@@ -142,8 +158,8 @@ def test_a_state_of_another_optimizer_is_refused():
 def test_squares_of_complex_arrays_are_refused():
     w, theirs, ours = jnp.ones(2, complex), optax.rmsprop(0.1), gx.rmsprop(0.1)
     message = (
-        "scale_by_rms's nu has the squares of both parts of a complex array, in Optax those of absolute values; start it "
-        "anew with init"
+        "scale_by_rms's nu has the squares of both parts of a complex array, in Optax those of absolute values; start "
+        "it anew with init"
     )
     with refused(ValueError, f"from_optax: {message}"):
         gx.from_optax(ours, w, theirs.init(w))

@@ -201,7 +201,7 @@ def test_the_schedule_of_a_state_that_counts_no_updates_needs_their_number():
 
 def test_names_that_do_not_fit_are_listed():
     cases = [
-        (BY_NAME | {"fc/scale": 0}, "names has fc/scale, at which params have no array; they have fc/bias, fc/kernel"),
+        (BY_NAME | {"fc/scale": 0}, "there is no array in params at fc/scale; they have fc/bias, fc/kernel"),
         (
             BY_NAME | {"fc/bias": "bias"},
             "names['fc/bias'] is 'bias', which the optimizer does not have: it has fc.weight, fc.bias, places 0 to 1",
@@ -217,6 +217,8 @@ def test_names_that_do_not_fit_are_listed():
         ),
     ]
     model = jax.tree.map(lambda x: x.astype(jnp.float64), MODEL)
+    with refused(ValueError, "from_torch: there is no array in params at fc/scale; they have fc/bias, fc/kernel"):
+        gx.from_torch(SGD, model, dict_of(), BY_NAME, fresh=["fc/scale"])
     for names, message in cases:
         with refused(ValueError, f"from_torch: {message}"):
             gx.from_torch(SGD, model, dict_of(), names)
