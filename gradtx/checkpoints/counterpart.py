@@ -22,7 +22,6 @@ from gradtx.wrappers.select import MaskedState, freeze, only, partition
 
 EMPTY = optax.EmptyState()
 PartitionState: Any = optax.transforms.PartitionState
-DECAY: Any = type(optax.add_decayed_weights(optax.constant_schedule(0.0)).init(()))  # it is not public
 
 
 def counterpart_of(node: Node) -> Any:
@@ -77,7 +76,7 @@ def of_measured(member: Member) -> Any:
         return optax.ScaleByScheduleState(state.count) if callable(rate) else EMPTY
     recipe = getattr(member.tx, "recipe", None)
     if recipe is add_decayed_weights:
-        own = DECAY(whole.count) if member.is_scheduled else EMPTY
+        own = decay_state(whole.count) if member.is_scheduled else EMPTY
         return own if member.tx.mask is None else optax.MaskedState(own)
     if recipe is freeze:
         return optax.MaskedState(EMPTY)
@@ -86,6 +85,12 @@ def of_measured(member: Member) -> Any:
     if member.is_scheduled:
         refuse_numbers(member, next(iter(whole.hyperparams)))
     return state if is_theirs(state) else EMPTY
+
+
+def decay_state(count: Any) -> Any:
+    """Optax's state of a decay under a schedule, whose class is not public."""
+    kind: Any = type(optax.add_decayed_weights(optax.constant_schedule(0.0)).init(()))
+    return kind(count)
 
 
 def refuse_numbers(member: Member, name: str) -> Any:
