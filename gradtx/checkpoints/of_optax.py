@@ -76,7 +76,7 @@ def to_optax(tx: Transformation, state: Any, like: Any = None) -> Any:
         node = Node("", require_own(tx), (), state)
         theirs = counterpart_of(node) if like is None else like
         for match in match_parts(list(members_of(node)), Level(theirs), orders_of(tx)):
-            theirs = write(match, theirs, narrow=like is not None)
+            theirs = write(match, theirs)
         return theirs
 
 
@@ -145,7 +145,7 @@ def shared_numbers(member: Member, injected: Piece) -> dict[str, str]:
 # ---- to Optax ----
 
 
-def write(match: Match, theirs: Any, narrow: bool) -> Any:
+def write(match: Match, theirs: Any) -> Any:
     """Optax's state of the whole with that of one part in it."""
     member, piece, _, steps = match
     assert member.node
@@ -164,7 +164,7 @@ def write(match: Match, theirs: Any, narrow: bool) -> Any:
         new = dict(count=steps) | new
     for name, x in new.items():
         source = source_of(x, f"{member.name}'s {name}")
-        theirs = with_state_at(theirs, (*piece.keys, name), fit(source, piece.fields[name], narrow))
+        theirs = with_state_at(theirs, (*piece.keys, name), fit(source, piece.fields[name], narrow=True))
     return write_numbers(match, theirs) if piece.injected else theirs
 
 

@@ -21,7 +21,7 @@ def grads_at(t):
     return jax.tree.map(lambda w: jnp.cos(1.7 * t + w + jnp.arange(1.0 * w.size).reshape(w.shape)), PARAMS)
 
 
-def walk_along(tx, state, steps):
+def walk_along(tx: Any, state: Any, steps: Any) -> Any:
     """The updates of these steps, and the state behind them."""
     is_pair = isinstance(tx, optax.GradientTransformation)
     update, found = (optax.with_extra_args_support(tx) if is_pair else tx).update, []
@@ -190,6 +190,34 @@ def test_the_arrays_are_new_ones():
 
 
 # ---- numbers ----
+
+
+def test_counts_are_those_of_windows_inside_of_accumulate():
+    length = gx.piecewise_constant((2,), (1, 3))  # two windows of one, then three
+    windows: Any = optax.MultiSteps(optax.sgd(0.1), lambda n: jnp.where(jnp.asarray(n) < 2, 1, 3))
+    theirs = optax.chain(optax.scale_by_adam(), windows)
+    ours = gx.chain(gx.scale_by_adam(), gx.accumulate(gx.sgd(0.1), length))
+    for steps in range(1, 8):
+        state = walk_along(theirs, theirs.init(PARAMS), range(steps))[1]
+        own = walk_along(ours, ours.init(PARAMS), range(steps))[1][1]
+        taken = gx.from_optax(ours, PARAMS, state)[1]
+        assert float(taken.steps) == float(own.steps)
+        assert taken.inner_state.count == own.inner_state.count == own.count
+
+
+@pytest.mark.parametrize("broken", [0, 1, 2, 4])
+def test_steps_that_were_skipped_are_counted_on(broken):
+    theirs, ours = optax.apply_if_finite(optax.adam(0.1), 3), gx.skip_nonfinite(gx.adam(0.1), limit=3)
+    states: dict[Any, Any] = {}
+    for tx in (theirs, ours):
+        _, states[tx] = tx.update(grads_at(0), tx.init(PARAMS), PARAMS)
+        for _ in range(broken):
+            _, states[tx] = tx.update(jax.tree.map(lambda g: g * jnp.nan, grads_at(1)), states[tx], PARAMS)
+    taken = gx.from_optax(ours, PARAMS, states[theirs])
+    for name in ("skipped", "total", "in_a_row", "exceeded"):
+        assert getattr(taken, name) == getattr(states[ours], name), name
+    if broken <= 3:  # behind its limit Optax lets them through
+        same(gx.to_optax(ours, states[ours]), states[theirs])
 
 
 def test_a_controlled_number_is_that_of_the_state():
