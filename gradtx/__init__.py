@@ -1,6 +1,8 @@
 """gradtx: composable gradient transformations for JAX. An optimizer is a value."""
 
 from gradtx.checkpoints.flat import from_flat, to_flat
+from gradtx.checkpoints.of_optax import from_optax, to_optax
+from gradtx.checkpoints.of_torch import from_torch
 from gradtx.config.read import from_config
 from gradtx.config.write import to_config
 from gradtx.core.apply import apply_updates
@@ -112,6 +114,9 @@ __all__ = [  # noqa: RUF022  # in reading order
     # Checkpoints
     "to_flat",
     "from_flat",
+    "from_optax",
+    "to_optax",
+    "from_torch",
     # Combining
     "chain",
     "parallel",

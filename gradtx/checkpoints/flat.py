@@ -89,7 +89,7 @@ def from_flat(tx: Any, params: Any, flat: Mapping[str, Any], fresh: Collection[s
     """
     with errors_of("from_flat"):
         require_any_transformation(tx)
-        held, names = entries_of(flat), names_in(fresh)
+        held, names = require_entries(flat), names_in(fresh)
     whole = tx if isinstance(tx, Transformation) else chain(tx)  # which takes all kinds of parameters
     leaves, structure = jax.tree.flatten(as_jax_arrays(whole.init(params)))
     with errors_of("from_flat"):
@@ -99,7 +99,7 @@ def from_flat(tx: Any, params: Any, flat: Mapping[str, Any], fresh: Collection[s
             known = list_some(sorted(parts)) or "none with a state"
             raise Refusal(ValueError, f"fresh names {list_some(sorted(unknown))}, the parts of tx are {known}")
         taken = [own for own in wanted if own.part not in names]
-        found = {own: held[key] for own in taken if (key := source_of(own, held, taken, leaves)) is not None}
+        found = {own: held[key] for own in taken if (key := find_key(own, held, taken, leaves)) is not None}
         lacking = [own for own in taken if own not in found and not own.may_be_absent]
         over = left_over(held, {own.key for own in taken}, names)
         unfit = [line for own, x in found.items() if (line := misfit(own.key, x, leaves[own.index]))]
@@ -119,7 +119,7 @@ def require_any_transformation(tx: Any) -> None:
         raise Refusal(TypeError, f"tx must be a transformation, got {type(tx).__name__} {excerpt(tx)}")
 
 
-def entries_of(flat: Any) -> dict[str, Any]:
+def require_entries(flat: Any) -> dict[str, Any]:
     """The arrays of a dict in a form that this release reads."""
     if not isinstance(flat, Mapping):
         raise Refusal(TypeError, f"flat must be a mapping of keys to arrays, got {type(flat).__name__} {excerpt(flat)}")
@@ -146,7 +146,7 @@ def names_in(fresh: Any) -> set[str]:
 # ---- what is taken from where ----
 
 
-def source_of(own: Quantity, held: dict[str, Any], taken: list[Quantity], leaves: list[Any]) -> str | None:
+def find_key(own: Quantity, held: dict[str, Any], taken: list[Quantity], leaves: list[Any]) -> str | None:
     """The key in the dict of what an array of the state is taken from; None where there is none."""
     if own.key in held:
         return own.key

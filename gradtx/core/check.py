@@ -10,7 +10,7 @@ import numpy as np
 from jax.tree_util import keystr, tree_flatten_with_path
 
 from gradtx.values.errors import Refusal
-from gradtx.values.printing import name_apart
+from gradtx.values.printing import name_apart, origin_of
 
 # ---- arguments ----
 
@@ -220,7 +220,7 @@ def require_state(state: Any, expected: type) -> None:
     if not isinstance(state, expected):
         got, want = name_apart(type(state), expected)
         problem = f"the state is {'an array' if isinstance(state, jax.Array) else f'a {got}'}, expected {want}"
-        raise Refusal(TypeError, f"{problem}: it was made by another optimizer's init")
+        raise Refusal(TypeError, f"{problem}: {origin_of(type(state), expected)}")
 
 
 def require_result(before: jax.Array, returned: Any, state: Any, names: list[str]) -> None:

@@ -79,6 +79,17 @@ def name_apart(a: type, b: type) -> tuple[str, str]:
     return f"{a.__name__} of an earlier definition of this class", f"the one of {public_module(b)} now"
 
 
+def origin_of(got: type, want: type) -> str:
+    """Where a state of another class than the one that is wanted came from, and what helps if that is known."""
+    if package_of(got) == "optax" != package_of(want):
+        return "it was made by Optax; take it over with from_optax(tx, params, state)"
+    return "it was made by another optimizer's init"
+
+
+def package_of(kind: type) -> str:
+    return kind.__module__.partition(".")[0]
+
+
 def public_module(kind: type) -> str:
     """The module of a class without what its package keeps private."""
     return kind.__module__.split("._")[0]

@@ -15,7 +15,7 @@ W = jnp.ones(2)
 def test_an_optax_state_in_a_gradtx_update():
     message = (
         "scale_by_adam: the state is a ScaleByAdamState of optax, expected that of gradtx.optimizers.adam: "
-        "it was made by another optimizer's init"
+        "it was made by Optax; take it over with from_optax(tx, params, state)"
     )
     with refused(TypeError, message):
         gx.scale_by_adam().update(W, optax.scale_by_adam().init(W))

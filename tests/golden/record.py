@@ -45,6 +45,7 @@ def torch_step(call):
             built.step()
         return tuple(x.numpy() for x in w)
 
+    step.optimizer = optimizer
     return step
 
 

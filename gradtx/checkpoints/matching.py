@@ -1,0 +1,237 @@
+"""Which part of gradtx's goes on from which state of Optax's."""
+
+from typing import Any, NamedTuple
+
+import jax
+import optax
+
+from gradtx.checkpoints.fit import source_of
+from gradtx.checkpoints.members import MAYBE, Member
+from gradtx.checkpoints.pieces import Orders, Piece, fields_of, pieces_of
+from gradtx.checkpoints.rows import ABSENT_THERE, ROWS, STATELESS_THERE, is_theirs, kinds_of, require_same_squares
+from gradtx.core.rule import Keys
+from gradtx.core.walk import parts_of
+from gradtx.transforms.plateau import ReduceOnPlateauState
+from gradtx.transforms.rate import ScaleByLearningRateState
+from gradtx.transforms.stopping import EarlyStoppingState
+from gradtx.values.errors import Refusal
+from gradtx.values.printing import excerpt
+from gradtx.wrappers.accumulate import AccumulateState
+from gradtx.wrappers.guard import SkipNonfiniteState
+from gradtx.wrappers.select import MaskedState, only, partition
+
+
+class Match(NamedTuple):
+    """A part, and the state that it has in Optax."""
+
+    member: Member
+    piece: Piece
+    steps: Any  # the updates done so far, as Optax's state or one beside it counts them; None where none does
+    own_steps: Any  # as gradtx's do
+
+
+class Level(NamedTuple):
+    """Where one looks: states of Optax's, the way to them, and the updates that are counted around."""
+
+    state: Any
+    keys: Keys = ()
+    steps: Any = None
+    own_steps: Any = None
+
+
+def match_parts(members: list[Member], level: Level, orders: Orders) -> list[Match]:
+    """The parts beside their states, those inside of wrappers too."""
+    pieces = list(pieces_of(level.state, orders, level.keys))
+    for member in members:
+        require_counterpart(member)
+    rows = line_up([x for x in members if not isinstance(x.state, ABSENT_THERE)], pieces)
+    if rows is None:
+        expected = ", ".join(
+            describe_member(x) for x in members if x is not MAYBE and not isinstance(x.state, ABSENT_THERE)
+        )
+        found = ", ".join(piece.name for piece in pieces)
+        remedy = "give the transformation whose parts stand in this order"
+        raise Refusal(ValueError, f"the state has the parts {found or 'none'}, expected {expected or 'none'}; {remedy}")
+    steps, own_steps = steps_of(pieces), steps_of_members(members)
+    level = level._replace(
+        steps=level.steps if steps is None else steps, own_steps=level.own_steps if own_steps is None else own_steps
+    )
+    matches: list[Match] = []
+    for member, piece in rows:
+        matches.append(Match(member, piece, level.steps, level.own_steps))
+        matches += match_inside(member, piece, level, orders)
+    alone = [x for x in members if isinstance(x.state, ABSENT_THERE)]
+    return matches + [Match(x, NOWHERE, level.steps, level.own_steps) for x in alone]
+
+
+NO_STEPS = (AccumulateState, EarlyStoppingState, ReduceOnPlateauState)  # whose `count` is of something else
+NOWHERE = Piece((), None, {}, None)
+
+
+def require_counterpart(member: Member) -> None:
+    state = member.state
+    known = member is MAYBE or type(state) in ROWS or isinstance(state, (*STATELESS_THERE, *ABSENT_THERE, MaskedState))
+    if not known and not is_partition(member) and not is_theirs(state):
+        raise Refusal(
+            ValueError, f"{member.name} has no counterpart in Optax; leave it out, and start it anew with init"
+        )
+    if type(state) in ROWS:
+        kinds_of(member.tx, state)  # which is an error where its fields mean something else there
+        require_same_squares(member.name, state)
+
+
+def is_partition(member: Member) -> bool:
+    return getattr(member.tx, "recipe", None) is partition
+
+
+# ---- in their order ----
+
+
+def line_up(members: list[Member], pieces: list[Piece]) -> list[tuple[Member, Piece]] | None:
+    """The members, each with its piece; None where they are not the same parts in the same order."""
+    if not members:
+        return None if pieces else []
+    head, *rest = members
+    if pieces and is_for(pieces[0], head):
+        behind = line_up(rest, pieces[1:])
+        if behind is not None:
+            return [(head, pieces[0]), *behind] if head is not MAYBE else behind
+    return line_up(rest, pieces) if head is MAYBE else None
+
+
+def is_for(piece: Piece, member: Member) -> bool:
+    """Whether a state of Optax's may be that of a part."""
+    state = member.state
+    if member is MAYBE:
+        return piece.is_empty
+    if is_partition(member):
+        return piece.is_of(optax.transforms.PartitionState)
+    if isinstance(state, MaskedState):
+        several = member.tx.recipe is only and piece.is_of(optax.transforms.PartitionState)
+        return several or piece.is_of(optax.MaskedState)
+    if isinstance(state, SkipNonfiniteState) and piece.is_of(optax.MultiStepsState):
+        return True  # which can leave out micro-batches by itself
+    if isinstance(state, STATELESS_THERE):
+        return piece.is_empty or (counts_by_itself(member) and set(unmasked(piece).fields) == {"count"})
+    if type(state) in ROWS:
+        return any(map(piece.is_of, kinds_of(member.tx, state)))
+    return piece.is_of(type(state))
+
+
+def counts_by_itself(member: Member) -> bool:
+    """Whether it may have a schedule for its number, of which Optax keeps the count alone."""
+    return member.is_scheduled or isinstance(member.state, ScaleByLearningRateState)
+
+
+def unmasked(piece: Piece) -> Piece:
+    """What is inside of a mask."""
+    while piece.is_of(optax.MaskedState):
+        (piece,) = pieces_of(piece.fields["inner_state"], {}, (*piece.keys, "inner_state"), piece.injected)
+    return piece
+
+
+def steps_of(pieces: list[Piece]) -> Any:
+    """The number of updates that one of these states has counted."""
+    for piece in pieces:
+        if piece.injected:
+            return piece.injected.fields["count"]
+        if "count" in piece.fields and not piece.is_of(optax.contrib.ReduceLROnPlateauState):  # whose is of values
+            return piece.fields["count"]
+        inside = None
+        if piece.is_of(optax.MaskedState):
+            inside = steps_of(list(pieces_of(piece.fields["inner_state"], {})))
+        elif piece.is_of(optax.transforms.PartitionState):
+            groups = [x for group in piece.fields["inner_states"].values() for x in pieces_of(group, {})]
+            inside = steps_of(groups)
+        if inside is not None:
+            return inside
+    return None
+
+
+def steps_of_members(members: list[Member]) -> Any:
+    for member in members:
+        if member.is_scheduled and member.node:
+            return member.node.state.count
+        state = member.state
+        if isinstance(state, MaskedState) or is_partition(member):
+            inside = [x for name in parts_of(member.tx) for x in member.inside(name)]
+            count = steps_of_members(inside)
+        else:
+            count = None if isinstance(state, NO_STEPS) else getattr(state, "count", None)
+        if count is not None and not callable(count):  # a tuple has a method of this name
+            return count
+    return None
+
+
+# ---- inside of wrappers ----
+
+
+def match_inside(member: Member, piece: Piece, level: Level, orders: Orders) -> list[Match]:
+    state = member.state
+
+    def at(*names: str, **others: Any) -> Level:
+        inside = piece.state
+        for name in names:
+            inside = fields_of(inside)[name]
+        return level._replace(state=inside, keys=(*piece.keys, *names), **others)
+
+    if piece.is_of(optax.transforms.PartitionState) and (is_partition(member) or isinstance(state, MaskedState)):
+        groups = {label: at("inner_states", label, "inner_state") for label in piece.fields["inner_states"]}
+        return match_groups(member, groups, orders)
+    if isinstance(state, MaskedState):
+        return match_parts(member.inside("tx"), at("inner_state"), orders)
+    if isinstance(state, AccumulateState):
+        counts = dict(steps=piece.fields["gradient_step"], own_steps=state.count)
+        return match_parts(member.inside("tx"), at("inner_opt_state", **counts), orders)
+    if isinstance(state, SkipNonfiniteState):
+        names = () if piece.is_of(optax.MultiStepsState) else ("inner_state",)
+        return match_parts(member.inside("tx"), at(*names, steps=None, own_steps=None), orders)
+    return []
+
+
+def match_groups(member: Member, groups: dict[Any, Level], orders: Orders) -> list[Match]:
+    found: list[Match] = []
+    left = dict(groups)
+    for one in [one for name in parts_of(member.tx) for one in member.inside(name)]:
+        require_counterpart(one)
+    for name in parts_of(member.tx):
+        label, matches = match_group(member, name, left, orders)
+        del left[label]
+        found += matches
+    more = [repr(label) for label, level in left.items() if jax.tree.leaves(level.state)]
+    if more:
+        problem = f"the state has the groups {', '.join(more)} beside those of {member.name}"
+        raise Refusal(ValueError, f"{problem}; give a transformation with as many")
+    return found
+
+
+def match_group(member: Member, name: str, groups: dict[Any, Level], orders: Orders) -> tuple[Any, list[Match]]:
+    """The label whose states are of the parts of a group and of its arrays."""
+    for label, level in groups.items():
+        try:
+            matches = match_parts(member.inside(name), level, orders)
+        except Refusal:
+            continue
+        if all(map(is_of_same_arrays, matches)):
+            return label, matches
+    problem = f"none of the groups {', '.join(map(repr, groups)) or 'left'} has the parts and the arrays of {name}"
+    raise Refusal(ValueError, f"{problem}, {excerpt(parts_of(member.tx)[name].tx)}")
+
+
+def is_of_same_arrays(match: Match) -> bool:
+    state, fields = match.member.state, match.piece.fields
+    if type(state) not in ROWS:
+        return True
+    for name, theirs in ROWS[type(state)].names(state, tuple(fields)).items():
+        own, other = (source_of(x, name).arrays.keys() for x in (getattr(state, name), fields[theirs]))
+        if own != other:
+            return False
+    return True
+
+
+def describe_member(member: Member) -> str:
+    """A part and what Optax has for it, in an error."""
+    state = member.state
+    if type(state) in ROWS:
+        return f"{member.name} ({kinds_of(member.tx, state)[0].__name__})"
+    return member.name

@@ -1,0 +1,191 @@
+"""States of Optax taken over, and handed back."""
+
+from typing import Any
+
+import optax
+
+from gradtx.checkpoints.counterpart import counterpart_of
+from gradtx.checkpoints.counts import counted, number_after, require_same_number, with_counts
+from gradtx.checkpoints.fit import as_held, fit, source_of
+from gradtx.checkpoints.matching import Level, Match, match_parts, unmasked
+from gradtx.checkpoints.members import Member, members_of
+from gradtx.checkpoints.pieces import Piece, orders_of
+from gradtx.checkpoints.rows import ROWS, STATELESS_THERE, is_theirs
+from gradtx.core.transformation import Transformation
+from gradtx.core.walk import Node, state_at, with_state_at
+from gradtx.inspect.hyperparameters import require_own
+from gradtx.values.errors import Refusal, errors_of
+from gradtx.wrappers.accumulate import AccumulateState
+from gradtx.wrappers.guard import SkipNonfiniteState
+
+
+def from_optax(tx: Transformation, params: Any, state: Any) -> Any:
+    """The state of a transformation that goes on where its counterpart in Optax stopped: the next step is the same.
+
+    **Arguments:** `params`, as for `init`; `state`, Optax's, or what a checkpoint gives without a template: dicts and
+    lists in the places of tuples, None in the places of what is empty. What counts is the order of the parts and the
+    names of their fields.
+
+    Of `tx` is expected what `docs/migration.md` has beside Optax's call. Half-precision moments become float32. What
+    only gradtx has starts as in `init`: norms, averages of parameters, what `record` keeps. A controlled number is that
+    of `inject_hyperparams`.
+
+    A dict with the fields of Adam's state is taken for one, whichever optimizer had it: of those that share their
+    fields, as AdaBelief does, only a state in Optax's own class says which it is.
+
+    **Raises:** `ValueError` for other parts, or in another order, for fields that mean something else in Optax
+    (`amsgrad` without `debias_first`, `nadam` with `momentum_decay`, squares of complex arrays), for arrays that are
+    missing, left over or of another shape, and for `inject_hyperparams` with another number than that of `tx`.
+
+    >>> import gradtx, jax.numpy as jnp, optax
+    >>> w, g = jnp.array([1.0]), jnp.array([2.0])
+    >>> _, state = optax.adam(0.1).update(g, optax.adam(0.1).init(w))
+    >>> state = gradtx.from_optax(gradtx.adam(0.1), w, state)
+    >>> gradtx.find(state, "mu"), int(gradtx.find(state, "0/count"))
+    (Array([0.2], dtype=float32), 1)
+    """
+    with errors_of("from_optax"):
+        own = require_own(tx).init(params)
+        members = list(members_of(Node("", tx, (), own)))
+        for match in match_parts(members, Level(state), orders_of(tx)):
+            own = read(match, own)
+        return own
+
+
+def to_optax(tx: Transformation, state: Any, like: Any = None) -> Any:
+    """The state with which Optax's counterpart of a transformation goes on where this one stopped.
+
+    **Arguments:** `state`, of `tx`; `like`, a state of the counterpart, such as its `init` returns, in whose form the
+    result is. Without it that form is the one of Optax's function of the same name and of `chain`; `only` is
+    `selective_transform`, and the labels of `partition` are "0", "1" and so on, and "default". It is needed where
+    `inject_hyperparams` stands around, and where chains are grouped or masks are written in another way. With it,
+    moments are rounded to the dtype that they have there.
+
+    What Optax has no place for is left out: norms, averages of parameters, what `record` keeps.
+
+    **Raises:** `ValueError` as `from_optax`, and for a schedule or a controlled number that Optax holds in
+    `inject_hyperparams` alone, where `like` is not given.
+
+    >>> import gradtx, jax.numpy as jnp
+    >>> tx, w = gradtx.sgd(0.1, momentum=0.9), jnp.array([1.0])
+    >>> _, state = tx.update(jnp.array([2.0]), tx.init(w))
+    >>> gradtx.to_optax(tx, state)
+    (TraceState(trace=Array([2.], dtype=float32)), EmptyState())
+    """
+    with errors_of("to_optax"):
+        node = Node("", require_own(tx), (), state)
+        theirs = counterpart_of(node) if like is None else like
+        for match in match_parts(list(members_of(node)), Level(theirs), orders_of(tx)):
+            theirs = write(match, theirs)
+        return theirs
+
+
+# ---- from Optax ----
+
+
+def read(match: Match, own: Any) -> Any:
+    """The state of the whole with that of one part taken over."""
+    member, piece, steps, _ = match
+    state = state_at(own, member.keys)
+    if type(state) in ROWS:
+        own = with_state_at(own, member.keys, state._replace(**read_fields(match, state)))
+    elif piece.fields and is_theirs(state) and not isinstance(state, STATELESS_THERE):
+        own = with_state_at(own, member.keys, fit(source_of(piece.state, member.name), state))
+    injected = piece.injected
+    if injected is None:
+        return with_counts(own, member, steps, lambda name: None)
+    numbers = injected.fields["hyperparams"]
+    for name, other in shared_numbers(member, injected).items():
+        require_same_number(member, name, numbers[other], other)
+    return with_counts(own, member, steps, lambda name: numbers.get(name_in_optax(member, name)))
+
+
+def read_fields(match: Match, state: Any) -> dict[str, Any]:
+    member, piece, steps, _ = match
+    if isinstance(state, SkipNonfiniteState) and piece.is_of(optax.MultiStepsState):
+        return {}  # which counts no steps that it left out
+    row = ROWS[type(state)]
+    names = row.names(state, tuple(piece.fields))
+    fields = {
+        name: fit(source_of(piece.fields[other], f"{member.name}'s {other}"), getattr(state, name))
+        for name, other in names.items()
+    }
+    if "count" in state._fields and "count" not in names:
+        fields["count"] = counted(member, steps, state.count)
+    if row.read:
+        fields |= {name: as_held(x, getattr(state, name)) for name, x in row.read(member.tx, piece.fields).items()}
+    if isinstance(state, AccumulateState):
+        if state.acc_extra and int(fields["mini_step"]):
+            problem = f"a window is open, and Optax keeps no mean of {', '.join(state.acc_extra)}"
+            raise Refusal(ValueError, f"{problem}; take the state at the end of a window")
+        windows = fields["count"] + (fields["mini_step"] > 0)
+        fields["steps"] = number_after(member, "steps", windows, state.steps, lambda name: None)
+    return fields
+
+
+OTHER_NAMES = {("scale_by_momentum", "decay"): "momentum", ("scale_by_adadelta", "decay"): "rho"}
+ONE_MEANING = ("learning_rate", "b1", "b2", "weight_decay")
+
+
+def name_in_optax(member: Member, name: str) -> str:
+    return OTHER_NAMES.get((member.name, name), name)
+
+
+def shared_numbers(member: Member, injected: Piece) -> dict[str, str]:
+    """The hyperparameters of a part that an optimizer of Optax's has in its state, with their names there."""
+    pairs = {name: name_in_optax(member, name) for name in member.tx.recipe.ranges}
+    known = injected.fields["hyperparams"]
+    return {
+        k: x
+        for k, x in pairs.items()
+        if x in known and (x != k or x in ONE_MEANING or callable(member.tx.arguments[k]))
+    }
+
+
+# ---- to Optax ----
+
+
+def write(match: Match, theirs: Any) -> Any:
+    """Optax's state of the whole with that of one part in it."""
+    member, piece, _, steps = match
+    assert member.node
+    state = member.state
+    new: dict[str, Any] = {}
+    if type(state) in ROWS:
+        if not (isinstance(state, SkipNonfiniteState) and piece.is_of(optax.MultiStepsState)):
+            row = ROWS[type(state)]
+            source = row.write(state) if row.write else state
+            new = {other: getattr(source, name) for name, other in row.names(state, tuple(piece.fields)).items()}
+    elif isinstance(state, STATELESS_THERE):
+        piece = unmasked(piece)
+    elif piece.fields and is_theirs(state):
+        new = {name: getattr(state, name) for name in state._fields}
+    if "count" in piece.fields and steps is not None:
+        new = dict(count=steps) | new
+    for name, x in new.items():
+        source = source_of(x, f"{member.name}'s {name}")
+        theirs = with_state_at(theirs, (*piece.keys, name), fit(source, piece.fields[name], narrow=True))
+    return write_numbers(match, theirs) if piece.injected else theirs
+
+
+def write_numbers(match: Match, theirs: Any) -> Any:
+    """Optax's state with the numbers of a part where `inject_hyperparams` keeps them, and its count."""
+    member, piece, _, steps = match
+    assert piece.injected
+    keys, fields = piece.injected.keys, piece.injected.fields
+    numbers = shared_numbers(member, piece.injected)
+    new = {("hyperparams", other): held_number(member, name) for name, other in numbers.items()}
+    if steps is not None:
+        new |= {("count",): steps}
+        new |= {("hyperparams_states", name, "count"): steps for name in fields.get("hyperparams_states", ())}
+    for place, x in new.items():
+        theirs = with_state_at(theirs, keys + place, as_held(x, state_at(theirs, keys + place)))
+    return theirs
+
+
+def held_number(member: Member, name: str) -> Any:
+    """A hyperparameter as the last update used it."""
+    if not callable(member.tx.arguments[name]):
+        return member.tx.arguments[name]
+    assert member.node
+    return member.node.state.hyperparams[name] if member.is_scheduled else getattr(member.state, name)

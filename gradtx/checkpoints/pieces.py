@@ -1,0 +1,85 @@
+"""A state of Optax as the list of its parts' states, in whatever nodes a checkpoint has put them."""
+
+from collections import OrderedDict
+from collections.abc import Iterator, Mapping
+from typing import Any, NamedTuple
+
+import jax
+import optax
+
+from gradtx.core.rule import Keys
+from gradtx.core.walk import walk
+
+Injected = optax.schedules.InjectStatefulHyperparamsState
+INJECTED = (set(Injected._fields), {"count", "hyperparams", "inner_state"})  # the second as Optax had it before
+
+
+class Piece(NamedTuple):
+    """The state of one part of Optax's, or what was made of it."""
+
+    keys: Keys  # the way to it
+    state: Any
+    fields: dict[str, Any]
+    injected: "Piece | None"  # the inject_hyperparams around it
+
+    def is_of(self, kind: type[Any]) -> bool:
+        """Whether it is a state of that kind: a dict is one that has its fields."""
+        if is_namedtuple(self.state):
+            return isinstance(self.state, kind)
+        return isinstance(self.state, Mapping) and self.fields.keys() == set(kind._fields)
+
+    @property
+    def is_empty(self) -> bool:
+        """Whether there are no arrays in it: what has no state, with a mask around it or without."""
+        return not jax.tree.leaves(self.state)
+
+    @property
+    def name(self) -> str:
+        if is_namedtuple(self.state):
+            return type(self.state).__name__
+        if self.state is None or self.fields:
+            return f"{{{', '.join(self.fields)}}}" if self.fields else "None"
+        return type(self.state).__name__
+
+
+Orders = dict[frozenset[str], tuple[str, ...]]
+
+
+def orders_of(tx: Any) -> Orders:
+    """The names of the chains with names in a transformation: a checkpoint keeps a dict in no order."""
+    named = [getattr(node.rule, "named", None) for node in walk(tx)]
+    return {frozenset(names): tuple(names) for names in named if names}
+
+
+def pieces_of(state: Any, orders: Orders, keys: Keys = (), injected: Piece | None = None) -> Iterator[Piece]:
+    """The parts' states in the order of their application: chains, and `inject_hyperparams`, are gone through."""
+    fields = fields_of(state)
+    piece = Piece(keys, state, fields, injected)
+    if isinstance(state, tuple | list) and not is_namedtuple(state):
+        for i, x in enumerate(state):
+            yield from pieces_of(x, orders, (*keys, i), injected)
+    elif set(fields) in INJECTED:
+        yield from pieces_of(fields["inner_state"], orders, (*keys, "inner_state"), piece)
+    elif not is_namedtuple(state) and (names := names_in_order(state, orders)):
+        for name in names:
+            yield from pieces_of(fields[name], orders, (*keys, name), injected)
+    else:
+        yield piece
+
+
+def names_in_order(state: Any, orders: Orders) -> tuple[str, ...]:
+    """The names of the parts, where it is the state of a chain with names, or a tuple that became a dict."""
+    if not isinstance(state, Mapping):
+        return ()
+    if all(isinstance(key, str) and key.isdecimal() for key in state):
+        return tuple(sorted(state, key=int))
+    ordered = tuple(state) if isinstance(state, OrderedDict) else ()
+    return orders.get(frozenset(state), ordered)
+
+
+def fields_of(state: Any) -> dict[str, Any]:
+    return dict(state) if isinstance(state, Mapping) else state._asdict() if is_namedtuple(state) else {}
+
+
+def is_namedtuple(x: Any) -> bool:
+    return isinstance(x, tuple) and hasattr(x, "_fields")

@@ -1,0 +1,71 @@
+"""torch's names for what is in gradtx's states, and what is refused because it means something else."""
+
+from collections.abc import Callable, Mapping
+from types import MappingProxyType
+from typing import Any, NamedTuple
+
+from gradtx.optimizers.adadelta import ScaleByAdadeltaState
+from gradtx.optimizers.adagrad import ScaleByRssState
+from gradtx.optimizers.adam import ScaleByAdamState
+from gradtx.optimizers.adamax import ScaleByAdamaxState
+from gradtx.optimizers.amsgrad import ScaleByAmsgradState
+from gradtx.optimizers.nadam import ScaleByNadamState
+from gradtx.transforms.momentum import ScaleByMomentumState
+from gradtx.transforms.rms import ScaleByRmsState
+
+TorchGroup = Mapping[str, Any]  # one of torch's `param_groups`
+
+
+class TorchRow(NamedTuple):
+    """What torch has for a state of gradtx's."""
+
+    fields: dict[str, str]  # its names of the fields, one array for each parameter
+    numbers: dict[str, Callable[[TorchGroup], Any]]  # the hyperparameters, in a group of parameters
+    mark: str  # an argument of torch's optimizer that tells it from others with such fields
+    shared: Mapping[str, str] = MappingProxyType({})  # its names of scalars
+    refusal: Callable[[Any], str] = lambda tx: ""  # why a transformation means something else by these fields
+
+
+def without_nesterov(tx: Any) -> str:
+    return "torch has no Adam with nesterov; its NAdam is momentum_decay=4e-3" if tx.nesterov else ""
+
+
+def with_maximum_first(tx: Any) -> str:
+    if tx.debias and not tx.debias_first:
+        return ""
+    return "torch's max_exp_avg_sq is the largest exp_avg_sq, corrected behind that; leave out debias and debias_first"
+
+
+BETAS: dict[str, Callable[[TorchGroup], Any]] = dict(
+    b1=lambda group: group["betas"][0], b2=lambda group: group["betas"][1]
+)
+EPS: dict[str, Callable[[TorchGroup], Any]] = dict(eps=lambda group: group["eps"])
+MOMENTS = dict(mu="exp_avg", nu="exp_avg_sq")
+
+TORCH_ROWS: dict[type[Any], TorchRow] = {
+    ScaleByMomentumState: TorchRow(
+        dict(trace="momentum_buffer"), dict(decay=lambda group: group["momentum"]), "momentum"
+    ),
+    ScaleByRmsState: TorchRow(
+        dict(nu="square_avg", mu="grad_avg"), EPS | dict(decay=lambda group: group["alpha"]), mark="centered"
+    ),
+    ScaleByRssState: TorchRow(dict(sum_of_squares="sum"), EPS, mark="lr_decay"),
+    ScaleByAdadeltaState: TorchRow(
+        dict(e_g="square_avg", e_x="acc_delta"), EPS | dict(decay=lambda group: group["rho"]), mark="rho"
+    ),
+    ScaleByAdamState: TorchRow(MOMENTS, BETAS | EPS, mark="amsgrad", refusal=without_nesterov),
+    ScaleByAmsgradState: TorchRow(
+        MOMENTS | dict(nu_max="max_exp_avg_sq"), BETAS | EPS, mark="amsgrad", refusal=with_maximum_first
+    ),
+    ScaleByNadamState: TorchRow(
+        MOMENTS,
+        BETAS | EPS | dict(momentum_decay=lambda group: group["momentum_decay"]),
+        mark="momentum_decay",
+        shared=dict(product="mu_product"),
+    ),
+    ScaleByAdamaxState: TorchRow(
+        dict(mu="exp_avg", nu="exp_inf"),
+        BETAS | dict(eps_max=lambda group: group["eps"], eps=lambda group: 0.0),
+        mark="betas",
+    ),
+}

@@ -1,0 +1,142 @@
+"""Transformations of Optax and of gradtx that go on from each other's states. Both are given gradtx's schedules: those
+of Optax divide a count in float32.
+"""
+
+from typing import Any, NamedTuple
+
+import jax
+import jax.numpy as jnp
+import optax
+
+import gradtx as gx
+
+FALLING = gx.cosine(1e-2, 40, floor=1e-3)
+RISING = gx.linear(0.5, 0.9, 30)
+PARAMS: Any = {"body": {"w": jnp.full((2, 3), 0.5, float), "b": jnp.arange(3.0)}, "head": jnp.array([1.0, -2.0])}
+WHOLE = {"body": {"w": True, "b": False}, "head": True}  # a mask with an answer for each array
+LABELS = {"body": {"w": "slow", "b": "fast"}, "head": "slow"}
+INSIDE: dict[str, Any] = dict(eps=0.0, eps_root=1e-8)
+
+
+class OptaxPair(NamedTuple):
+    theirs: str
+    ours: gx.Transformation
+    is_made: bool = True  # whether `to_optax` knows the form of this counterpart by itself
+
+
+PAIRS = [
+    OptaxPair("sgd(1e-2)", gx.sgd(1e-2)),
+    OptaxPair("sgd(1e-2, 0.9)", gx.sgd(1e-2, 0.9)),
+    OptaxPair("sgd(falling, 0.8, nesterov=True)", gx.sgd(FALLING, 0.8, nesterov=True)),
+    OptaxPair("rmsprop(1e-3)", gx.rmsprop(1e-3, **INSIDE)),
+    OptaxPair("rmsprop(1e-3, initial_scale=1.0)", gx.rmsprop(1e-3, initial=1.0, **INSIDE)),
+    OptaxPair("rmsprop(1e-3, bias_correction=True)", gx.rmsprop(1e-3, debias=True, **INSIDE)),
+    OptaxPair("rmsprop(1e-3, centered=True)", gx.rmsprop(1e-3, centered=True, **INSIDE)),
+    OptaxPair(
+        "rmsprop(1e-3, centered=True, bias_correction=True)",
+        gx.rmsprop(1e-3, centered=True, debias=True, **INSIDE),
+    ),
+    OptaxPair(
+        "rmsprop(falling, momentum=0.8)",
+        gx.chain(gx.scale_by_rms(**INSIDE), gx.scale_by_learning_rate(FALLING), gx.scale_by_momentum(0.8)),
+    ),
+    OptaxPair(
+        "chain(scale_by_rms(), trace(0.8), scale_by_learning_rate(1e-3))", gx.rmsprop(1e-3, momentum=0.8, **INSIDE)
+    ),
+    OptaxPair("adagrad(0.05)", gx.adagrad(0.05, eps=0.0, eps_root=1e-7, initial=0.1)),
+    OptaxPair("adadelta(1.0)", gx.adadelta(1.0)),
+    OptaxPair("adam(1e-2)", gx.adam(1e-2)),
+    OptaxPair("adam(falling)", gx.adam(FALLING)),
+    OptaxPair("adamw(falling, weight_decay=0.1)", gx.adamw(FALLING, weight_decay=0.1)),
+    OptaxPair("adamw(1e-2, weight_decay=0.1, mask=whole)", gx.adamw(1e-2, weight_decay=0.1, mask=WHOLE)),
+    OptaxPair("nadam(1e-2)", gx.nadam(1e-2)),
+    OptaxPair("nadamw(1e-2, weight_decay=0.1)", gx.nadamw(1e-2, weight_decay=0.1)),
+    OptaxPair("adamax(1e-2)", gx.adamax(1e-2, eps=0.0, eps_max=1e-8)),
+    OptaxPair(
+        "adamaxw(1e-2, weight_decay=0.1)",
+        gx.chain(
+            gx.scale_by_adamax(eps=0.0, eps_max=1e-8), gx.add_decayed_weights(0.1), gx.scale_by_learning_rate(1e-2)
+        ),
+    ),
+    OptaxPair("amsgrad(1e-2)", gx.amsgrad(1e-2, debias_first=True)),
+    OptaxPair("amsgrad(1e-2, bias_correction_mu=False, bias_correction_nu=False)", gx.amsgrad(1e-2, debias=False)),
+    OptaxPair("sign_sgd(1e-3)", gx.sign_sgd(1e-3)),
+    OptaxPair("signum(1e-3, 0.9)", gx.chain(gx.ema(0.9), gx.sign_sgd(1e-3)), is_made=False),  # a chain in a chain
+    OptaxPair("lion(1e-3, weight_decay=0.1)", gx.lion(1e-3, weight_decay=0.1)),
+    OptaxPair("chain(ema(0.9), sgd(1e-2))", gx.chain(gx.ema(0.9), gx.bias_correction(0.9), gx.sgd(1e-2))),
+    OptaxPair(
+        "chain(clip(0.5), clip_by_global_norm(1.0), adamw(1e-2))",
+        gx.chain(gx.clip_by_value(0.5), gx.clip_by_global_norm(1.0), gx.adamw(1e-2)),
+    ),
+    OptaxPair("chain(scale_by_schedule(falling), trace(0.9))", gx.chain(gx.scale(FALLING), gx.scale_by_momentum(0.9))),
+    OptaxPair(
+        "chain(add_decayed_weights(falling, whole), sgd(1e-2))",
+        gx.chain(gx.add_decayed_weights(FALLING, WHOLE), gx.sgd(1e-2)),
+    ),
+    OptaxPair(
+        "chain(add_decayed_weights(falling), sgd(1e-2))", gx.chain(gx.add_decayed_weights(FALLING), gx.sgd(1e-2))
+    ),
+    OptaxPair(
+        "chain(chain(clip(0.5), trace(0.9)), sgd(1e-2))",
+        gx.chain(gx.clip_by_value(0.5), gx.scale_by_momentum(0.9), gx.sgd(1e-2)),
+        is_made=False,
+    ),
+    OptaxPair(
+        "named_chain(('z', trace(0.9)), ('a', adam(1e-2)))", gx.chain(z=gx.scale_by_momentum(0.9), a=gx.adam(1e-2))
+    ),
+    OptaxPair("chain(adam(1e-2), freeze(whole))", gx.chain(gx.adam(1e-2), gx.freeze(WHOLE))),
+    OptaxPair(
+        "chain(masked(trace(0.9), whole), sgd(falling))",
+        gx.chain(gx.masked(gx.scale_by_momentum(0.9), WHOLE), gx.sgd(FALLING)),
+    ),
+    OptaxPair("selective_transform(adam(falling), freeze_mask=whole)", gx.only(gx.adam(FALLING), gx.by_path("b$"))),
+    OptaxPair(
+        "partition({'slow': adam(1e-2), 'fast': sgd(0.1)}, labels)",
+        gx.partition((gx.by_path("b$"), gx.sgd(0.1)), default=gx.adam(1e-2)),
+        is_made=False,  # its labels are its own
+    ),
+    OptaxPair(
+        "partition({'slow': lion(1e-3), 'fast': lion(falling)}, labels)",
+        gx.partition((gx.by_path("b$"), gx.lion(FALLING)), default=gx.lion(1e-3)),
+        is_made=False,
+    ),
+    OptaxPair("MultiSteps(adam(falling), 3, accumulator_dtype=float)", gx.accumulate(gx.adam(FALLING), 3)),
+    OptaxPair("apply_if_finite(adam(1e-2), 5)", gx.skip_nonfinite(gx.adam(1e-2), limit=5)),
+    OptaxPair(
+        "MultiSteps(adam(1e-2), 3, should_skip_update_fn=skip_not_finite, accumulator_dtype=float)",
+        gx.skip_nonfinite(gx.accumulate(gx.adam(1e-2), 3)),
+        is_made=False,
+    ),
+    OptaxPair(
+        "chain(adam(1e-2), contrib.reduce_on_plateau(0.5, 2))", gx.chain(gx.adam(1e-2), gx.reduce_on_plateau(0.5, 2))
+    ),
+    OptaxPair("inject_hyperparams(adam)(1e-2, b1=rising)", gx.adam(gx.controlled(1e-2), b1=RISING), is_made=False),
+    OptaxPair(
+        "inject_hyperparams(adamw)(falling, weight_decay=0.1)", gx.adamw(FALLING, weight_decay=0.1), is_made=False
+    ),
+    OptaxPair(
+        "inject_hyperparams(sgd)(falling, momentum=0.9)", gx.sgd(FALLING, momentum=gx.controlled(0.9)), is_made=False
+    ),
+    OptaxPair(
+        "chain(trace(0.9), scale_by_belief(), scale(-1e-2))",
+        gx.chain(gx.scale_by_momentum(0.9), optax.scale_by_belief(), gx.scale(-1e-2)),
+    ),
+    OptaxPair("chain(trace(0.9), adabelief(1e-2))", gx.chain(gx.scale_by_momentum(0.9), optax.adabelief(1e-2))),
+]
+NAMES: dict[str, Any] = dict(falling=FALLING, rising=RISING, whole=WHOLE, labels=LABELS)
+
+
+def counterpart(pair: OptaxPair) -> Any:
+    return eval(pair.theirs, vars(optax) | NAMES)
+
+
+def restored(state: Any) -> Any:
+    """What Orbax makes of a state where it has no template."""
+    if hasattr(state, "_asdict"):
+        fields = {name: restored(x) for name, x in sorted(state._asdict().items())}
+        return fields or None
+    if isinstance(state, dict):
+        return {name: restored(x) for name, x in sorted(state.items())}
+    if isinstance(state, tuple | list):
+        return [restored(x) for x in state] if jax.tree.leaves(state) or state else state
+    return state
