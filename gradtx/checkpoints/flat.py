@@ -32,7 +32,8 @@ def to_flat(tx: Any, state: Any) -> dict[str, Any]:
     are told apart, `scale_by_adam/count#2`. Below `measured/` stands what no update reads, such as the norm in
     `clip_by_global_norm/measured/norm` and the last number of a schedule; below `controlled/` the hyperparameters that
     live in the state; in `schedule/count` the count that a schedule adds. A part of Optax's has the name of the class
-    of its state: `ScaleByAdamState` is `scale_by_adam`. A wrapper that does not show where it keeps the states of its
+    of its state: `ScaleByAdamState` is `scale_by_adam`; a key is no promise that the numbers mean the same, which
+    `from_optax` looks after. A wrapper that does not show where it keeps the states of its
     parts has all of them under its own name.
 
     **Arguments:** `tx`, a transformation, Optax's too; its `state`, of arrays or, for a template, of

@@ -46,9 +46,7 @@ def match_parts(members: list[Member], level: Level, orders: Orders) -> list[Mat
         require_counterpart(member)
     rows = line_up([x for x in members if not isinstance(x.state, ABSENT_THERE)], pieces)
     if rows is None:
-        expected = ", ".join(
-            describe_member(x) for x in members if x is not MAYBE and not isinstance(x.state, ABSENT_THERE)
-        )
+        expected = ", ".join(title_of(x) for x in members if x is not MAYBE and not isinstance(x.state, ABSENT_THERE))
         found = ", ".join(piece.name for piece in pieces)
         remedy = "give the transformation whose parts stand in this order"
         raise Refusal(ValueError, f"the state has the parts {found or 'none'}, expected {expected or 'none'}; {remedy}")
@@ -229,7 +227,7 @@ def is_of_same_arrays(match: Match) -> bool:
     return True
 
 
-def describe_member(member: Member) -> str:
+def title_of(member: Member) -> str:
     """A part and what Optax has for it, in an error."""
     state = member.state
     if type(state) in ROWS:
