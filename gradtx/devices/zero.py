@@ -88,7 +88,9 @@ def zero_redundancy(tx: optax.GradientTransformation, axis: str):
         after = advance(tx, own, state, extra, "tx", ok)
         out = {i: u for i, u in enumerate(own.run()) if flow.leaves[i] is not None}  # what was unfit may be None now
         moved = {i: like for i, like in zip(places, likes, strict=True) if out[i] is not None}
-        whole = gather([out[i] for i in moved], list(moved.values()), devices)
+        # A copy, since a state may hold the updates, and has to stay in parts where these are gathered.
+        copies = jax.lax.optimization_barrier([out[i] for i in moved])
+        whole = gather(copies, list(moved.values()), devices)
         flow.set(out | dict(zip(moved, whole, strict=True)))
         flow.frozen.update(own.frozen)
         return own.settle(after)
