@@ -141,7 +141,7 @@ def spread(arrays: list[Any], likes: list[Any], devices: Devices) -> list[Any]:
         arrays = gather(arrays, likes, devices)
         if not devices.alone:
             return arrays
-    return [lay(x, own, devices) for x, own in zip(arrays, rows, strict=True)]
+    return lay(arrays, rows, devices)
 
 
 def spread_rows(like: Any, devices: Devices) -> list[tuple[str, ...]]:
@@ -158,7 +158,7 @@ def spread_rows(like: Any, devices: Devices) -> list[tuple[str, ...]]:
 def gather(arrays: list[Any], likes: list[Any], devices: Devices) -> list[Any]:
     """Arrays where those lie that they are like."""
     if devices.typed or not is_in_program(arrays):
-        return [lay(x, known_rows(like), devices) for x, like in zip(arrays, likes, strict=True)]
+        return lay(arrays, [known_rows(like) for like in likes], devices)
     # An identity over this axis alone: along it the arrays are whole, along the others they lie as they did.
     whole = PartitionSpec()
     identity = jax.shard_map(lambda x: x, mesh=devices.mesh, in_specs=whole, out_specs=whole, axis_names={devices.axis})
@@ -176,13 +176,18 @@ def known_rows(x: Any) -> list[tuple[str, ...]]:
     return names_by_dimension(own.spec if own else (), jnp.ndim(x))
 
 
-def lay(x: Any, rows: list[tuple[str, ...]], devices: Devices) -> Any:
-    """The array with its dimensions spread over these axes."""
+def lay(arrays: list[Any], rows: list[list[tuple[str, ...]]], devices: Devices) -> list[Any]:
+    """The arrays with their dimensions spread over these axes."""
     mesh = devices.mesh
-    if not is_in_program(x):
-        spec = spec_of(rows, mesh)
-        return jax.device_put(x, spec if isinstance(mesh, AbstractMesh) else NamedSharding(mesh, spec))
+    if not is_in_program(arrays):
+        specs = [spec_of(own, mesh) for own in rows]
+        return jax.device_put(arrays, specs if isinstance(mesh, AbstractMesh) else place(specs, mesh))
     kind = AxisType.Explicit if devices.typed else AxisType.Auto
-    of_kind = {name for name, own in zip(mesh.axis_names, mesh.axis_types, strict=True) if own is kind}
-    target = NamedSharding(mesh, spec_of([tuple(name for name in row if name in of_kind) for row in rows], mesh))
-    return jax.sharding.reshard(x, target) if devices.typed else jax.lax.with_sharding_constraint(x, target)
+    names = {name for name, own in zip(mesh.axis_names, mesh.axis_types, strict=True) if own is kind}
+    specs = [spec_of([tuple(name for name in row if name in names) for row in own], mesh) for own in rows]
+    move = jax.sharding.reshard if devices.typed else jax.lax.with_sharding_constraint
+    return move(arrays, place(specs, mesh))
+
+
+def place(specs: list[PartitionSpec], mesh: Any) -> list[NamedSharding]:
+    return [NamedSharding(mesh, spec) for spec in specs]
