@@ -33,10 +33,9 @@ def zero_redundancy(tx: optax.GradientTransformation, axis: str):
     device, and this is $T(u)$ as it is. Inside of `jit` JAX knows the mesh of arrays that are given as arguments, but
     not of those that only `in_shardings` place: then set it.
 
-    With explicit axes all layouts are known. With automatic ones, parameters inside of `jit` are taken to be whole
-    along `axis`, and where other axes have several devices too, the arithmetic lies as the state does. So make the
-    state where it belongs: outside of `jit`, or by
-    `jax.jit(tx.init, out_shardings=state_shardings(tx, params))(params)`.
+    With explicit axes all layouts are known. With automatic ones the parameters are taken to be whole along `axis`, and
+    where other axes have several devices too, the arithmetic lies as the state does. So make the state where it
+    belongs: outside of `jit`, or by `jax.jit(tx.init, out_shardings=state_shardings(tx, params))(params)`.
 
     **Arguments:** `tx`, an Optax transformation too; `axis`, the name of an axis of the mesh.
 
