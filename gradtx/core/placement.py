@@ -19,8 +19,9 @@ def lay_like(x: Any, other: Any) -> Any:
     if isinstance(x, Tracer) or isinstance(other, Tracer):
         if manual_axes():
             return vary(x, varying_axes(other))
-        layout = jax.typeof(other).sharding  # of axes with explicit types; automatic ones are the compiler's
-        return x if layout == jax.typeof(x).sharding else reshard(x, layout)
+        layout = jax.typeof(other).sharding
+        known = layout.mesh.explicit_axes  # automatic ones are the compiler's
+        return reshard(x, layout) if known and layout != jax.typeof(x).sharding else x
     if not isinstance(other, jax.Array) or x.sharding.is_equivalent_to(other.sharding, x.ndim):
         return x
     return jax.device_put(x, other.sharding)

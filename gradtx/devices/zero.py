@@ -34,10 +34,9 @@ def zero_redundancy(tx: optax.GradientTransformation, axis: str):
     device, and this is $T(u)$ as it is. Inside of `jit` JAX knows the mesh of arrays that are given as arguments, but
     not of those that only `in_shardings` place: then set it.
 
-    With explicit axes all layouts are known. With automatic ones, parameters inside of `jit` are taken to be whole
-    along `axis`, and where other axes have several devices too, the arithmetic lies as the state does. So make the
-    state where it belongs: outside of `jit`, or by
-    `jax.jit(tx.init, out_shardings=state_shardings(tx, params))(params)`.
+    With explicit axes all layouts are known. With automatic ones the parameters are taken to be whole along `axis`, and
+    where other axes have several devices too, the arithmetic lies as the state does. So make the state where it
+    belongs: outside of `jit`, or by `jax.jit(tx.init, out_shardings=state_shardings(tx, params))(params)`.
 
     **Arguments:** `tx`, an Optax transformation too; `axis`, the name of an axis of the mesh.
 
@@ -89,7 +88,9 @@ def zero_redundancy(tx: optax.GradientTransformation, axis: str):
         after = advance(tx, own, state, extra, "tx", ok)
         out = {i: u for i, u in enumerate(own.run()) if flow.leaves[i] is not None}  # what was unfit may be None now
         moved = {i: like for i, like in zip(places, likes, strict=True) if out[i] is not None}
-        whole = gather([out[i] for i in moved], list(moved.values()), devices)
+        # A copy, since a state may hold the updates, and has to stay in parts where these are gathered.
+        copies = jax.lax.optimization_barrier([out[i] for i in moved])
+        whole = gather(copies, list(moved.values()), devices)
         flow.set(out | dict(zip(moved, whole, strict=True)))
         flow.frozen.update(own.frozen)
         return own.settle(after)
@@ -140,7 +141,7 @@ def spread(arrays: list[Any], likes: list[Any], devices: Devices) -> list[Any]:
         arrays = gather(arrays, likes, devices)
         if not devices.alone:
             return arrays
-    return [lay(x, own, devices) for x, own in zip(arrays, rows, strict=True)]
+    return lay(arrays, rows, devices)
 
 
 def spread_rows(like: Any, devices: Devices) -> list[tuple[str, ...]]:
@@ -157,7 +158,7 @@ def spread_rows(like: Any, devices: Devices) -> list[tuple[str, ...]]:
 def gather(arrays: list[Any], likes: list[Any], devices: Devices) -> list[Any]:
     """Arrays where those lie that they are like."""
     if devices.typed or not is_in_program(arrays):
-        return [lay(x, known_rows(like), devices) for x, like in zip(arrays, likes, strict=True)]
+        return lay(arrays, [known_rows(like) for like in likes], devices)
     # An identity over this axis alone: along it the arrays are whole, along the others they lie as they did.
     whole = PartitionSpec()
     identity = jax.shard_map(lambda x: x, mesh=devices.mesh, in_specs=whole, out_specs=whole, axis_names={devices.axis})
@@ -175,13 +176,18 @@ def known_rows(x: Any) -> list[tuple[str, ...]]:
     return names_by_dimension(own.spec if own else (), jnp.ndim(x))
 
 
-def lay(x: Any, rows: list[tuple[str, ...]], devices: Devices) -> Any:
-    """The array with its dimensions spread over these axes."""
+def lay(arrays: list[Any], rows: list[list[tuple[str, ...]]], devices: Devices) -> list[Any]:
+    """The arrays with their dimensions spread over these axes."""
     mesh = devices.mesh
-    if not is_in_program(x):
-        spec = spec_of(rows, mesh)
-        return jax.device_put(x, spec if isinstance(mesh, AbstractMesh) else NamedSharding(mesh, spec))
+    if not is_in_program(arrays):
+        specs = [spec_of(own, mesh) for own in rows]
+        return jax.device_put(arrays, specs if isinstance(mesh, AbstractMesh) else place(specs, mesh))
     kind = AxisType.Explicit if devices.typed else AxisType.Auto
-    of_kind = {name for name, own in zip(mesh.axis_names, mesh.axis_types, strict=True) if own is kind}
-    target = NamedSharding(mesh, spec_of([tuple(name for name in row if name in of_kind) for row in rows], mesh))
-    return reshard(x, target) if devices.typed else jax.lax.with_sharding_constraint(x, target)
+    names = {name for name, own in zip(mesh.axis_names, mesh.axis_types, strict=True) if own is kind}
+    specs = [spec_of([tuple(name for name in row if name in names) for row in own], mesh) for own in rows]
+    move = reshard if devices.typed else jax.lax.with_sharding_constraint
+    return move(arrays, place(specs, mesh))
+
+
+def place(specs: list[PartitionSpec], mesh: Any) -> list[NamedSharding]:
+    return [NamedSharding(mesh, spec) for spec in specs]

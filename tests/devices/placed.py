@@ -1,9 +1,13 @@
 """Parameters that lie on a mesh, and what is asked of arrays there."""
 
+import functools
+
 import jax
 import jax.numpy as jnp
 import numpy as np
 from jax.sharding import AxisType, NamedSharding, PartitionSpec
+
+import gradtx as gx
 
 KINDS = [AxisType.Auto, AxisType.Explicit]
 
@@ -31,6 +35,30 @@ def example(seed=0):
         name: jax.random.normal(jax.random.fold_in(key, i), shape, jnp.float32)
         for i, (name, shape) in enumerate(shapes.items())
     }
+
+
+def like_gradients(params, seed):
+    """Gradients that lie as the parameters do."""
+    return jax.tree.map(lambda g, p: jax.device_put(g, p.sharding), example(seed), params)
+
+
+def train(tx, extra=lambda updates, params: {}):
+    """A compiled step that donates what it replaces, in the order of its results."""
+
+    @functools.partial(jax.jit, donate_argnums=(0, 1))
+    def step(params, state, g):
+        updates, state = tx.update(g, state, params, **extra(g, params))
+        return gx.apply_updates(params, updates), state
+
+    return step
+
+
+def three_steps(step, params, state):
+    """With other gradients at each."""
+    params = jax.tree.map(jnp.copy, params)
+    for seed in (1, 2, 3):
+        params, state = step(params, state, like_gradients(params, seed))
+    return params, state
 
 
 def bytes_per_device(tree):
