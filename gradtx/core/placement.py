@@ -22,7 +22,9 @@ def lay_like(x: Any, other: Any) -> Any:
         layout = jax.typeof(other).sharding
         known = layout.mesh.explicit_axes  # automatic ones are the compiler's
         return reshard(x, layout) if known and layout != jax.typeof(x).sharding else x
-    if not isinstance(other, jax.Array) or x.sharding.is_equivalent_to(other.sharding, x.ndim):
+    if not isinstance(other, jax.Array) or not other.committed:  # an array that may lie anywhere
+        return x
+    if x.sharding.is_equivalent_to(other.sharding, x.ndim):
         return x
     return jax.device_put(x, other.sharding)
 
