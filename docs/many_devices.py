@@ -95,7 +95,7 @@ def in_parts(mesh: Any, state: Any) -> Callable[..., Any]:
 def collectives(text: str) -> dict[str, float]:
     """The megabytes that come out of a program's collectives on one device, by kind."""
     found = dict.fromkeys(SENDS, 0.0)
-    for shapes, kind in re.findall(r"= (.+?) (all-\w+|reduce-scatter|collective-permute)(?:-start)?\(", text):
+    for shapes, kind in re.findall(r"= (.+?) (all-[\w-]+?|reduce-scatter|collective-permute)(?:-start)?\(", text):
         sizes = re.findall(r"f32\[([\d,]*)\]", shapes)
         found[kind] += sum(4 * int(np.prod([int(n) for n in size.split(",") if n])) for size in sizes) / 1e6
     return found
