@@ -29,6 +29,11 @@ def on_files(files, config):
         files.append(File(f"notebooks/{path.name}", str(ROOT), config.site_dir, config.use_directory_urls))
 
 
+def on_page_markdown(markdown, **kwargs):
+    """On the site the notebooks lie beside the pages."""
+    return markdown.replace("](../notebooks/", "](notebooks/")
+
+
 def on_page_content(html, page, **kwargs):
     """A notebook's links to files as links to pages, which mkdocs does not do, and without MathJax: there is KaTeX."""
     if not page.file.src_uri.endswith(".ipynb"):

@@ -162,6 +162,7 @@ def draw_bars(ax: Axes, rows: dict[str, dict[str, float]], colors: dict[str, str
 
 def draw(path: Path, held: dict[str, Any], sent: dict[str, Any]) -> None:
     figure = Figure(figsize=(8, 6.4), layout="constrained")
+    figure.get_layout_engine().set(hspace=0.08)
     upper, lower = figure.subplots(2, 1, height_ratios=(5, 4))
     draw_bars(upper, held, PARTS)
     upper.set(xlabel="MB that one device holds between steps, and its share of the host's memory")
