@@ -14,6 +14,7 @@ import numpy as np
 from jax.sharding import AxisType, NamedSharding, PartitionSpec
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
+from matplotlib.layout_engine import ConstrainedLayoutEngine
 
 import gradtx as gx
 from gradtx.plot.drawing import COLORS
@@ -119,7 +120,7 @@ def megabytes_out(mesh: Any) -> dict[str, dict[str, float]]:
         state = jax.jit(tx.init, out_shardings=shardings).eval_shape(held)
         run = partial(step, tx) if way in WAYS else in_parts(mesh, shardings)
         program = jax.jit(run, donate_argnums=(0, 1)).lower(params, state, x).compile()
-        found[way] = collectives(program.as_text())
+        found[way] = collectives(program.as_text() or "")
     return found
 
 
@@ -161,8 +162,7 @@ def draw_bars(ax: Axes, rows: dict[str, dict[str, float]], colors: dict[str, str
 
 
 def draw(path: Path, held: dict[str, Any], sent: dict[str, Any]) -> None:
-    figure = Figure(figsize=(8, 6.4), layout="constrained")
-    figure.get_layout_engine().set(hspace=0.08)
+    figure = Figure(figsize=(8, 6.4), layout=ConstrainedLayoutEngine(hspace=0.08))
     upper, lower = figure.subplots(2, 1, height_ratios=(5, 4))
     draw_bars(upper, held, PARTS)
     upper.set(xlabel="MB that one device holds between steps, and its share of the host's memory")
