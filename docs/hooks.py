@@ -9,7 +9,7 @@ from mkdocs.structure.files import File
 
 log = logging.getLogger("mkdocs.hooks")
 ROOT = Path(__file__).parent.parent
-NOTEBOOKS = sorted((ROOT / "notebooks").glob("*.ipynb"))
+NOTEBOOKS = sorted((ROOT / "notebooks").glob("*.ipynb"), key=lambda path: int(path.stem.split("_")[0]))
 PAGES = {"README.md": "index.md", "CONTRIBUTING.md": "CONTRIBUTING.md", "CHANGELOG.md": "CHANGELOG.md"}
 
 
@@ -27,6 +27,11 @@ def on_files(files, config):
         files.append(File.generated(config, page, content=text))
     for path in NOTEBOOKS:
         files.append(File(f"notebooks/{path.name}", str(ROOT), config.site_dir, config.use_directory_urls))
+
+
+def on_page_markdown(markdown, **kwargs):
+    """On the site the notebooks lie beside the pages."""
+    return markdown.replace("](../notebooks/", "](notebooks/")
 
 
 def on_page_content(html, page, **kwargs):

@@ -9,9 +9,9 @@ from pathlib import Path
 import pytest
 
 ROOT = Path(__file__).parent.parent
-PATHS = sorted((ROOT / "notebooks").glob("*.ipynb"))
-# What the extra `notebooks` brings; NumPy comes with JAX, IPython with JupyterLab.
-INSTALLED = {"IPython", "equinox", "flax", "gradtx", "jax", "matplotlib", "numpy", "optax", "sklearn"}
+PATHS = sorted((ROOT / "notebooks").glob("*.ipynb"), key=lambda path: int(path.stem.split("_")[0]))
+# What the extra `notebooks` brings; NumPy comes with JAX, IPython with JupyterLab, Orbax with Flax.
+INSTALLED = {"IPython", "equinox", "flax", "gradtx", "jax", "matplotlib", "numpy", "optax", "orbax", "sklearn"}
 
 
 def cells(path, kind):
@@ -35,7 +35,7 @@ notebook = pytest.mark.parametrize("path", PATHS, ids=lambda path: path.stem)
 
 
 def test_they_are_numbered_and_titled_with_a_question():
-    assert [path.stem.split("_")[0] for path in PATHS] == [str(i) for i in range(1, 10)]
+    assert [path.stem.split("_")[0] for path in PATHS] == [str(i) for i in range(1, 11)]
     for i, path in enumerate(PATHS, start=1):
         assert re.fullmatch(rf"# {i} · [A-Z].*\?", title(path)), title(path)
 
