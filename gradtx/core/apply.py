@@ -14,7 +14,8 @@ T = TypeVar("T")
 def apply_updates(params: T, updates: Any) -> T:
     """The parameters plus the updates, $p + u$, each computed in the wider dtype and kept in the parameter's own.
 
-    Its layout over devices stays as well. Where the updates hold None, the parameter stays as it is, whatever it is.
+    Its layout over devices stays as well: outside of `jit`, and on axes with explicit types. Where the updates hold
+    None, the parameter stays as it is, whatever it is.
 
     **Raises:** `ValueError` where structures or shapes differ, `TypeError` for an update of an integer parameter.
 

@@ -5,7 +5,6 @@ wherever its parts lie.
 import functools
 import warnings
 from collections.abc import Callable, Iterable
-from contextvars import ContextVar
 from typing import Any
 
 import jax
@@ -15,8 +14,9 @@ from gradtx.values.errors import Refusal, errors_of
 
 Axes = tuple[str, ...]
 
-# The axes over which what varies is part of one array: what `across` says; None where nothing does.
-AXES: ContextVar[Axes | None] = ContextVar("axes", default=None)
+# The axes over which what varies is part of one array, as `across` says; None where nothing does. JAX's caches of
+# traces know of it, since what is traced under one is no use under another.
+AXES: Any = jax.make_user_context(None)
 
 
 def manual_axes() -> Axes:
@@ -57,32 +57,31 @@ def fold(
     if not (manual := manual_axes()):
         return functools.reduce(add, arrays, start)
     groups: dict[Axes, jax.Array] = {}
-    for x, axes in zip(arrays, axes_of_parts(arrays, manual), strict=True):
+    for x, axes in zip(arrays, axes_of_parts(arrays, manual, AXES.value), strict=True):
         groups[axes] = add(groups.get(axes, start), x)
     totals = [reduce(vary(number, axes), axes) if axes else number for axes, number in groups.items()]
     return functools.reduce(merge, totals) if totals else start
 
 
-def axes_of_parts(arrays: list[Any], manual: Axes) -> list[Axes]:
+def axes_of_parts(arrays: list[Any], manual: Axes, axes: Axes | None) -> list[Axes]:
     """For each of the arrays the axes over which it is in parts; it may be several beside each other."""
-    axes = AXES.get()
     if axes == ():
         return [()] * len(arrays)
     seen = [frozenset().union(*map(varying_axes, jax.tree.leaves(x))) for x in arrays]
     if not has_types(manual):
         if axes:
             raise Refusal(ValueError, f"{HIDDEN}, and across needs to know; leave check_vma at True")
-        warnings.warn(f"{HIDDEN}. {TAKEN_FOR_WHOLE}", stacklevel=2)
+        warnings.warn(f"{HIDDEN}. {TAKEN_FOR_WHOLE}", stacklevel=3)
     elif axes is None and (over := frozenset().union(*seen)):
         raise Refusal(ValueError, f"it reduces over an array that differs along {join_names(over)}; {REMEDY}")
     return [tuple(name for name in manual if name in (axes or ()) and name in own) for own in seen]
 
 
 REMEDY = (
-    "across(tx, axes) around the transformation takes what differs along these axes for parts of one array, "
-    "across(tx, ()) for an array that each device has to itself"
+    "across(tx, axes) around the transformation, or around record(name, function) for a measurement, takes what "
+    "differs along these axes for parts of one array, across(tx, ()) for an array that each device has to itself"
 )
-HIDDEN = "inside of shard_map with check_vma=False, and of pmap, JAX does not say which arrays are in parts"
+HIDDEN = "Inside of shard_map with check_vma=False, and of pmap, JAX does not say which arrays are in parts"
 TAKEN_FOR_WHOLE = (
     "They are taken for whole, which is right where all devices do the same; across(tx, ()) says so. Where they are in "
     "parts, leave check_vma at True and put across(tx, axes) around the transformation."
@@ -131,11 +130,8 @@ def require_whole_arrays(arrays: list[Any], why: str) -> None:
     """Refuse arrays that are in parts, or may be."""
     if not (manual := manual_axes()):
         return
-    around = AXES.set(manual if AXES.get() is None and has_types(manual) else AXES.get())
-    try:
-        over = frozenset().union(*axes_of_parts(arrays, manual))
-    finally:
-        AXES.reset(around)
-    if over:
-        own = "" if AXES.get() else ", or put across(tx, ()) around it where each device has arrays to itself"
+    axes = AXES.value
+    unsaid = axes is None and has_types(manual)
+    if over := frozenset().union(*axes_of_parts(arrays, manual, manual if unsaid else axes)):
+        own = ", or put across(tx, ()) around it where each device has arrays to itself" if unsaid else ""
         raise Refusal(ValueError, f"an array is in parts along {join_names(over)}; {why}{own}")

@@ -13,7 +13,7 @@ import jax.numpy as jnp
 
 from gradtx.core import check
 from gradtx.core.collectives import AXES, Axes, manual_axes
-from gradtx.core.locality import require_no_partial_result
+from gradtx.core.locality import run_in_parts
 from gradtx.core.placement import is_traced, vary_like
 from gradtx.core.tree import narrow, widen
 from gradtx.values.errors import Refusal
@@ -111,7 +111,7 @@ class Flow:
         rows = list(rows)
         for i in [i for i, u in enumerate(self.leaves) if u is None or i in self.frozen]:
             rows[i] = LEFT_OUT
-        self.add(Stage(formula, rows, names or [], needs_params, self.name, self.place, AXES.get(), results))
+        self.add(Stage(formula, rows, names or [], needs_params, self.name, self.place, AXES.value, results))
         return results
 
     def add(self, stage: Stage) -> None:
@@ -272,20 +272,15 @@ def compose_stages(stages: list[Stage], wide: bool) -> Callable[..., tuple[jax.A
 
 def apply(stage: Stage, u: jax.Array, row: Any, weight: jax.Array | None) -> tuple[jax.Array, Fields]:
     row = jax.tree.map(widen, row)
-    around = AXES.set(stage.axes)
     try:
         given = (u, row, weight) if stage.needs_params else (u, row)
-        if manual_axes():
-            require_no_partial_result(stage.formula, *given)
-        returned = stage.formula(*given)
+        returned = run_in_parts(stage.formula, stage.axes, *given) if manual_axes() else stage.formula(*given)
         check.require_result(u, returned, row, stage.names)
     except Refusal as refusal:
         raise locate(refusal.kind(f"{stage.name}: {refusal}"), stage.place) from None
     except Exception as error:
         locate(error, stage.place)
         raise
-    finally:
-        AXES.reset(around)
     return returned
 
 

@@ -223,7 +223,7 @@ def init_array(init: Callable[..., dict[str, Any]], p: Any) -> Fields:
             x = narrow(x, p.dtype)
         elif x.weak_type:
             x = x.astype(x.dtype)
-        x = lay_like(x, p) if x.shape == p.shape else x
-        fields[name] = x = jnp.copy(x) if id(x) in taken else x
+        own = jnp.copy(x) if id(x) in taken else x
+        fields[name] = lay_like(own, p) if x.shape == p.shape else own
         taken.add(id(x))
     return fields

@@ -27,7 +27,7 @@ def as_measurement(name: str, value: Any) -> jax.Array:
 
 def require_alike(name: str, value: Any) -> None:
     """Refuse a number that differs between devices which work on one model."""
-    axes = AXES.get()
+    axes = AXES.value
     if not manual_axes() or axes == ():
         return
     over = varying_axes(value) if axes is None else varying_axes(value) & frozenset(axes)

@@ -26,7 +26,23 @@ def lay_like(x: Any, other: Any) -> Any:
         return x
     if x.sharding.is_equivalent_to(other.sharding, x.ndim):
         return x
+    if x.is_fully_addressable and not other.is_fully_addressable:
+        return make_on_all(x, other.sharding)
     return jax.device_put(x, other.sharding)
+
+
+def make_on_all(x: jax.Array, layout: Any) -> jax.Array:
+    """An array that each process has made for itself, as one of all of them: nothing is sent, or compared."""
+    return jax.make_array_from_callback(x.shape, layout, lambda index: np.asarray(x)[index])
+
+
+def lay_tree_like(tree: Any, other: Any) -> Any:
+    """The arrays of a tree where those of another one lie, if they are of one structure."""
+    leaves, structure = jax.tree.flatten(tree)
+    if structure != jax.tree.structure(other):
+        return tree
+    pairs = zip(leaves, jax.tree.leaves(other), strict=True)
+    return structure.unflatten([lay_like(x, y) if isinstance(x, jax.Array) else x for x, y in pairs])
 
 
 def vary_like(updates: list[Any], params: list[Any]) -> list[Any]:
@@ -63,20 +79,34 @@ def with_automatic_axes(run: Callable[..., Any], loss: Callable[[Any], Any], arr
 
 
 def put_beside(params: Any, state: Any) -> Any:
-    """The state with what lies on one device on all those of the parameters' mesh: a step then compiles once, and
-    several processes can save it. Each process has made the same numbers, so none are sent.
+    """The state with what may lie anywhere beside its parameters, numbers on all devices of their mesh: a step then
+    compiles once, and several processes can save it.
     """
-    layouts = [x.sharding for x in jax.tree.leaves(params) if isinstance(x, jax.Array) and not isinstance(x, Tracer)]
-    meshes = {layout.mesh for layout in layouts if isinstance(layout, NamedSharding) and layout.num_devices > 1}
-    if len(meshes) != 1:
+    placed = [x for x in jax.tree.leaves(params) if is_concrete(x) and x.committed]
+    places = {getattr(x.sharding, "mesh", x.sharding) for x in placed}
+    if len(places) != 1:
         return state
-    everywhere = NamedSharding(meshes.pop(), PartitionSpec())
+    layouts = {x.shape: x.sharding for x in placed}
 
     def put(x: Any) -> Any:
-        if not isinstance(x, jax.Array) or isinstance(x, Tracer) or isinstance(x.sharding, NamedSharding):
+        if not is_concrete(x) or x.committed or isinstance(x.sharding, NamedSharding):
             return x
         if jnp.issubdtype(x.dtype, jax.dtypes.prng_key):
             return jax.random.wrap_key_data(put(jax.random.key_data(x)), impl=jax.random.key_impl(x))
-        return jax.make_array_from_callback(x.shape, everywhere, lambda index: np.asarray(x)[index])
+        return make_on_all(x, layout_behind(x.shape, layouts))
 
     return jax.tree.map(put, state)
+
+
+def is_concrete(x: Any) -> bool:
+    return isinstance(x, jax.Array) and not isinstance(x, Tracer)
+
+
+def layout_behind(shape: tuple[int, ...], layouts: dict[tuple[int, ...], Any]) -> Any:
+    """The layout of an array whose last dimensions are those of a parameter, or one of a number."""
+    some = next(iter(layouts.values()))
+    if not isinstance(some, NamedSharding):
+        return some
+    front = next((k for k in range(len(shape)) if shape[k:] in layouts), None)
+    spec = () if front is None else (*[None] * front, *layouts[shape[front:]].spec)
+    return NamedSharding(some.mesh, PartitionSpec(*spec))

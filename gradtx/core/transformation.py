@@ -7,11 +7,11 @@ import jax
 import optax
 
 from gradtx.core import check, eager
-from gradtx.core.collectives import manual_axes
+from gradtx.core.collectives import AXES, manual_axes
 from gradtx.core.flow import Flow, locate, run_flow
-from gradtx.core.locality import require_no_partial_result
+from gradtx.core.locality import run_in_parts
 from gradtx.core.loss import FUNCTIONS, STANDARD, names_taken_by
-from gradtx.core.placement import lay_like, put_beside
+from gradtx.core.placement import lay_tree_like, put_beside
 from gradtx.core.rule import Pair, Rule, transformations_in
 from gradtx.values.errors import Refusal
 from gradtx.values.value import Value, build, register, text_of
@@ -124,7 +124,7 @@ def run_update(tx: Transformation, updates: Any, state: Any, params: Any, extra:
     try:
         updates, after = run_flow(lambda flow: advance(tx, flow, state, extra), updates, params)
         # What each device has to itself may have become equal on all: it keeps the type that it had.
-        return updates, jax.tree.map(lay_like, after, state) if manual_axes() else after
+        return updates, lay_tree_like(after, state) if manual_axes() else after
     except Refusal as refusal:
         raise refusal.kind(f"{tx.recipe.__name__}: {refusal}") from None
 
@@ -171,8 +171,9 @@ def advance_pair(update: Any, flow: Flow, state: Any, extra: dict[str, Any]) -> 
         extra = extra | {k: flow.widen_function(f) for k, f in extra.items() if k in FUNCTIONS and callable(f)}
     given = flow.updates(), state, flow.own_params
     if manual_axes():
-        require_no_partial_result(lambda *given: update(*given, **extra), *given)
-    updates, after = update(*given, **extra)
+        updates, after = run_in_parts(lambda *given: update(*given, **extra), AXES.value, *given)
+    else:
+        updates, after = update(*given, **extra)
     flow.put(updates)
     return after
 

@@ -8,6 +8,7 @@ import optax
 from gradtx.core.collectives import AXES, join_names, manual_axes, vary, varying_axes
 from gradtx.core.factories import transformation
 from gradtx.core.flow import Flow
+from gradtx.core.measurement import require_alike
 from gradtx.core.rule import Part, Rule
 from gradtx.core.transformation import advance, start
 from gradtx.values.errors import Refusal
@@ -24,8 +25,11 @@ def across(tx: optax.GradientTransformation, axes: str | tuple[str, ...]):
     single elements do as ever, and send nothing. Under `jit` alone arrays are whole, wherever their parts lie, and
     `across` changes nothing.
 
-    Inside of `shard_map` what reduces an array that varies is an error without it. Optax's transformations don't know
-    of it: they reduce on each device for itself.
+    Inside of `shard_map` what sums, compares or sorts the elements of an array that varies is an error without it; so
+    it is within, in a formula of yours and in a part of Optax, unless `total` or a collective of JAX takes all parts.
+    What no program shows goes unseen: a size (`g.size`), a place (`g[0]`), random numbers, which are the same on all
+    devices. A sum along a dimension that is whole on each device is refused too, since types don't tell; `across(part,
+    ())` lets it pass.
 
     **Arguments:** `tx`; `axes`, names of the mesh's, one or several. Along others that an array varies over each
     device has a model of its own, as it has with `()`.
@@ -66,10 +70,10 @@ def across(tx: optax.GradientTransformation, axes: str | tuple[str, ...]):
             given = [x for x in (*flow.leaves, *flow.weights) if isinstance(x, jax.Array)]
             if own := own_axes(given):  # with one array all that a device has may become its own
                 flow.put(jax.tree.map(lambda u: vary(u, own), flow.updates()))
-        around = AXES.set(names)
-        try:
+        with AXES(names):
+            for x in jax.tree.leaves(tx):
+                if isinstance(x, jax.Array):
+                    require_alike("a number of the transformation", x)
             return advance(tx, flow, state, extra, "tx")
-        finally:
-            AXES.reset(around)
 
     return Rule(init, advance_across, parts={"tx": Part(tx, ())})

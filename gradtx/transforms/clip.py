@@ -53,7 +53,11 @@ def clip_by_value(limit: Bound):
     >>> tx.update(jnp.array([0.5, 100.0]), tx.init(None))[0]
     Array([0.5, 1. ], dtype=float32)
     """
-    return clip_each(lambda g: (jnp.clip(g, -limit, limit), largest(jnp.abs(g))), limit, jnp.minimum)
+
+    def formula(g: jax.Array) -> tuple[jax.Array, jax.Array]:
+        return jnp.clip(g, -limit, limit), largest(jax.lax.stop_gradient(jnp.abs(g)))  # which is only measured
+
+    return clip_each(formula, limit, jnp.minimum)
 
 
 @transformation

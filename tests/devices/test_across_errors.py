@@ -17,7 +17,7 @@ def own_norm():
     return normalized()
 
 
-WITHOUT = r"differs? along data; across\(tx, axes\) around the transformation .* across\(tx, \(\)\)"
+WITHOUT = r"differs? along data; across\(tx, axes\) around the transformation.* across\(tx, \(\)\)"
 
 
 @pytest.mark.parametrize(
@@ -61,6 +61,47 @@ def test_without_it(tx, message):
 def test_what_it_cannot_reach(tx, message):
     with pytest.raises(ValueError, match=message):
         first(gx.across(tx, "data"))
+
+
+def loop(g):
+    return g / jax.lax.scan(lambda so_far, row: (so_far + row, None), jnp.zeros_like(g[0]), g)[0][None]
+
+
+@pytest.mark.parametrize(
+    "formula",
+    [
+        loop,
+        lambda g: g / jnp.std(g),
+        lambda g: g / jax.ops.segment_sum(g, jnp.zeros(len(g), int), 1),
+        lambda g: jnp.where(jax.lax.cond(jnp.max(g) > 1.0, lambda: True, lambda: False), g, -g),
+        lambda g: g / jax.jit(jnp.linalg.norm)(g),
+        lambda g: g / jax.checkpoint(jnp.max)(g),
+        lambda g: jnp.sort(g, axis=0),
+        lambda g: jnp.cumsum(g, axis=0),
+    ],
+    ids=["scan", "std", "segment_sum", "cond", "jit", "checkpoint", "sort", "cumsum"],
+)
+def test_reductions_are_found_wherever_they_hide(formula):
+    tx = gx.transformation(lambda: gx.stateless(formula))()
+    with pytest.raises(ValueError, match="on each device alone of an array that differs along data"):
+        first(gx.across(tx, "data"), {"w": TREE["w"]}, {"w": SPECS["w"]})
+
+
+def test_a_collective_over_another_axis_is_none_over_this_one():
+    grid = jax.make_mesh((4, 2), ("data", "model"), axis_types=(jax.sharding.AxisType.Auto,) * 2)
+    tx = gx.transformation(lambda: gx.stateless(lambda g: g / jax.lax.psum(jnp.sum(g), "model")))()
+    spec = jax.sharding.PartitionSpec("data", "model")
+    with pytest.raises(ValueError, match="it takes sums on each device alone .* along data, model"):
+        first(gx.across(tx, ("data", "model")), jnp.ones((8, 4)), spec, mesh=grid)
+
+
+def test_numbers_of_the_transformation_are_the_same_on_all_devices():
+    def update(tree):
+        tx = gx.across(gx.add_decayed_weights(jnp.abs(tree["w"]).mean()), "data")
+        return tx.update(tree, tx.init(tree), tree)[0]
+
+    with pytest.raises(ValueError, match="a number of the transformation differs along data from device to device"):
+        jax.shard_map(update, mesh=MESH, in_specs=(SPECS,), out_specs=SPECS)(TREE)
 
 
 def needing_all(tx, loss):

@@ -10,6 +10,7 @@ import pytest
 from jax.sharding import AxisType, NamedSharding, PartitionSpec
 
 import gradtx as gx
+from gradtx.core.collectives import vary
 
 MESH = jax.make_mesh((8,), ("data",), axis_types=(AxisType.Auto,))
 PARTS, WHOLE = PartitionSpec("data"), PartitionSpec()
@@ -79,13 +80,13 @@ def test_fsdp_sends_one_norm_and_gathers_nothing():
     assert compiled.memory_analysis().temp_size_in_bytes < BYTES / 7  # that of JAX 0.8 takes one part, later ones none
 
 
-def vary(tree):
-    return jax.tree.map(lambda p: jax.lax.pcast(p, "data", to="varying"), tree)
+def as_varying(tree):
+    return jax.tree.map(lambda p: vary(p, ("data",)), tree)
 
 
 def on_parts(params, state, x):
     """Data-parallel, with the optimizer on one part of each array: what `psum_scatter` and `across` are for."""
-    params = vary(params)
+    params = as_varying(params)
     g = jax.grad(loss)(params, x)
     g = jax.tree.map(lambda x: jax.lax.psum_scatter(x, "data", tiled=True) / 8, g)
     place = jax.lax.axis_index("data")
@@ -93,7 +94,6 @@ def on_parts(params, state, x):
     return step(own, state, g, gx.across(TX, "data"))
 
 
-@pytest.mark.skipif(not hasattr(jax.lax, "pcast"), reason="before JAX 0.9 pcast has another name")
 def test_scattered_gradients_and_across():
     params, state, batch = lay(PARAMS, WHOLE), TX.init(lay(PARAMS, PARTS)), lay(BATCH, PARTS)
     specs = jax.tree.map(lambda x: x.sharding.spec, state)
@@ -113,7 +113,7 @@ def test_scattered_gradients_and_across():
     assert sum(size for kind, size in sent if kind == "all-gather") == BYTES
 
     def together(params, state, x):
-        g = jax.lax.pmean(jax.grad(loss)(vary(params), x), "data")
+        g = jax.lax.pmean(jax.grad(loss)(as_varying(params), x), "data")
         return step(params, state, g)
 
     plain = jax.jit(
