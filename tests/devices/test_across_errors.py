@@ -91,7 +91,7 @@ def test_a_collective_over_another_axis_is_none_over_this_one():
     grid = jax.make_mesh((4, 2), ("data", "model"), axis_types=(jax.sharding.AxisType.Auto,) * 2)
     tx = gx.transformation(lambda: gx.stateless(lambda g: g / jax.lax.psum(jnp.sum(g), "model")))()
     spec = jax.sharding.PartitionSpec("data", "model")
-    with pytest.raises(ValueError, match="it takes sums on each device alone .* along data, model"):
+    with pytest.raises(ValueError, match=r"it takes sums on each device alone .* along data, model"):
         first(gx.across(tx, ("data", "model")), jnp.ones((8, 4)), spec, mesh=grid)
 
 
