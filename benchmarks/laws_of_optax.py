@@ -16,7 +16,8 @@ from gradtx.testing.subject import nothing
 
 PAGE = Path(__file__).parent.parent / "docs" / "optax_laws.md"
 HEAD = """
-`gradtx.testing.check_transformation` over every alias of Optax {optax}, on the CPU with JAX {jax} and 64-bit types.
+`gradtx.testing.check_transformation` over every alias of Optax {optax}, on the CPU, as eight devices, with JAX {jax} and
+64-bit types.
 `python -m benchmarks.laws_of_optax` makes this page. Every alias has its defaults and, where it takes one, the learning
 rate 0.1. `sgd` has momentum 0.9, `noisy_sgd` a key; `lbfgs` and `polyak_sgd` get a loss function and its value. All get
 the parameters at every update. The laws of values do not apply: an Optax transformation is a pair of functions.
@@ -56,6 +57,8 @@ REMARKS = {
     "to torch and gradtx it is two real numbers. `novograd` holds its squares as complex numbers.",
     "dtypes_meet_explicitly": "Mostly the count of updates, an int32, that meets a float in the bias correction; the "
     "others mix float32 with bfloat16 parameters, or with the float64 that JAX has under 64-bit types.",
+    "state_lies_like_its_parameters": "The numbers of a state are made on the first device. A step on a mesh moves them, "
+    "and so compiles twice.",
     "no_nan_on_the_way": "The trust ratio of zeros is 0/0 and is replaced behind that: whoever looks for a NaN of his "
     "own with `jax_debug_nans` is stopped there.",
 }
@@ -153,6 +156,7 @@ def listed(names: Iterable[str]) -> str:
 
 def main() -> None:
     jax.config.update("jax_enable_x64", True)
+    jax.config.update("jax_num_cpu_devices", 8)
     reports: dict[str, Report] = {}
     for name, subject in subjects().items():
         reports[name] = report(subject)

@@ -40,8 +40,8 @@ def across(tx: optax.GradientTransformation, axes: str | tuple[str, ...]):
     `check_vma=False` hides what varies, and for what can't be told of parts: the norm of a unit, a line search.
 
     >>> import gradtx, jax, jax.numpy as jnp
-    >>> from jax.sharding import PartitionSpec as P
-    >>> mesh = jax.make_mesh((len(jax.devices()),), ("data",))
+    >>> from jax.sharding import AxisType, PartitionSpec as P
+    >>> mesh = jax.make_mesh((len(jax.devices()),), ("data",), axis_types=(AxisType.Auto,))
     >>> tx, g = gradtx.across(gradtx.clip_by_global_norm(1.0), "data"), jnp.ones(len(jax.devices()))
     >>> def update(g):
     ...     return tx.update(g, tx.init(g))[0]
