@@ -1,0 +1,93 @@
+"""Several processes as one program, started and ended from a test."""
+
+import contextlib
+import json
+import os
+import random
+import re
+import socket
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+ROOT = Path(__file__).parent.parent.parent
+DEVICES = "--xla_force_host_platform_device_count"
+PORTS = range(20_000, 30_000)  # below those that systems give out, so that none is taken before it is used
+TICK = 0.05  # seconds between two looks at the processes
+
+
+class Launch:
+    """The processes of one scenario, as a context: at its end none of them is left."""
+
+    def __init__(self, scenario, folder, processes, devices):
+        self.scenario, self.folder = scenario, folder
+        port, environment = free_port(), environment_with(devices)
+        self.processes = []
+        for rank in range(processes):
+            command = [sys.executable, "-m", "tests.processes.worker", scenario, folder, port, processes, rank]
+            with self.path(rank, "log").open("wb") as log:
+                self.processes.append(
+                    subprocess.Popen(
+                        [*map(str, command)],
+                        cwd=ROOT,
+                        env=environment,
+                        stdin=subprocess.PIPE,  # which is closed when this process ends, whatever ends it
+                        stdout=log,
+                        stderr=subprocess.STDOUT,
+                    )
+                )
+
+    def __enter__(self):
+        return self
+
+    def __exit__(self, *error):
+        for process in self.processes:
+            process.kill()
+        for process in self.processes:
+            process.wait()
+            process.stdin.close()
+
+    def path(self, rank, kind):
+        return self.folder / f"{self.scenario}.{rank}.{kind}"
+
+    def found(self, rank):
+        """What a process has written so far."""
+        path = self.path(rank, "json")
+        return json.loads(path.read_text()) if path.exists() else {}
+
+    def wait_until(self, is_done, limit):
+        """As soon as one of them fails, all have: the others would wait for it."""
+        end = time.monotonic() + limit
+        while not is_done():
+            if failed := [rank for rank, process in enumerate(self.processes) if process.poll()]:
+                raise AssertionError(f"{self.scenario}: process {failed[0]} failed\n{self.last_words(failed[0])}")
+            if time.monotonic() > end:
+                waiting = [rank for rank, process in enumerate(self.processes) if process.poll() is None]
+                words = "\n".join(self.last_words(rank) for rank in waiting)
+                raise AssertionError(f"{self.scenario}: processes {waiting} not done after {limit} s\n{words}")
+            time.sleep(TICK)
+
+    def reports(self, limit):
+        """What they have found when all have ended."""
+        self.wait_until(lambda: all(process.poll() == 0 for process in self.processes), limit)
+        return [self.found(rank) for rank in range(len(self.processes))]
+
+    def last_words(self, rank):
+        return f"-- {rank} --\n" + self.path(rank, "log").read_text(errors="replace")[-3000:]
+
+
+def environment_with(devices):
+    """This process's own, its flags of XLA too, with another number of devices."""
+    flags = re.sub(rf"{DEVICES}=\d+", "", os.environ.get("XLA_FLAGS", ""))
+    path = os.pathsep.join(filter(None, [str(ROOT), os.environ.get("PYTHONPATH")]))
+    ours = dict(XLA_FLAGS=f"{flags} {DEVICES}={devices}", JAX_PLATFORMS="cpu", PYTHONPATH=path)
+    return os.environ | ours
+
+
+def free_port():
+    for port in random.sample(PORTS, 100):
+        with socket.socket() as probe, contextlib.suppress(OSError):
+            probe.bind(("127.0.0.1", port))
+            return port
+    raise AssertionError("no port is free")
