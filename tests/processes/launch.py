@@ -18,30 +18,37 @@ TICK = 0.05  # seconds between two looks at the processes
 
 
 class Launch:
-    """The processes of one scenario, as a context: at its end none of them is left."""
+    """The processes of one scenario."""
 
-    def __init__(self, scenario, folder, processes, devices):
-        self.scenario, self.folder = scenario, folder
+    def __init__(self, scenario, folder):
+        self.scenario, self.folder, self.processes = scenario, folder, []
+
+    def start(self, processes, devices):
+        module = [sys.executable, "-m", "tests.processes.worker"]
         port, environment = free_port(), environment_with(devices)
-        self.processes = []
         for rank in range(processes):
-            command = [sys.executable, "-m", "tests.processes.worker", scenario, folder, port, processes, rank]
+            command = [
+                sys.executable,
+                "-m",
+                "tests.processes.worker",
+                self.scenario,
+                self.folder,
+                port,
+                processes,
+                rank,
+            ]
             with self.path(rank, "log").open("wb") as log:
-                self.processes.append(
-                    subprocess.Popen(
-                        [*map(str, command)],
-                        cwd=ROOT,
-                        env=environment,
-                        stdin=subprocess.PIPE,  # which is closed when this process ends, whatever ends it
-                        stdout=log,
-                        stderr=subprocess.STDOUT,
-                    )
+                process = subprocess.Popen(
+                    [*map(str, command)],
+                    cwd=ROOT,
+                    env=environment,
+                    stdin=subprocess.PIPE,  # which is closed when this process ends, whatever ends it
+                    stdout=log,
+                    stderr=subprocess.STDOUT,
                 )
+            self.processes.append(process)
 
-    def __enter__(self):
-        return self
-
-    def __exit__(self, *error):
+    def end(self):
         for process in self.processes:
             process.kill()
         for process in self.processes:
@@ -61,11 +68,9 @@ class Launch:
         end = time.monotonic() + limit
         while not is_done():
             if failed := [rank for rank, process in enumerate(self.processes) if process.poll()]:
-                raise AssertionError(f"{self.scenario}: process {failed[0]} failed\n{self.last_words(failed[0])}")
+                raise AssertionError(f"{self.scenario}: process {failed[0]} failed\n{self.last_words()}")
             if time.monotonic() > end:
-                waiting = [rank for rank, process in enumerate(self.processes) if process.poll() is None]
-                words = "\n".join(self.last_words(rank) for rank in waiting)
-                raise AssertionError(f"{self.scenario}: processes {waiting} not done after {limit} s\n{words}")
+                raise AssertionError(f"{self.scenario}: not done after {limit} s\n{self.last_words()}")
             time.sleep(TICK)
 
     def reports(self, limit):
@@ -73,8 +78,20 @@ class Launch:
         self.wait_until(lambda: all(process.poll() == 0 for process in self.processes), limit)
         return [self.found(rank) for rank in range(len(self.processes))]
 
-    def last_words(self, rank):
-        return f"-- {rank} --\n" + self.path(rank, "log").read_text(errors="replace")[-3000:]
+    def last_words(self):
+        logs = [self.path(rank, "log").read_text(errors="replace") for rank in range(len(self.processes))]
+        return "\n".join(f"-- {rank} --\n{log[-3000:]}" for rank, log in enumerate(logs))
+
+
+@contextlib.contextmanager
+def launched(scenario, folder, processes, devices=2):
+    """The processes of a scenario, of which none is left at the end."""
+    launch = Launch(scenario, folder)
+    try:
+        launch.start(processes, devices)
+        yield launch
+    finally:
+        launch.end()
 
 
 def environment_with(devices):

@@ -10,7 +10,7 @@ import gradtx as gx
 
 TX = gx.chain(gx.clip_by_global_norm(0.5), gx.adamw(gx.cosine(1e-2, 20), weight_decay=0.1))
 STEPS = 6  # of a whole run
-SAVED = (0, 2, 4)  # after how many of them it is saved
+SAVED = (0, 3)  # after how many of them it is saved
 
 
 def normal(seed, *shape):

@@ -11,7 +11,8 @@ import pytest
 
 pytest.importorskip("orbax.checkpoint")
 
-from tests.processes.launch import Launch
+from gradtx.devices.offload import has_host
+from tests.processes.launch import launched
 from tests.processes.problem import SAVED, STEPS, on_one_device
 from tests.processes.ways import WAYS
 
@@ -22,7 +23,7 @@ FROM = [f"{name} {n}" for name in ("state", "flat") for n in SAVED]
 
 def killed_in_the_middle(folder):
     """One process ends by SIGKILL some steps after the last checkpoint, and takes the others with it."""
-    with Launch("until_killed", folder, 4, 2) as launch:
+    with launched("until_killed", folder, 4) as launch:
         launch.wait_until(lambda: launch.found(1).get("steps", 0) > SAVED[-1] + 1, LIMIT)
         launch.processes[1].send_signal(signal.SIGKILL)
         killed = launch.processes[1].wait()
@@ -31,7 +32,7 @@ def killed_in_the_middle(folder):
 
 def run_to_the_end(scenario, processes):
     def run(folder):
-        with Launch(scenario, folder, processes, 2) as launch:
+        with launched(scenario, folder, processes) as launch:
             return launch.reports(LIMIT)
 
     return run
@@ -89,18 +90,19 @@ def the_same_on_all(reports):
     return reports[0]
 
 
+def test_the_norm_is_clipped():
+    assert on_one_device()[1][0].norm > 0.5
+
+
 @pytest.mark.parametrize("name", WAYS)
-@pytest.mark.parametrize("processes", ["on_four", "on_two"])
-def test_equals_one_device(reports, processes, name):
-    end = the_same_on_all(reports(processes))["ways"][name]
+@pytest.mark.parametrize(("run", "along_data", "together"), [("on_four", 8, 8), ("on_two", 2, 4)])
+def test_equals_one_device(reports, run, along_data, together, name):
+    end = the_same_on_all(reports(run))["ways"][name]
     assert_as_on_one_device(end)
     assert end["programs"] in (1, None)
-
-
-def test_the_problem_is_one():
-    """Steps of any size, and a norm that is clipped."""
-    params, state = on_one_device()
-    assert state[0].norm > 0.5
+    spread_over = {"data_parallel": 1, "fsdp": together, "fsdp_compiled": together, "eager": together}
+    assert end["share"] == 1 / spread_over.get(name, along_data)
+    assert (end["memory"] == ["pinned_host"]) is (name == "offloaded" and has_host())
 
 
 @pytest.mark.parametrize("start", FROM)

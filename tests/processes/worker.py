@@ -60,9 +60,17 @@ def mesh_of_all(*sizes):
 
 
 def describe(way, after):
+    whole = gather(after, way.mesh)
     programs = way.step._cache_size() if hasattr(way.step, "_cache_size") else None
-    leaves = [x.tolist() for x in jax.tree.leaves(gather(after, way.mesh))]
-    return dict(leaves=leaves, digest=digest(after, way.mesh), programs=programs)
+    leaves = [x.tolist() for x in jax.tree.leaves(whole)]
+    return dict(leaves=leaves, digest=digest(whole), programs=programs, **describe_layout(after[1]))
+
+
+def describe_layout(state):
+    """Which share of the matrices of a state a device has, and in which memory."""
+    matrices = [x for x in jax.tree.leaves(state) if x.ndim == 2]
+    share = sum(x.addressable_shards[0].data.size for x in matrices) / sum(x.size for x in matrices)
+    return dict(share=share, memory=sorted({x.sharding.memory_kind for x in matrices}))
 
 
 def train(way, start=0):
@@ -77,7 +85,7 @@ def train_and_save(way, folder):
         for n, after in enumerate(path):
             if n in SAVED:
                 save(manager, n, way, *after)
-                digests[n] = digest(after, way.mesh)
+                digests[n] = digest(gather(after, way.mesh))
     return dict(digests=digests, end=describe(way, after))
 
 
@@ -87,7 +95,7 @@ def resume(way, folder):
     with ocp.CheckpointManager(folder) as manager:
         for n in manager.all_steps():
             for name, own in restore(manager, n, way).items():
-                start = digest((own.params, own.state), way.mesh)
+                start = digest(gather((own.params, own.state), way.mesh))
                 found[f"{name} {n}"] = dict(start=start, end=train(own, n))
         return dict(latest=manager.latest_step(), runs=found)
 
