@@ -27,16 +27,7 @@ class Launch:
         module = [sys.executable, "-m", "tests.processes.worker"]
         port, environment = free_port(), environment_with(devices)
         for rank in range(processes):
-            command = [
-                sys.executable,
-                "-m",
-                "tests.processes.worker",
-                self.scenario,
-                self.folder,
-                port,
-                processes,
-                rank,
-            ]
+            command = [*module, self.scenario, self.folder, port, processes, rank]
             with self.path(rank, "log").open("wb") as log:
                 process = subprocess.Popen(
                     [*map(str, command)],
@@ -95,11 +86,10 @@ def launched(scenario, folder, processes, devices=2):
 
 
 def environment_with(devices):
-    """This process's own, its flags of XLA too, with another number of devices."""
-    flags = re.sub(rf"{DEVICES}=\d+", "", os.environ.get("XLA_FLAGS", ""))
-    path = os.pathsep.join(filter(None, [str(ROOT), os.environ.get("PYTHONPATH")]))
-    ours = dict(XLA_FLAGS=f"{flags} {DEVICES}={devices}", JAX_PLATFORMS="cpu", PYTHONPATH=path)
-    return os.environ | ours
+    """This process's own, its flags of XLA too, with another number of devices, and no proxy between processes."""
+    direct = {name: value for name, value in os.environ.items() if not name.lower().endswith("_proxy")}
+    flags = re.sub(rf"{DEVICES}=\d+", "", direct.get("XLA_FLAGS", ""))
+    return direct | dict(XLA_FLAGS=f"{flags} {DEVICES}={devices}", JAX_PLATFORMS="cpu")
 
 
 def free_port():

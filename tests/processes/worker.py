@@ -1,6 +1,7 @@
 """One process of several: `python -m tests.processes.worker SCENARIO FOLDER PORT PROCESSES RANK`.
 
-What it finds it writes to FOLDER/SCENARIO.RANK.json. It ends when its standard input is closed.
+What it finds it writes to FOLDER/SCENARIO.RANK.json. It ends when its standard input is
+closed.
 """
 
 import itertools
@@ -105,7 +106,8 @@ def resume(way, folder):
 
 def end_with_the_test():
     """However that ends, no process of it stays."""
-    sys.stdin.read()
+    while os.read(0, 1):  # not sys.stdin, whose lock a thread must not hold when Python ends
+        pass
     os._exit(1)
 
 
@@ -118,6 +120,7 @@ def write(path, found):
 
 def main(scenario, folder, port, processes, rank):
     threading.Thread(target=end_with_the_test, daemon=True).start()
+    jax.config.update("jax_enable_x64", False)
     jax.config.update("jax_cpu_collectives_implementation", "gloo")
     jax.distributed.initialize(f"127.0.0.1:{port}", int(processes), int(rank), initialization_timeout=120)
     path = Path(folder) / f"{scenario}.{rank}.json"
