@@ -71,7 +71,7 @@ class Launch:
 
     def last_words(self):
         logs = [self.path(rank, "log").read_text(errors="replace") for rank in range(len(self.processes))]
-        return "\n".join(f"-- {rank} --\n{log[-3000:]}" for rank, log in enumerate(logs))
+        return "\n".join(f"-- {rank} --\n{log[-8000:]}" for rank, log in enumerate(logs))
 
 
 @contextlib.contextmanager

@@ -101,8 +101,9 @@ def test_equals_one_device(reports, run, along_data, together, name):
     assert_as_on_one_device(end)
     assert end["programs"] in (1, None)
     spread_over = {"data_parallel": 1, "fsdp": together, "fsdp_compiled": together, "eager": together}
-    assert end["share"] == 1 / spread_over.get(name, along_data)
-    assert (end["memory"] == ["pinned_host"]) is (name == "offloaded" and has_host())
+    for layout in (end["fresh"], end["layout"]):
+        assert layout["share"] == 1 / spread_over.get(name, along_data)
+        assert (layout["memory"] == ["pinned_host"]) is (name == "offloaded" and has_host())
 
 
 @pytest.mark.parametrize("start", FROM)

@@ -64,7 +64,7 @@ def describe(way, after):
     whole = gather(after, way.mesh)
     programs = way.step._cache_size() if hasattr(way.step, "_cache_size") else None
     leaves = [x.tolist() for x in jax.tree.leaves(whole)]
-    return dict(leaves=leaves, digest=digest(whole), programs=programs, **describe_layout(after[1]))
+    return dict(leaves=leaves, digest=digest(whole), programs=programs, layout=describe_layout(after[1]))
 
 
 def describe_layout(state):
@@ -75,8 +75,9 @@ def describe_layout(state):
 
 
 def train(way, start=0):
+    fresh = describe_layout(way.state)
     *_, after = go_on(way, start, STEPS)
-    return describe(way, after)
+    return describe(way, after) | dict(fresh=fresh)
 
 
 def train_and_save(way, folder):
