@@ -19,9 +19,11 @@ def lay_like(x: Any, other: Any) -> Any:
     if isinstance(x, Tracer) or isinstance(other, Tracer):
         if manual_axes():
             return vary(x, varying_axes(other))
-        layout = jax.typeof(other).sharding
-        known = layout.mesh.explicit_axes  # automatic ones are the compiler's
-        return reshard(x, layout) if known and layout != jax.typeof(x).sharding else x
+        here, there = jax.typeof(x), jax.typeof(other)
+        if here.memory_space != there.memory_space:
+            x = jax.device_put(x, there.memory_space)
+        known = there.sharding.mesh.explicit_axes  # automatic ones are the compiler's
+        return reshard(x, there.sharding) if known and here.sharding != there.sharding else x
     if not isinstance(other, jax.Array) or not other.committed:  # an array that may lie anywhere
         return x
     if x.sharding.is_equivalent_to(other.sharding, x.ndim):

@@ -12,6 +12,8 @@ from gradtx.core import check
 from gradtx.core.factories import require_part
 from gradtx.values.errors import Refusal, errors_of
 
+HOST = "pinned_host"  # the kind of memory
+
 
 def state_shardings(tx: Any, params: Any) -> Any:
     """Where the arrays of a state belong: a tree like `tx.init(params)` with a `NamedSharding` for each of them.
@@ -25,7 +27,8 @@ def state_shardings(tx: Any, params: Any) -> Any:
     **Arguments:** `tx`, of Optax too; `params`, arrays or `jax.ShapeDtypeStruct`s with a `NamedSharding`, on meshes
     with any kind of axes. Single numbers and what no update moves (integers, functions) may be without one.
 
-    **Raises:** `ValueError` for a parameter without a `NamedSharding`, and for parameters on two meshes.
+    **Raises:** `ValueError` for a parameter without a `NamedSharding`, and for parameters on two meshes, `TypeError`
+    inside of `jit`.
 
     >>> import jax, jax.numpy as jnp, gradtx
     >>> from jax.sharding import NamedSharding, PartitionSpec
@@ -43,6 +46,9 @@ def state_shardings(tx: Any, params: Any) -> Any:
         rows, structure = tree_flatten_with_path(params)
         leaves = [x for _, x in rows]
         for path, x in rows:
+            if isinstance(x, Tracer):
+                problem = f"params{keystr(path)} is traced, and inside of jit its layout is not known"
+                raise Refusal(TypeError, f"{problem}; call it outside, with arrays or jax.ShapeDtypeStructs")
             if sharding_of(x) is None and needs_sharding(x):
                 kind = type(getattr(x, "sharding", None)).__name__
                 got = "none" if kind == "NoneType" else f"a {kind}"
@@ -75,20 +81,20 @@ def state_shardings(tx: Any, params: Any) -> Any:
 
 def needs_sharding(x: Any) -> bool:
     """Whether a parameter can't do without a layout."""
-    if isinstance(x, jax.Array | jax.ShapeDtypeStruct):
-        return check.can_move(x)
-    return check.can_move(x) and bool(getattr(x, "ndim", 0))
+    return check.can_move(x) and getattr(x, "ndim", 0) > 0
 
 
 def shape_on(mesh: AbstractMesh, x: Any) -> jax.ShapeDtypeStruct:
     typed = mesh.axis_types[0] is AxisType.Explicit
-    return jax.ShapeDtypeStruct(x.shape, x.dtype, sharding=NamedSharding(mesh, x.sharding.spec) if typed else None)
+    kind = x.sharding.memory_kind
+    own = NamedSharding(mesh, x.sharding.spec, memory_kind=kind if kind == HOST else None)
+    return jax.ShapeDtypeStruct(x.shape, x.dtype, sharding=own if typed else None)
 
 
 def as_named(kind: Any, mesh: Any) -> NamedSharding:
     """The sharding that the type of an array says, on the mesh that it comes from."""
     spec = spec_of(names_by_dimension(kind.sharding.spec, kind.ndim), mesh)
-    return NamedSharding(mesh, spec, memory_kind="pinned_host" if kind.memory_space is jax.memory.Space.Host else None)
+    return NamedSharding(mesh, spec, memory_kind=HOST if kind.memory_space is jax.memory.Space.Host else None)
 
 
 def lay_by_path(state: Any, rows: list[Any], mesh: Any) -> Any:
@@ -98,7 +104,7 @@ def lay_by_path(state: Any, rows: list[Any], mesh: Any) -> Any:
     def like_parameter(path: Sequence[Any], made: Any) -> NamedSharding:
         for own, x in placed:
             if tuple(path[len(path) - len(own) :]) == tuple(own) and x.shape == made.shape:
-                return NamedSharding(mesh, x.sharding.spec)
+                return NamedSharding(mesh, x.sharding.spec, memory_kind=x.sharding.memory_kind)
         return NamedSharding(mesh, PartitionSpec())
 
     return tree_map_with_path(like_parameter, state)

@@ -42,8 +42,8 @@ def zero_redundancy(tx: optax.GradientTransformation, axis: str):
 
     **State:** that of `tx`; of its bytes per parameter a device has $1/n$.
 
-    **Raises:** `ValueError` where the mesh has no such axis, for arrays on two meshes, and inside of a `shard_map` over
-    this axis, where each device has its part already.
+    **Raises:** `ValueError` where the mesh has no such axis, or axes of both kinds, for arrays on two meshes, and
+    inside of a `shard_map` over this axis, where each device has its part already.
 
     **Source:** Rajbhandari et al., ZeRO: Memory Optimizations Toward Training Trillion Parameter Models (2020),
     section 5.1, the partitioning of optimizer states.
@@ -130,6 +130,9 @@ def find_devices(arrays: list[Any], name: Callable[[int], str], axis: str) -> De
         remedy = f"take parts by jax.lax.psum_scatter and update them by across(tx, {axis!r}), or call it outside"
         raise Refusal(ValueError, f"{problem}; {remedy}")
     others = [name for name, size in mesh.shape.items() if name != axis and size > 1]
+    if {kinds[name] for name in (axis, *others)} >= {AxisType.Auto, AxisType.Explicit}:
+        problem = "the mesh has axes of both kinds, of which types tell only how arrays lie along the explicit ones"
+        raise Refusal(ValueError, f"{problem}; make all of them AxisType.Auto, or all AxisType.Explicit")
     return Devices(mesh, axis, kinds[axis] is AxisType.Explicit, all(kinds[x] is not AxisType.Auto for x in others))
 
 

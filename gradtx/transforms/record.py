@@ -21,10 +21,10 @@ class RecordState(NamedTuple):
     """The state of `record`.
 
     >>> import gradtx, jax.numpy as jnp
-    >>> tx = gradtx.record("largest", lambda u: jnp.max(jnp.abs(u)))
+    >>> tx = gradtx.record("sum", lambda u: jnp.sum(jnp.abs(u)))
     >>> _, state = tx.update(jnp.array([3.0, -4.0]), tx.init(None))
-    >>> float(state.recorded["largest"])
-    4.0
+    >>> float(state.recorded["sum"])
+    7.0
     """
 
     recorded: dict[str, jax.Array]  # one number, by its name; zero before the first update

@@ -198,3 +198,21 @@ def test_no_parameters_and_no_transformation_are_refused():
         state_shardings(gx.adam(0.1), {})
     with refused(TypeError, "state_shardings: tx must be a transformation, got a function; call it: adam(…)"):
         state_shardings(gx.adam, {"w": jnp.ones(3)})
+
+
+def test_the_memory_is_that_of_the_parameters():
+    place = NamedSharding(mesh_with(AxisType.Auto, data=8), PartitionSpec("data"), memory_kind="pinned_host")
+    shardings = state_shardings(gx.adam(0.1), jax.ShapeDtypeStruct((8, 2), jnp.float32, sharding=place))
+    assert {s.memory_kind for s in jax.tree.leaves(shardings[0].mu)} == {"pinned_host"}
+
+
+def test_a_single_number_may_lie_anywhere():
+    place = NamedSharding(mesh_with(AxisType.Auto, data=8), PartitionSpec("data"))
+    params = {"w": jax.device_put(jnp.ones(8), place), "temperature": jnp.ones([])}
+    assert state_shardings(gx.adam(0.1), params)[0].mu["temperature"].is_fully_replicated
+
+
+def test_inside_of_jit_no_layout_is_known():
+    w = jax.device_put(jnp.ones(8), NamedSharding(mesh_with(AxisType.Auto, data=8), PartitionSpec("data")))
+    with pytest.raises(TypeError, match=r"state_shardings: params\['w'\] is traced.*call it outside, with arrays or"):
+        jax.jit(lambda w: state_shardings(gx.adam(0.1), {"w": w}) and w)(w)

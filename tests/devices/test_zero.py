@@ -109,20 +109,11 @@ def test_two_axes(kind, set_mesh, eager, make):
 
 @pytest.mark.parametrize("mixed", [(AxisType.Auto, AxisType.Explicit), (AxisType.Explicit, AxisType.Auto)])
 def test_axes_of_both_kinds(mixed):
+    """What lies along automatic axes is not known in a trace, and two arrays would be spread in two ways."""
     mesh = mesh_with(mixed, data=4, model=2)
-    params = {"columns": put(jnp.ones((8, 16)), mesh, None, "model"), "whole": put(jnp.ones((5, 8)), mesh)}
-    tx = zero_redundancy(gx.adamw(0.1), "data")
-    shardings = state_shardings(tx, params)
-    step, own_step = train(tx), train(gx.adamw(0.1))
-    alone = jax.tree.map(lambda p: jnp.ones(p.shape), params)
-    laid, state, own_state = params, placed_init(tx, params), gx.adamw(0.1).init(alone)
-    after = jax.tree.map(jnp.copy, params)
-    for _ in range(3):
-        after, state = step(after, state, laid)
-        alone, own_state = own_step(alone, own_state, jax.tree.map(lambda p: jnp.ones(p.shape), params))
-    assert_laid(state, shardings)
-    assert_laid(after, jax.tree.map(lambda p: p.sharding, params))
-    assert_close(after, alone, rtol=1e-6)
+    params = put(jnp.ones((8, 16)), mesh, "model", None)
+    with pytest.raises(ValueError, match=r"zero_redundancy: the mesh has axes of both kinds.*make all of them"):
+        zero_redundancy(gx.adamw(0.1), "data").init(params)
 
 
 def test_parameters_that_move():
