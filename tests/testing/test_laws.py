@@ -12,15 +12,9 @@ from gradtx.config.expression import parse
 from gradtx.testing import LAWS
 from gradtx.testing.laws_of_values import differ_by_numbers, round_trips
 from gradtx.values.value import Value
-from tests.catalogue import SCHEDULES, TRANSFORMATIONS
+from tests.catalogue import SCHEDULES, TRANSFORMATIONS, marks
 
 VALUES: list[Any] = [member.tx for member in TRANSFORMATIONS]
-FIRST = {tx.recipe: member for tx, member in reversed([*zip(VALUES, TRANSFORMATIONS, strict=True)])}.values()
-
-
-def marks(member):
-    """What compiles for long, and further members of one factory, need not run on every version of JAX."""
-    return [pytest.mark.slow] * (member.slow or member not in FIRST)
 
 
 @pytest.mark.parametrize(
