@@ -34,7 +34,7 @@ def key_of_same(own: Quantity, held: dict[str, Any], of_groups: dict[str, list[s
         return own.base
     keys = of_groups.get(own.base, [])
     is_enough = len(keys) > (1 if own.held.clock is None else 0)
-    return keys[0] if is_enough and all(agree(held[key], held[keys[0]]) for key in keys) else None
+    return keys[0] if is_enough and all(are_one(own, held[key], held[keys[0]]) for key in keys) else None
 
 
 def key_of_count(own: Quantity, held: dict[str, Any], found: Sources) -> str | None:
@@ -58,6 +58,12 @@ def agree(a: Any, b: Any) -> bool:
     return holds_no_value(a) or holds_no_value(b) or bool(np.array_equal(a, b))
 
 
+def are_one(own: Quantity, a: Any, b: Any) -> bool:
+    """Whether two groups have the same number. Counts of updates usually are; any other one, `jit` can't know."""
+    traced = isinstance(a, Tracer) or isinstance(b, Tracer)
+    return a is b or (agree(a, b) and (own.held.clock is not None or not traced))
+
+
 def holds_no_value(x: Any) -> bool:
     return isinstance(x, jax.ShapeDtypeStruct | Tracer)
 
@@ -65,15 +71,17 @@ def holds_no_value(x: Any) -> bool:
 def left_over(held: dict[str, Any], found: Sources, fresh: Collection[str]) -> list[str]:
     """The keys that are nobody's, but for those that may be."""
     used = set(found.values())
-    same = {base_of(key): key for key in used}
+    same = {base_of(key): own for own, key in found.items()}
 
     def may_go(key: str) -> bool:
         base = base_of(key)
         rest = base.partition("/")[2]
         if starts_anew(key, fresh) or rest.startswith(f"{MEASURED}/") or rest == f"{SCHEDULE}/count":
             return True
-        one = same.get(base, key)  # the same number of another group
-        return one != key and np.shape(held[key]) == np.shape(held[one]) == () and agree(held[key], held[one])
+        if (own := same.get(base)) is None:
+            return False
+        x, one = held[key], held[found[own]]  # the same number of another group
+        return np.shape(x) == np.shape(one) == () and are_one(own, x, one)
 
     return [key for key in held if key not in used and not may_go(key)]
 

@@ -41,6 +41,21 @@ def test_a_state_of_another_optimizer():
         gx.to_flat(gx.chain(a=ADAM), gx.chain(a=ADAM, b=ADAM).init(W))
 
 
+@pytest.mark.parametrize(
+    ("tx", "words"),
+    [
+        (ADAM, "a tuple of 2"),
+        (gx.adam(gx.constant(0.1)), "a tuple of 2"),
+        (gx.partition((gx.by_path("w"), ADAM), default=ADAM), "a tuple of 2"),
+        (gx.parallel(gx.ema(0.5), gx.ema(0.9), join=jnp.add), "a tuple of 2"),
+    ],
+)
+def test_a_state_with_as_many_fields_as_there_are_parts(tx, words):
+    made = "it was made by another optimizer's init"
+    with refused(TypeError, f"to_flat: the state is a ScaleByLearningRateState, expected {words}: {made}"):
+        gx.to_flat(tx, gx.sgd(0.1).init(W))
+
+
 def test_what_to_flat_did_not_make():
     with refused(TypeError, "from_flat: flat must be a mapping of keys to arrays, got tuple (ScaleByAdamState("):
         gx.from_flat(ADAM, W, ADAM.init(W))
