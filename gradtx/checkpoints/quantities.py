@@ -1,7 +1,6 @@
 """The quantities of a state by names that do not tell how its transformation is put together."""
 
 import re
-import zlib
 from collections import Counter
 from collections.abc import Iterator
 from typing import Any, NamedTuple
@@ -11,18 +10,18 @@ import numpy as np
 import optax
 from jax.tree_util import tree_flatten_with_path
 
+from gradtx.checkpoints.groups import Around, name_groups, narrow_arrays
 from gradtx.core import check
 from gradtx.core.combine import Series, chain, parallel
 from gradtx.core.count import ScheduledState
 from gradtx.core.lift import PerArray
-from gradtx.core.paths import keep, paths_and_leaves
+from gradtx.core.paths import paths_and_leaves
 from gradtx.core.rule import Keys
 from gradtx.core.transformation import Transformation, composed_of
 from gradtx.core.walk import Node, parts_of, state_at, with_state_at
 from gradtx.devices.across import across
 from gradtx.devices.offload import offload
 from gradtx.devices.zero import zero_redundancy
-from gradtx.selectors import Selector
 from gradtx.values.errors import Refusal
 from gradtx.values.printing import origin_of
 from gradtx.values.recipe import Controlled
@@ -44,15 +43,6 @@ class Held(NamedTuple):
     index: int  # among the leaves of the whole state
     clock: str | None = None  # a count of updates: all that have the same clock are equal
     tells: str | None = None  # the clock that it has too, where no count of that clock is known
-
-
-class Around(NamedTuple):
-    """What is around a part."""
-
-    clock: str = ""
-    groups: tuple[str, ...] = ()  # the names of the group of a partition that it is in
-    where: Selector | None = None  # what takes the arrays of this group
-    params: Any = None  # those that come there, if they are known
 
 
 class Quantity(NamedTuple):
@@ -123,46 +113,6 @@ def quantities_of(node: Node, seen: Seen, place: Around) -> Iterator[Quantity]:
         seen = dict(before) if node.tx.recipe is partition else after  # its groups share no array, and so the names
         yield from quantities_of(inside, seen, there if in_step else there._replace(clock=inside.path))
         after |= {name: max(n, after.get(name, 0)) for name, n in seen.items()}
-
-
-def narrow_arrays(node: Node, place: Around) -> dict[str, Around]:
-    """The places of those parts that have some of the arrays."""
-    rule: Any = node.rule
-    if place.params is None or rule.routes is None:
-        return {}
-    routes = [route for route in rule.routes(place.params) if route.part]
-    return {route.part: place._replace(params=keep(place.params, route.where)) for route in routes}
-
-
-def name_groups(node: Node, place: Around) -> dict[str, Around]:
-    """The places of the groups of a partition, whose names say nothing of where a group stands in it."""
-    own, around = narrow_arrays(node, place), place.where
-    places: dict[str, Around] = {}
-    before: Selector | None = None
-    selectors = [where for where, _ in node.tx.arguments["rules"]]
-    for name, one in zip(parts_of(node.tx), [*selectors, None], strict=False):
-        where = all_of(around, one, None if before is None else ~before)
-        before = one if before is None or one is None else before | one
-        there = own.get(name, place)._replace(where=where)
-        places[name] = there._replace(groups=names_of_group(there))
-    return places
-
-
-def all_of(*selectors: Selector | None) -> Selector | None:
-    """What all of them take, of those that there are."""
-    both: Selector | None = None
-    for one in selectors:
-        both = one if both is None else both if one is None else both & one
-    return both
-
-
-def names_of_group(place: Around) -> tuple[str, ...]:
-    """A group by its arrays, if they are known, and by what takes them."""
-    rows = [] if place.params is None else paths_and_leaves(place.params)
-    paths = sorted(path for path, x in rows if x is not None and path)
-    texts = [",".join(paths)] if paths else []
-    texts.append("all" if place.where is None else text_of(place.where))
-    return tuple([x if len(x) <= 80 else f"{x[:60]}…{zlib.crc32(x.encode()):08x}" for x in texts])
 
 
 def number_part(name: str, rows: list[Held], seen: Seen, place: Around) -> Iterator[Quantity]:

@@ -90,8 +90,8 @@ def left_over(held: dict[str, Any], found: Sources, fresh: Collection[str]) -> l
 
 
 def starts_anew(key: str, fresh: Collection[str]) -> bool:
-    """Whether a key or what it begins with is among the names, or its base."""
-    return not {key, *beginnings(base_of(key))}.isdisjoint(fresh)
+    """Whether a key, or what it or its base begins with, is among the names."""
+    return not {*beginnings(key), *beginnings(base_of(key))}.isdisjoint(fresh)
 
 
 def beginnings(key: str) -> Iterator[str]:
