@@ -52,7 +52,7 @@ class Quantity(NamedTuple):
     held: Held
     part: str  # what stands before the first slash
     groups: tuple[str, ...]
-    names: tuple[str, ...] = ()  # the base, of the numbers of a group with each name of the group; the first is its key
+    names: tuple[str, ...] = ()  # the base, and with the names of its group; the first is its key
 
     @property
     def key(self) -> str:
@@ -76,9 +76,11 @@ def name_quantities(tx: Any, state: Any, params: Any = None) -> list[Quantity]:
     keys: set[str] = set()
     found: list[Quantity] = []
     for own in rows:
-        is_number = is_alone(own.held.path) and np.shape(leaves[own.index]) == ()
-        of_group = own.groups and (is_number or times[own.base] > 1)
-        once = tuple(f"{own.base}{GROUP}{name}" for name in own.groups) if of_group else (own.base,)
+        of_group = tuple(f"{own.base}{GROUP}{name}" for name in own.groups)
+        if times[own.base] > 1 or (is_alone(own.held.path) and np.shape(leaves[own.index]) == ()):
+            once = of_group or (own.base,)
+        else:  # it may be the array of a parameter, which needs no group
+            once = (*of_group, own.base) if is_alone(own.held.path) else (own.base, *of_group)
         names, n = once, 1
         while names[0] in keys:  # as of parameters whose names have a slash
             names, n = tuple(f"{name}#{n + 1}" for name in once), n + 1

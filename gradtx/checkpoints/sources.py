@@ -28,11 +28,11 @@ def key_of_same(own: Quantity, held: dict[str, Any], of_groups: dict[str, list[s
     """
     if there := [name for name in own.names if name in held]:
         return there[0]
+    keys = of_groups.get(own.base, [])
     if np.shape(leaves[own.index]) != ():
-        return None
+        return keys[0] if len(keys) == 1 and not own.groups else None
     if own.base in held:
         return own.base
-    keys = of_groups.get(own.base, [])
     is_enough = len(keys) > (1 if own.held.clock is None else 0)
     return keys[0] if is_enough and all(are_one(own, held[key], held[keys[0]]) for key in keys) else None
 

@@ -1,5 +1,7 @@
 """The numbers that each group of a partition has for itself, in a flat state."""
 
+from typing import NamedTuple
+
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -13,6 +15,12 @@ W = {"dense": {"w": jnp.ones((2, 3)), "b": jnp.ones(3)}, "scale": jnp.array(0.5)
 KERNEL, REST = gx.by_path("dense/w"), gx.by_path("dense/b|scale")
 RATE = "scale_by_learning_rate/controlled/learning_rate"
 IS_RENAMED = "what another group is to have is renamed behind its @"
+
+
+class Params(NamedTuple):
+    w: jax.Array
+    b: jax.Array
+    rest: jax.Array
 
 
 def rate(x):
@@ -128,6 +136,41 @@ def test_memories_of_pairs_follow_their_group():
     state = first._replace(weights_memory=jnp.array([1.0, 2.0])), second
     turned = gx.from_flat(gx.partition((REST, lbfgs), default=lbfgs), W, gx.to_flat(groups, state, W))
     assert [x.weights_memory.tolist() for x in turned] == [[0.0, 0.0], [1.0, 2.0]]
+
+
+def test_a_memory_that_nobody_takes_is_left_over_though_it_is_like_another():
+    lbfgs = gx.scale_by_lbfgs(2)
+    groups = gx.partition((KERNEL, lbfgs), default=lbfgs)
+    flat = gx.to_flat(groups, groups.init(W), W)
+    one = {key: x for key, x in flat.items() if not key.endswith(("dense/b", "/scale"))}
+    with refused(ValueError, "partition: nothing in tx takes scale_by_lbfgs/weights_memory@dense/b,scale; what is"):
+        gx.from_flat(gx.partition((KERNEL, lbfgs), default=gx.scale(0.1)), W, one)
+
+
+def test_the_order_of_arrays_makes_no_name():
+    params = Params(w=jnp.ones(2), b=jnp.ones(3), rest=jnp.ones(1))
+    tx = gx.partition((gx.by_path("w|b"), rate(0.1)), default=rate(0.5))
+    found = {key.partition("@")[2] for key in gx.to_flat(tx, tx.init(params), params) if RATE in key}
+    assert found == {"b,w", "rest"}
+
+
+def test_parameters_that_are_one_array():
+    one, adam = jnp.ones(3), gx.adam(0.1)
+    group = gx.partition((gx.by_path(""), adam))
+    for before, after in ((adam, group), (group, adam), (group, group)):
+        state = before.update(one, before.init(one))[1]
+        taken = gx.from_flat(after, one, gx.to_flat(before, state, one))
+        jax.tree.map(np.testing.assert_array_equal, jax.tree.leaves(taken), jax.tree.leaves(state))
+
+
+def test_what_one_group_has_less_of_keeps_its_name():
+    value = gx.accumulate(gx.chain(gx.sgd(0.1), gx.reduce_on_plateau()), 2)
+    both, one = gx.partition((KERNEL, value), default=value), gx.partition((KERNEL, value), default=gx.scale(0.1))
+    state = both.update(W, both.init(W), W, value=3.0)[1]
+    flat = gx.to_flat(both, state, W)
+    kept = {key: x for key, x in flat.items() if not key.endswith(("dense/b,scale", "dense/b", "/scale"))}
+    assert "accumulate/acc_extra/value@dense/w" in kept
+    jax.tree.map(np.testing.assert_array_equal, gx.from_flat(one, W, kept)[0], state[0])
 
 
 def test_windows_of_groups_follow_their_arrays():

@@ -96,3 +96,12 @@ def test_numbers_of_groups_inside_of_jit_go_to_their_group_and_to_no_other():
     assert (float(b.learning_rate), float(w.learning_rate)) == (0.5, 0.1)
     with refused(ValueError, "partition: nothing in tx takes scale_by_learning_rate/controlled/learning_rate@by_path("):
         take(gx.to_flat(tx, tx.init(W)))
+
+
+def test_numbers_that_take_the_dtype_of_others_do_so_inside_of_jit():
+    tx = optax.scale_by_backtracking_linesearch(5)
+    fresh = tx.init(W)
+    flat = {key: np.asarray(x) for key, x in gx.to_flat(tx, fresh).items()}
+    assert any(x.weak_type for x in jax.tree.leaves(fresh))
+    taken = jax.jit(lambda params: gx.from_flat(tx, params, flat))(W)
+    assert [x.weak_type for x in jax.tree.leaves(taken)] == [x.weak_type for x in jax.tree.leaves(fresh)]
