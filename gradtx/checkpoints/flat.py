@@ -7,8 +7,10 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import optax
+from jax.core import Tracer
 
-from gradtx.checkpoints.quantities import MEASURED, SCHEDULE, Quantity, name_of, name_quantities
+from gradtx.checkpoints.quantities import GROUP, Quantity, name_of, name_quantities
+from gradtx.checkpoints.sources import agree, beginnings, find_sources, left_over, shortest_names, starts_anew
 from gradtx.core.check import as_jax_arrays
 from gradtx.core.combine import chain
 from gradtx.core.count import as_weak
@@ -21,7 +23,7 @@ VERSION_KEY = "version"
 KEYS_VERSION = 1  # of the form of the keys
 
 
-def to_flat(tx: Any, state: Any) -> dict[str, Any]:
+def to_flat(tx: Any, state: Any, params: Any = None) -> dict[str, Any]:
     """The arrays of a state by part, quantity and parameter, `scale_by_adam/mu/dense/w`, for a checkpoint from which
     `from_flat` goes on after the optimizer was rearranged.
 
@@ -29,18 +31,20 @@ def to_flat(tx: Any, state: Any) -> dict[str, Any]:
     and the chain that it stands for have the same keys, inside of `skip_nonfinite`, of `only` and of a named chain too.
     Of several parts of one name the others are numbered in the order of application, `scale_by_adam#2/mu/dense/w`. The
     groups of a `partition` share no array, and have their parts of one name as one: only numbers that each group has
-    are told apart, `scale_by_adam/count#2`. Below `measured/` stands what no update reads, such as the norm in
-    `clip_by_global_norm/measured/norm` and the last number of a schedule; below `controlled/` the hyperparameters that
-    live in the state; in `schedule/count` the count that a schedule adds. A part of Optax's has the name of the class
-    of its state: `ScaleByAdamState` is `scale_by_adam`; a key is no promise that the numbers mean the same, which
-    `from_optax` looks after. A wrapper that does not show where it keeps the states of its
-    parts has all of them under its own name.
+    for itself are told apart, by the group's arrays, `scale_by_adam/count@dense/b,dense/w`, or without `params` by what
+    takes them, `scale_by_adam/count@by_path(pattern='dense')`; a long list is cut, and has a checksum. Below
+    `measured/` stands what no update reads, such as the norm in `clip_by_global_norm/measured/norm` and the last number
+    of a schedule; below `controlled/` the hyperparameters that live in the state; in `schedule/count` the count that a
+    schedule adds. A part of Optax's has the name of the class of its state: `ScaleByAdamState` is `scale_by_adam`; a
+    key is no promise that the numbers mean the same, which `from_optax` looks after. A wrapper that does not show where
+    it keeps the states of its parts has all of them under its own name.
 
     **Arguments:** `tx`, a transformation, Optax's too; its `state`, of arrays or, for a template, of
-    `jax.ShapeDtypeStruct`s.
+    `jax.ShapeDtypeStruct`s; `params`, as for `init`, where the groups of a `partition` are to be known again by another
+    one, which takes the same arrays in another order or by other selectors.
 
-    **Returns:** a dict of the arrays as they are, and the number of this form of keys in `version`. It is what Orbax
-    and `np.savez(path, **flat)` save.
+    **Returns:** a dict of the arrays as they are, of random keys their data, and the number of this form of keys in
+    `version`. It is what Orbax and `np.savez(path, **flat)` save.
 
     **Raises:** `TypeError` for what is no transformation, `TypeError` and `ValueError` where the state shows that it
     is another optimizer's.
@@ -54,7 +58,7 @@ def to_flat(tx: Any, state: Any) -> dict[str, Any]:
     with errors_of("to_flat"):
         require_any_transformation(tx)
         leaves = jax.tree.leaves(state)
-        named = {own.key: leaves[own.index] for own in name_quantities(tx, state)}
+        named = {own.key: data_of_key(leaves[own.index]) for own in name_quantities(tx, state, params)}
     return {VERSION_KEY: np.asarray(KEYS_VERSION, np.int32)} | named
 
 
@@ -65,15 +69,19 @@ def from_flat(tx: Any, params: Any, flat: Mapping[str, Any], fresh: Collection[s
     Each array of the state must be in the dict, and each of the dict in the state, in one shape. Exceptions are few:
     what is `measured` may be absent, so that clipping, `record` and `skip_nonfinite` may come and go, and starts anew.
     A `controlled` number that is absent starts as `tx` has it. A count of updates that is absent, as where a schedule
-    takes the place of a number, is that of the parts that are in the same step, if these agree; that of a schedule
-    which is gone may be left over. A number that each group of a `partition` has may be that of the first.
+    takes the place of a number, is that of the parts that are in the same step, if these agree, or that of the windows
+    of `accumulate`; that of a schedule which is gone may be left over. A number that each group of a `partition` has
+    for itself goes to the group of that name. Another group, or what is no partition any more, has it where all groups
+    agree; and what no partition had, all groups have.
 
     **Arguments:** `tx`, a transformation, Optax's too; `params` as for `init`, in the layout that they have now;
-    `flat`, a mapping, such as what `np.load(path)` gives; `fresh`, the names of parts, as they stand before the first
-    slash, that start anew, whatever the dict has of them: those that were added.
+    `flat`, a mapping, such as what `np.load(path)` gives; `fresh`, what starts anew, whatever the dict has of it: the
+    names of parts that were added, as they stand before the first slash, and keys up to any other one, such as
+    `scale_by_adam/mu/head`.
 
     **Returns:** the state. Its arrays are copies in the dtypes of a fresh state (floats may be converted), and each
-    lies where that of a fresh state does. For parameters given as `jax.ShapeDtypeStruct`s it is its shapes.
+    lies where that of a fresh state does. Inside of `jit`, where no numbers are known, counts are taken to agree. For
+    parameters given as `jax.ShapeDtypeStruct`s it is its shapes.
 
     **Raises:** `ValueError` for a dict that `to_flat` did not make, and where arrays are missing, left over, or of
     another shape or kind: one error names all of them. `TypeError` for what is no transformation, no mapping or no
@@ -94,20 +102,19 @@ def from_flat(tx: Any, params: Any, flat: Mapping[str, Any], fresh: Collection[s
     whole = tx if isinstance(tx, Transformation) else chain(tx)  # which takes all kinds of parameters
     leaves, structure = jax.tree.flatten(as_jax_arrays(whole.init(params)))
     with errors_of("from_flat"):
-        wanted = name_quantities(whole, structure.unflatten(leaves))
-        parts = {own.part for own in wanted}
-        if unknown := names - parts:
-            known = list_some(sorted(parts)) or "none with a state"
-            raise Refusal(ValueError, f"fresh names {list_some(sorted(unknown))}, the parts of tx are {known}")
-        taken = [own for own in wanted if own.part not in names]
-        found = {own: held[key] for own in taken if (key := find_key(own, held, taken, leaves)) is not None}
+        wanted = name_quantities(whole, structure.unflatten(leaves), params)
+        starts = [data_of_key(x) for x in leaves]
+        require_places(names, wanted)
+        taken = [own for own in wanted if not any(starts_anew(name, names) for name in own.names)]
+        found = find_sources(taken, held, starts)
         lacking = [own for own in taken if own not in found and not own.may_be_absent]
-        over = left_over(held, {own.key for own in taken}, names)
-        unfit = [line for own, x in found.items() if (line := misfit(own.key, x, leaves[own.index]))]
-        if problems := in_words(lacking, over, unfit):
+        over = left_over(held, found, names)
+        arrays = {own: with_lost_dtype(held[key], starts[own.index]) for own, key in found.items()}
+        unfit = [line for own, x in arrays.items() if (line := misfit(own.key, x, starts[own.index]))]
+        if problems := in_words(lacking, over, unfit, shortest_names(lacking, found)):
             raise Refusal(ValueError, f"the dict does not fit {name_of(tx)}: {'; '.join(problems)}")
-        for own, x in found.items():
-            leaves[own.index] = place_like(x, leaves[own.index])
+        for own, x in arrays.items():
+            leaves[own.index] = as_key(place_like(x, starts[own.index]), leaves[own.index])
     state = structure.unflatten(leaves)
     return state if whole is tx else state[0]
 
@@ -131,10 +138,18 @@ def require_entries(flat: Any) -> dict[str, Any]:
         remedy = f"so to_flat did not make it; it has {list_some(held) or 'nothing'}"
         raise Refusal(ValueError, f"flat has no {VERSION_KEY!r}, {remedy}")
     version = held.pop(VERSION_KEY)
-    if isinstance(version, jax.ShapeDtypeStruct) or np.array_equal(version, KEYS_VERSION):
+    if agree(version, KEYS_VERSION):
         return held
     got = version if np.shape(version) == () else excerpt(version)
     raise Refusal(ValueError, f"flat is of version {got}, this release of gradtx reads {KEYS_VERSION}")
+
+
+def require_places(names: set[str], wanted: list[Quantity]) -> None:
+    """Refuse names at which the state has nothing."""
+    there = {x for own in wanted for x in (*own.names, *beginnings(own.base))}
+    if unknown := names - there:
+        known = list_some(sorted({own.part for own in wanted})) or "none with a state"
+        raise Refusal(ValueError, f"fresh names {list_some(sorted(unknown))}, the parts of tx are {known}")
 
 
 def names_in(fresh: Any) -> set[str]:
@@ -144,38 +159,7 @@ def names_in(fresh: Any) -> set[str]:
     return set(names)
 
 
-# ---- what is taken from where ----
-
-
-def find_key(own: Quantity, held: dict[str, Any], taken: list[Quantity], leaves: list[Any]) -> str | None:
-    """The key in the dict of what an array of the state is taken from; None where there is none."""
-    if own.key in held:
-        return own.key
-    if own.first in held and not np.shape(leaves[own.index]):
-        return own.first
-    if own.clock is not None:
-        counts = [x.key for x in taken if x.clock == own.clock and x.key in held]
-        if counts and all(agree(held[key], held[counts[0]]) for key in counts):
-            return counts[0]
-    return None
-
-
-def agree(a: Any, b: Any) -> bool:
-    """Whether two numbers are equal; of their shapes alone nobody can tell."""
-    return jax.ShapeDtypeStruct in (type(a), type(b)) or bool(np.array_equal(a, b))
-
-
-def left_over(held: dict[str, Any], taken: set[str], fresh: set[str]) -> list[str]:
-    """The keys that are nobody's, but for those that may be."""
-
-    def may_go(key: str) -> bool:
-        part, _, rest = key.partition("/")
-        if part in fresh or rest.startswith(f"{MEASURED}/") or rest.partition("#")[0] == f"{SCHEDULE}/count":
-            return True
-        first = key.rpartition("#")[0]  # the same number of an earlier group
-        return first in held and np.shape(held[key]) == np.shape(held[first]) == () and agree(held[key], held[first])
-
-    return [key for key in held if key not in taken and not may_go(key)]
+# ---- arrays ----
 
 
 def misfit(key: str, x: Any, start: Any) -> str | None:
@@ -184,9 +168,10 @@ def misfit(key: str, x: Any, start: Any) -> str | None:
         return f"{key} is no array but {excerpt(x)}"
     if isinstance(x, jax.ShapeDtypeStruct) and not isinstance(start, jax.ShapeDtypeStruct):
         return f"{key} is the shape of an array and has no numbers"
-    if x.shape == start.shape and (is_raw(x, start) or kind_of(x) == kind_of(start)):
+    if x.shape == start.shape and kind_of(x) == kind_of(start):
         return None
-    return f"{key} is {excerpt(x)}, expected {excerpt(start)}"
+    remedy = " (of which dtype, NumPy has not kept: view it as that first)" if is_raw(x) else ""
+    return f"{key} is {excerpt(x)}, expected {excerpt(start)}{remedy}"
 
 
 def kind_of(x: Any) -> Any:
@@ -195,12 +180,40 @@ def kind_of(x: Any) -> Any:
     return next((kind for kind in kinds if jnp.issubdtype(x.dtype, kind)), x.dtype)
 
 
-def is_raw(x: Any, start: Any) -> bool:
+def is_raw(x: Any) -> bool:
     """Whether it is an array of a dtype that NumPy has no name for, such as bfloat16, as `np.savez` gives it back."""
-    return x.dtype.type is np.void and x.dtype.itemsize == start.dtype.itemsize and start.dtype.kind == "V"
+    return isinstance(x, np.ndarray) and x.dtype.type is np.void and x.dtype.names is None
 
 
-def in_words(lacking: list[Quantity], over: list[str], unfit: list[str]) -> list[str]:
+def with_lost_dtype(x: Any, start: Any) -> Any:
+    """Such an array in its dtype: the one that the state has there, or the only one of two bytes."""
+    if is_raw(x):
+        known = [jnp.dtype(kind) for kind in (start.dtype, jnp.bfloat16) if jnp.dtype(kind).kind == "V"]
+        return next((x.view(kind) for kind in known if kind.itemsize == x.dtype.itemsize), x)
+    return x
+
+
+def data_of_key(x: Any) -> Any:
+    """The numbers of a random key, which can be saved; anything else as it is."""
+    if not is_key(x):
+        return x
+    return jax.eval_shape(jax.random.key_data, x) if isinstance(x, jax.ShapeDtypeStruct) else jax.random.key_data(x)
+
+
+def is_key(x: Any) -> bool:
+    return jnp.issubdtype(getattr(x, "dtype", None) or np.dtype(bool), jax.dtypes.prng_key)
+
+
+def as_key(x: Any, start: Any) -> Any:
+    """What a fresh state has there: a random key of its kind or the array itself."""
+    if not is_key(start):
+        return x
+    if isinstance(start, jax.ShapeDtypeStruct):
+        return start
+    return jax.random.wrap_key_data(x, impl=jax.random.key_impl(start))
+
+
+def in_words(lacking: list[Quantity], over: list[str], unfit: list[str], fresh: list[str]) -> list[str]:
     """All problems, and behind them what can be done."""
     said: list[str] = []
     if lacking:
@@ -209,10 +222,11 @@ def in_words(lacking: list[Quantity], over: list[str], unfit: list[str]) -> list
         said.append(f"nothing in tx takes {list_some(over)}")
     said += [list_some(unfit)] if unfit else []
     if lacking:
-        names = ", ".join(map(repr, dict.fromkeys(own.part for own in lacking)))
-        said.append(f"parts that start anew are named in fresh=[{names}]")
+        said.append(f"what starts anew is named in fresh=[{list_some(map(repr, fresh))}]")
     if over:
         said.append("what is to be left behind is deleted from the dict")
+    if any(GROUP in key for key in over):
+        said.append(f"what another group is to have is renamed behind its {GROUP}")
     return said
 
 
@@ -220,7 +234,10 @@ def place_like(x: Any, start: Any) -> Any:
     """A copy of an array in the dtype of another one, where that one lies."""
     if isinstance(start, jax.ShapeDtypeStruct):
         return start
-    x = x.view(start.dtype) if is_raw(x, start) else x.astype(start.dtype)
+    x = x.astype(start.dtype)
+    if isinstance(x, Tracer) or isinstance(start, Tracer):
+        placed = jnp.asarray(x)  # which lies where the compiler lays it
+        return as_weak(placed) if start.weak_type else placed
     anywhere = not start.committed and not getattr(x, "committed", False)
     placed = jax.device_put(x, None if anywhere else start.sharding, may_alias=False)
     return as_weak(placed) if start.weak_type and not placed.weak_type else placed

@@ -1,12 +1,16 @@
 """The quantities of a state by names that do not tell how its transformation is put together."""
 
 import re
+from collections import Counter
 from collections.abc import Iterator
 from typing import Any, NamedTuple
 
 import jax
+import numpy as np
 import optax
+from jax.tree_util import tree_flatten_with_path
 
+from gradtx.checkpoints.groups import Around, name_groups, narrow_arrays
 from gradtx.core import check
 from gradtx.core.combine import Series, chain, parallel
 from gradtx.core.count import ScheduledState
@@ -18,12 +22,16 @@ from gradtx.core.walk import Node, parts_of, state_at, with_state_at
 from gradtx.devices.across import across
 from gradtx.devices.offload import offload
 from gradtx.devices.zero import zero_redundancy
+from gradtx.values.errors import Refusal
+from gradtx.values.printing import origin_of
 from gradtx.values.recipe import Controlled
 from gradtx.values.value import arguments, text_of
+from gradtx.wrappers.accumulate import accumulate
 from gradtx.wrappers.select import masked, only, partition
 
 MEASURED, CONTROLLED, SCHEDULE = "measured", "controlled", "schedule"  # in the place of a field, before a number
 RESERVED = (MEASURED, CONTROLLED, SCHEDULE)
+GROUP = "@"  # behind it stands the group of a partition whose number it is
 IN_STEP = (chain, parallel, masked, only, partition, across, zero_redundancy, offload)
 Seen = dict[str, int]  # how many parts of each name there were
 
@@ -33,65 +41,89 @@ class Held(NamedTuple):
 
     path: str  # inside of the part
     index: int  # among the leaves of the whole state
-    clock: str | None  # a count of updates: all that have the same clock are equal
+    clock: str | None = None  # a count of updates: all that have the same clock are equal
+    tells: str | None = None  # the clock that it has too, where no count of that clock is known
 
 
 class Quantity(NamedTuple):
     """One array of a state."""
 
-    key: str  # such as `scale_by_adam/mu/dense/w`
-    index: int
+    base: str  # such as `scale_by_adam/mu/dense/w`
+    held: Held
     part: str  # what stands before the first slash
-    first: str  # the key of the same number of an earlier group of a partition; else its own
-    clock: str | None
+    groups: tuple[str, ...]
+    names: tuple[str, ...] = ()  # the base, and with the names of its group; the first is its key
+
+    @property
+    def key(self) -> str:
+        return self.names[0]
+
+    @property
+    def index(self) -> int:
+        return self.held.index
 
     @property
     def may_be_absent(self) -> bool:
-        return self.key.removeprefix(self.part + "/").startswith((MEASURED + "/", CONTROLLED + "/"))
+        return self.held.path.startswith((MEASURED + "/", CONTROLLED + "/"))
 
 
-def name_quantities(tx: Any, state: Any) -> list[Quantity]:
+def name_quantities(tx: Any, state: Any, params: Any = None) -> list[Quantity]:
     """All arrays of a state, those of a part where the part stands, in the order of application."""
     leaves, structure = jax.tree.flatten(state)
+    whole = Node("", tx, (), structure.unflatten(range(len(leaves))))
+    rows = list(quantities_of(whole, {}, Around(params=params)))
+    times = Counter(own.base for own in rows)
     keys: set[str] = set()
     found: list[Quantity] = []
-    for own in quantities_of(Node("", tx, (), structure.unflatten(range(len(leaves)))), {}, ""):
-        key, n = own.key, 1
-        while key in keys:  # a number that each group of a partition has
-            key, n = f"{own.key}#{n + 1}", n + 1
-        keys.add(key)
-        found.append(own._replace(key=key))
+    for own in rows:
+        of_group = tuple(f"{own.base}{GROUP}{name}" for name in own.groups)
+        if times[own.base] > 1 or (is_alone(own.held.path) and np.shape(leaves[own.index]) == ()):
+            once = of_group or (own.base,)
+        else:  # it may be the array of a parameter, which needs no group
+            once = (*of_group, own.base) if is_alone(own.held.path) else (own.base, *of_group)
+        names, n = once, 1
+        while names[0] in keys:  # as of parameters whose names have a slash
+            names, n = tuple(f"{name}#{n + 1}" for name in once), n + 1
+        keys.add(names[0])
+        found.append(own._replace(names=names))
     return found
 
 
-def quantities_of(node: Node, seen: Seen, clock: str) -> Iterator[Quantity]:
+def is_alone(path: str) -> bool:
+    """Whether it is a field and no array in the tree of one."""
+    first, _, rest = path.partition("/")
+    return not rest or (first in RESERVED and "/" not in rest)
+
+
+def quantities_of(node: Node, seen: Seen, place: Around) -> Iterator[Quantity]:
     """Those of a transformation and all that it is made of, in whose state the leaves are their indices."""
     parts = parts_of(node.tx)
+    if node.rule is None:
+        yield from quantities_of_foreign(name_of(node.tx), node.state, seen, place)
+        return
+    require_own_state(node)
     own = node.state
     for part in parts.values():
         own = with_state_at(own, part.keys, None)
-    if node.rule is None:
-        yield from quantities_of_foreign(name_of(node.tx), own, seen)
-        return
-    require_own_state(node)
-    yield from number_part(name_of(node.tx), list(rows_of_part(node, own, clock)), seen)
+    yield from number_part(name_of(node.tx), list(rows_of_part(node, own, place.clock)), seen, place)
     in_step = node.tx.recipe in IN_STEP or composed_of(node.tx) is not None
+    places = name_groups(node, place) if node.tx.recipe is partition else narrow_arrays(node, place)
     before, after = dict(seen), seen
     for name, part in parts.items():
         inside = Node(f"{node.path}.{name}", part.tx, (), state_at(node.state, part.keys))
+        there = places.get(name, place)
         seen = dict(before) if node.tx.recipe is partition else after  # its groups share no array, and so the names
-        yield from quantities_of(inside, seen, clock if in_step else inside.path)
+        yield from quantities_of(inside, seen, there if in_step else there._replace(clock=inside.path))
         after |= {name: max(n, after.get(name, 0)) for name, n in seen.items()}
 
 
-def number_part(name: str, rows: list[Held], seen: Seen) -> Iterator[Quantity]:
+def number_part(name: str, rows: list[Held], seen: Seen, place: Around) -> Iterator[Quantity]:
     """The quantities of one part, which is numbered if it is not the first of its name."""
     if rows:
         seen[name] = seen.get(name, 0) + 1
         part = name if seen[name] == 1 else f"{name}#{seen[name]}"
-        for path, index, clock in rows:
-            key = f"{part}/{path}" if path else part
-            yield Quantity(key, index, part, key, clock)
+        for row in rows:
+            yield Quantity(f"{part}/{row.path}" if row.path else part, row, part, place.groups)
 
 
 def rows_of_part(node: Node, own: Any, clock: str) -> Iterator[Held]:
@@ -110,7 +142,9 @@ def rows_of_part(node: Node, own: Any, clock: str) -> Iterator[Held]:
         (index,) = jax.tree.leaves(state_at(own, keys))  # without what a framework has put around it
         yield Held(name, index, clock if keys in counts else None)
         own = with_state_at(own, keys, None)
-    yield from rows_of_tree(own.inner_state if is_scheduled else own)
+    windows = f"{node.path}.tx" if node.tx.recipe is accumulate else None
+    for row in rows_of_tree(own.inner_state if is_scheduled else own):
+        yield row._replace(tells=windows if row.path == "count" else None)
 
 
 def rows_of_tree(own: Any) -> Iterator[Held]:
@@ -120,7 +154,7 @@ def rows_of_tree(own: Any) -> Iterator[Held]:
         if index is not None:
             first = path.partition("/")[0]
             ahead = f"{MEASURED}/" if first in measured else "state/" if first in RESERVED else ""
-            yield Held(ahead + path, index, None)
+            yield Held(ahead + path, index)
 
 
 def require_own_state(node: Node) -> None:
@@ -129,6 +163,11 @@ def require_own_state(node: Node) -> None:
         check.require_state(node.state, node.rule.state_type)
     if isinstance(node.rule, Series):
         check.require_states(node.state, node.rule.named or node.rule.unnamed)
+    by_index = [part for part in parts_of(node.tx).values() if part.keys and isinstance(part.keys[0], int)]
+    if by_index and hasattr(node.state, "_fields"):
+        got = type(node.state).__name__
+        problem = f"the state is a {got}, expected a tuple of {len(by_index)}"
+        raise Refusal(TypeError, f"{problem}: {origin_of(type(node.state), tuple)}")
 
 
 def name_of(tx: Any) -> str:
@@ -140,7 +179,7 @@ def name_of(tx: Any) -> str:
 # ---- Optax's own ----
 
 
-def quantities_of_foreign(name: str, state: Any, seen: Seen) -> Iterator[Quantity]:
+def quantities_of_foreign(name: str, state: Any, seen: Seen, place: Around) -> Iterator[Quantity]:
     """Those of a plain pair, of whose parts all that is known is the kinds of their states."""
 
     def is_inside(x: Any) -> bool:
@@ -148,13 +187,17 @@ def quantities_of_foreign(name: str, state: Any, seen: Seen) -> Iterator[Quantit
 
     if is_state_of_part(state):
         name = re.sub(r"(?<=[a-z])(?=[A-Z])", "_", type(state).__name__.removesuffix("State")).lower()
-    inside = [x for x in jax.tree.leaves(state, is_leaf=is_inside) if is_inside(x)]
+    inside = [(keys, x) for keys, x in tree_flatten_with_path(state, is_leaf=is_inside)[0] if is_inside(x)]
     own = jax.tree.map(lambda x: None if is_inside(x) else x, state, is_leaf=is_inside)
-    yield from number_part(name, list(rows_of_tree(own)), seen)
+    yield from number_part(name, list(rows_of_tree(own)), seen, place)
     before, after = dict(seen), seen
-    for part in inside:
-        seen = dict(before) if isinstance(state, optax.MultiTransformState) else after
-        yield from quantities_of_foreign(name, part, seen)
+    for keys, part in inside:
+        there = place
+        if isinstance(state, optax.MultiTransformState):
+            label = str(getattr(keys[1], "key", keys[1]))
+            there = place._replace(groups=tuple(f"{around} & {label}" for around in place.groups) or (label,))
+        seen = dict(before) if there is not place else after
+        yield from quantities_of_foreign(name, part, seen, there)
         after |= {name: max(n, after.get(name, 0)) for name, n in seen.items()}
 
 

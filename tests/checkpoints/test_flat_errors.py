@@ -14,7 +14,8 @@ from tests.refusals import refused
 W = {"w": jnp.ones((2, 3), "float32"), "b": jnp.ones(3, "float32")}
 ADAM = gx.adam(0.1)
 FLAT = gx.to_flat(ADAM, ADAM.init(W))
-ARE_NAMED = "parts that start anew are named in fresh"
+ARE_NAMED = "what starts anew is named in fresh"
+IS_LOST = " (of which dtype, NumPy has not kept: view it as that first)"
 IS_DELETED = "what is to be left behind is deleted from the dict"
 
 
@@ -38,6 +39,21 @@ def test_a_state_of_another_optimizer():
         gx.to_flat(gx.accumulate(ADAM, 2), ADAM.init(W))
     with refused(ValueError, "to_flat: the state must be a dict of ['a'], got ['a', 'b']: it was made by another"):
         gx.to_flat(gx.chain(a=ADAM), gx.chain(a=ADAM, b=ADAM).init(W))
+
+
+@pytest.mark.parametrize(
+    ("tx", "words"),
+    [
+        (ADAM, "a tuple of 2"),
+        (gx.adam(gx.constant(0.1)), "a tuple of 2"),
+        (gx.partition((gx.by_path("w"), ADAM), default=ADAM), "a tuple of 2"),
+        (gx.parallel(gx.ema(0.5), gx.ema(0.9), join=jnp.add), "a tuple of 2"),
+    ],
+)
+def test_a_state_with_as_many_fields_as_there_are_parts(tx, words):
+    made = "it was made by another optimizer's init"
+    with refused(TypeError, f"to_flat: the state is a ScaleByLearningRateState, expected {words}: {made}"):
+        gx.to_flat(tx, gx.sgd(0.1).init(W))
 
 
 def test_what_to_flat_did_not_make():
@@ -77,10 +93,11 @@ def test_what_is_missing():
         ValueError, f"from_flat: the dict does not fit accumulate: it lacks {lacks}; {ARE_NAMED}=['accumulate']"
     ):
         gx.from_flat(tx, W, FLAT)
-    with refused(ValueError, f"adam: it lacks scale_by_adam/mu/b, scale_by_adam/mu/w; {ARE_NAMED}=['scale_by_adam']"):
+    lacks = "scale_by_adam/mu/b, scale_by_adam/mu/w"
+    with refused(ValueError, f"adam: it lacks {lacks}; {ARE_NAMED}=['scale_by_adam/mu']"):
         gx.from_flat(ADAM, W, without("scale_by_adam/mu"))
     many = {str(i): jnp.ones(1) for i in range(10)}
-    with refused(ValueError, "ema/ema/5, ema/ema/6, ema/ema/7 and 2 more; parts that"):
+    with refused(ValueError, "ema/ema/5, ema/ema/6, ema/ema/7 and 2 more; what starts anew is named in fresh=['ema']"):
         gx.from_flat(gx.ema(0.5), many, dict(version=1))
 
 
@@ -97,26 +114,14 @@ def test_what_is_left_over():
         gx.from_flat(ADAM, W, FLAT | dict(nonsense=1))
 
 
-def test_numbers_of_groups_that_are_not_the_same():
-    two = gx.partition((gx.by_path("w"), gx.scale_by_adam()), default=gx.scale_by_adam())
-    flat = gx.to_flat(two, two.init(W))
-    gx.from_flat(gx.scale_by_adam(), W, flat)
-    with refused(ValueError, f"scale_by_adam: nothing in tx takes scale_by_adam/count#2; {IS_DELETED}"):
-        gx.from_flat(gx.scale_by_adam(), W, flat | {"scale_by_adam/count#2": np.int32(7)})
-    # Memories of pairs, of which each group has its own, are no numbers.
-    lbfgs = gx.scale_by_lbfgs(2)
-    groups = gx.partition((gx.by_path("w"), lbfgs), default=lbfgs)
-    with refused(ValueError, "partition: it lacks scale_by_lbfgs/weights_memory#2; parts"):
-        gx.from_flat(groups, W, gx.to_flat(lbfgs, lbfgs.init(W)))
-
-
 def test_other_parameters():
     other = {"w": jnp.ones((3, 2), "float32"), "bias": jnp.ones(3, "float32")}
     lacks = "it lacks scale_by_adam/mu/bias, scale_by_adam/nu/bias"
     over = "nothing in tx takes scale_by_adam/mu/b, scale_by_adam/nu/b"
     unfit = "is float32[2, 3], expected float32[3, 2]"
     unfit = f"scale_by_adam/mu/w {unfit}, scale_by_adam/nu/w {unfit}"
-    with refused(ValueError, f"{lacks}; {over}; {unfit}; {ARE_NAMED}=['scale_by_adam']; {IS_DELETED}"):
+    names = "'scale_by_adam/mu/bias', 'scale_by_adam/nu/bias'"
+    with refused(ValueError, f"{lacks}; {over}; {unfit}; {ARE_NAMED}=[{names}]; {IS_DELETED}"):
         gx.from_flat(ADAM, other, FLAT)
 
 
@@ -127,8 +132,7 @@ def test_other_parameters():
         ("scale_by_adam/mu/b", jnp.ones(3, complex), "is complex128[3], expected float32[3]"),
         ("scale_by_adam/mu/b", np.ones(3, bool), "is bool[3], expected float32[3]"),
         ("scale_by_adam/mu/b", np.array(["x"] * 3), "is <U1[3], expected float32[3]"),
-        ("scale_by_adam/mu/b", np.ones(3, np.float32).view("V4"), "is |V4[3], expected float32[3]"),
-        ("scale_by_adam/count", np.float32(2.0), "is float32[], expected int32[]"),
+        ("scale_by_adam/mu/b", np.ones(3, np.float32).view("V4"), f"is |V4[3], expected float32[3]{IS_LOST}"),
         ("scale_by_adam/count", 2, "is no array but 2"),
         ("scale_by_adam/mu/b", None, "is no array but None"),
         ("scale_by_adam/mu/b", jax.ShapeDtypeStruct((3,), "float32"), "is the shape of an array and has no numbers"),
@@ -143,7 +147,7 @@ def test_counts_that_do_not_agree():
     tx = gx.adam(0.1, b1=gx.constant(0.9))
     gx.from_flat(tx, W, FLAT)
     flat = FLAT | {"scale_by_adam/count": np.int32(7)}
-    with refused(ValueError, f"it lacks scale_by_adam/schedule/count; {ARE_NAMED}=['scale_by_adam']"):
+    with refused(ValueError, f"it lacks scale_by_adam/schedule/count; {ARE_NAMED}=['scale_by_adam/schedule']"):
         gx.from_flat(tx, W, flat)
 
 
@@ -151,7 +155,7 @@ def test_counts_of_other_steps_are_not_taken():
     clip = gx.clip_by_norm(1.0)
     windows = gx.chain(clip, gx.accumulate(ADAM, 2))
     tx = gx.chain(gx.clip_by_norm(gx.constant(1.0)), gx.accumulate(ADAM, 2))
-    with refused(ValueError, f"chain: it lacks clip_by_norm/schedule/count; {ARE_NAMED}=['clip_by_norm']"):
+    with refused(ValueError, f"chain: it lacks clip_by_norm/schedule/count; {ARE_NAMED}=['clip_by_norm/schedule']"):
         gx.from_flat(tx, W, gx.to_flat(windows, windows.init(W)))
 
 
