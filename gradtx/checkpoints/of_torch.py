@@ -1,10 +1,11 @@
 """States of torch's optimizers taken over. torch itself is not needed: its tensors become NumPy's arrays."""
 
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Mapping
 from typing import Any
 
 import jax
 
+from gradtx.checkpoints.agreement import groups_of, numbers_in_torch, reached_by, require_same_descent
 from gradtx.checkpoints.counts import counted, require_same_number, with_counts
 from gradtx.checkpoints.entries import Entry, TorchNames, entries_of
 from gradtx.checkpoints.fit import Source, as_held, fit
@@ -16,7 +17,6 @@ from gradtx.core.transformation import Transformation
 from gradtx.core.walk import Node, parts_of, state_at, with_state_at
 from gradtx.inspect.hyperparameters import require_own
 from gradtx.transforms.plateau import ReduceOnPlateauState
-from gradtx.transforms.rate import ScaleByLearningRateState
 from gradtx.values.errors import Refusal, errors_of
 
 
@@ -42,8 +42,9 @@ def from_torch(
     only gradtx has starts as in `init`: norms, guards, averages. There is one count for all arrays. The weights of the
     model are not in it.
 
-    **Raises:** `ValueError` for another optimizer, for another number in it than here, for arrays that are missing,
-    left over or of another shape, and for ones that had different numbers of updates.
+    **Raises:** `ValueError` for another optimizer, for another number in it than here (its groups' rates, decay,
+    momentum and so on are compared, except with schedules; a controlled number becomes torch's), for arrays that are
+    missing, left over or of another shape, and for ones that had different numbers of updates.
 
     >>> import gradtx, jax.numpy as jnp, numpy as np
     >>> moments = dict(step=3, exp_avg=np.float32([[0.5, 1]]), exp_avg_sq=np.float32([[1, 1]]))
@@ -63,31 +64,24 @@ def from_torch(
         anew = frozenset(fresh)
         entries = entries_of(params, state_dict, names, anew)
         steps = steps_of_entries(entries, steps)
-        rates = {float(group["lr"]) for group in state_dict["param_groups"]}
+        several = list(reached_by(list(members_of(Node("", tx, (), own))), params))
+        groups = groups_of(params, entries, state_dict["param_groups"])
         used: set[tuple[str, str]] = set()
-        for member in all_members(list(members_of(Node("", tx, (), own)))):
-            if isinstance(member.state, ScaleByLearningRateState) and len(rates) == 1:
-                require_same_number(member, "learning_rate", rate_of(rates), "lr")
+        for member, _ in several:
             if row := row_of(member):
                 fields, more = take_fields(member, row, entries, anew, steps)
                 own = with_state_at(own, member.keys, state_at(own, member.keys)._replace(**fields))
                 used |= more
-            own = with_counts(own, member, steps, lambda name: rate_of(rates) if name == "learning_rate" else None)
+        for one in several:
+            numbers = numbers_in_torch(one, several, groups)
+            own = with_counts(own, one.member, steps, numbers.get)
         left = [f"{key} of {path}" for path, x in entries.items() for key in x.fields if key != "step"]
         left = [x for x in left if x not in {f"{key} of {path}" for path, key in used}]
         if left:
             problem = f"torch has {list_some(left)}, for which the transformation has no place"
             raise Refusal(ValueError, f"{problem}; give the one that has the rule of that optimizer")
+        require_same_descent(several, groups)
         return own
-
-
-def all_members(members: list[Member]) -> Iterator[Member]:
-    """Those inside of wrappers too, whatever these are: torch has no wrappers."""
-    for member in members:
-        if member.node is not None:
-            yield member
-            for name in parts_of(member.tx):
-                yield from all_members(member.inside(name))
 
 
 def row_of(member: Member) -> TorchRow | None:
@@ -149,10 +143,3 @@ def one_number(numbers: dict[str, Any], key: str, default: Any) -> Any:
         rows = list_some(f"{path} {float(x):g}" for path, x in numbers.items())
         raise Refusal(ValueError, f"torch has another {key} for each array, here all have one: {rows}")
     return next(iter(numbers.values()), default)
-
-
-def rate_of(rates: set[float]) -> float:
-    """The one rate of torch's groups, for a controlled one."""
-    if len(rates) > 1:
-        raise Refusal(ValueError, f"torch's groups have the rates {list_some(map(str, sorted(rates)))}; give numbers")
-    return next(iter(rates))

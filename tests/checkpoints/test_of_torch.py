@@ -10,6 +10,7 @@ import pytest
 import gradtx as gx
 from tests.golden import torch_rows
 from tests.golden.record_states import MIDDLE, state_dicts
+from tests.golden.torch_rows import FALLING
 from tests.optimizers.test_parity_golden import recorded
 from tests.problems import START, apart, gradient
 from tests.refusals import refused
@@ -235,5 +236,15 @@ def test_no_state_dict_other_counts_and_several_rates_are_refused():
         GROUP | dict(params=[1], param_names=["fc.bias"], lr=0.2),
     ]
     several = dict(state=TENSORS, param_groups=groups)
-    with refused(ValueError, "from_torch: torch's groups have the rates 0.1, 0.2; give numbers"):
-        gx.from_torch(gx.sgd(gx.controlled(0.1), momentum=0.9), MODEL, several, BY_NAME)
+    for rate in (0.1, gx.controlled(0.1), FALLING):
+        message = (
+            "from_torch: torch's groups have the rates 0.1 for fc/kernel, 0.2 for fc/bias, and scale_by_learning_rate"
+        )
+        with refused(ValueError, f"{message} has one for all; give each its own by partition"):
+            gx.from_torch(gx.sgd(rate, momentum=0.9), MODEL, several, BY_NAME, steps=1)
+    for tx in (
+        gx.partition((gx.by_path("kernel"), SGD), default=gx.sgd(0.2, momentum=0.9)),
+        gx.chain(SGD, gx.masked(gx.scale(2.0), gx.by_path("bias"))),
+        gx.chain(SGD, gx.scale_by_tree({"fc": {"kernel": 1.0, "bias": 2.0}})),
+    ):
+        gx.from_torch(tx, MODEL, several, BY_NAME)
