@@ -7,7 +7,7 @@ import jax
 import jax.numpy as jnp
 import optax
 
-from gradtx.checkpoints.members import Member, extras, part_of
+from gradtx.checkpoints.members import Member, extras, is_transparent, part_of
 from gradtx.checkpoints.rows import ABSENT_THERE, ROWS, is_theirs, kinds_of
 from gradtx.core.check import is_none
 from gradtx.core.combine import Series
@@ -33,8 +33,8 @@ def counterpart_of(node: Node) -> Any:
         rows = {name: part_of(node, name) for name in parts}
         kept = {name: counterpart_of(x) for name, x in rows.items() if not isinstance(x.state, ABSENT_THERE)}
         return OrderedDict(kept) if node.rule.named else tuple(kept.values())
-    if "" in parts:
-        (before, behind), inside = extras(node.tx), counterpart_of(part_of(node, ""))
+    if is_transparent(node):
+        (before, behind), inside = extras(node.tx), counterpart_of(part_of(node, next(iter(parts))))
         if not before + behind:
             return inside
         several = inside if type(inside) is tuple else (inside,)

@@ -66,6 +66,16 @@ def as_held(x: Any, held: Any) -> jax.Array:
     return jax.device_put(new, held.sharding, may_alias=True) if placed else new
 
 
+def on_device(tree: Any) -> Any:
+    """The tree with what `offload` has put on the host, where nothing is computed, on the device."""
+
+    def one(x: Any) -> Any:
+        is_away = isinstance(x, jax.Array) and jax.typeof(x).memory_space is jax.memory.Space.Host
+        return jax.device_put(x, jax.memory.Space.Device) if is_away else x
+
+    return jax.tree.map(one, tree)
+
+
 def form_of(x: Any) -> str:
     return f"{dtype_of(x)}{list(np.shape(x))}"
 

@@ -8,7 +8,7 @@ import optax
 
 from gradtx.checkpoints.counterpart import counterpart_of, own_labels
 from gradtx.checkpoints.counts import counted, number_after, with_counts
-from gradtx.checkpoints.fit import as_held, fit, source_of
+from gradtx.checkpoints.fit import as_held, fit, on_device, source_of
 from gradtx.checkpoints.groups import require_labels
 from gradtx.checkpoints.injected import name_in_optax, require_same_numbers, shared_numbers
 from gradtx.checkpoints.matching import Guide, Level, Match, match_parts, unmasked
@@ -69,7 +69,8 @@ def to_optax(tx: Transformation, state: Any, like: Any = None, *, labels: Iterab
     "1" and so on, and "default". It is needed where `inject_hyperparams` stands around, and where chains are grouped
     or masks are written in another way. With it, moments are rounded to the dtype that they have there.
 
-    What Optax has no place for is left out: norms, averages of parameters, what `record` keeps.
+    What Optax has no place for is left out: norms, averages of parameters, what `record` keeps. What `offload` has on
+    the host comes back on the device.
 
     **Raises:** `ValueError` as `from_optax`, and for a schedule or a controlled number that Optax holds in
     `inject_hyperparams` alone, where `like` is not given.
@@ -81,7 +82,7 @@ def to_optax(tx: Transformation, state: Any, like: Any = None, *, labels: Iterab
     (TraceState(trace=Array([2.], dtype=float32)), EmptyState())
     """
     with errors_of("to_optax"):
-        node = Node("", require_own(tx), (), state)
+        node = Node("", require_own(tx), (), on_device(state))
         theirs = counterpart_of(node) if like is None else like
 
         def written(matches: list[Match]) -> Any:

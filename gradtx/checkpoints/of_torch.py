@@ -6,7 +6,7 @@ from typing import Any
 import jax
 
 from gradtx.checkpoints.agreement import groups_of, numbers_in_torch, reached_by, require_same_descent
-from gradtx.checkpoints.counts import counted, require_same_number, with_counts
+from gradtx.checkpoints.counts import counted, is_schedule, number_after, require_same_number, with_counts
 from gradtx.checkpoints.entries import Entry, TorchNames, entries_of
 from gradtx.checkpoints.fit import Source, as_held, fit
 from gradtx.checkpoints.members import Member, members_of
@@ -18,6 +18,7 @@ from gradtx.core.walk import Node, parts_of, state_at, with_state_at
 from gradtx.inspect.hyperparameters import require_own
 from gradtx.transforms.plateau import ReduceOnPlateauState
 from gradtx.values.errors import Refusal, errors_of
+from gradtx.wrappers.accumulate import AccumulateState
 
 
 def from_torch(
@@ -36,7 +37,7 @@ def from_torch(
     where that was made of `model.named_parameters()`. Where the array lies otherwise in torch, the name and a function
     from its form to that here, `("fc.weight", lambda x: x.T)`, which moves elements and does nothing else. `fresh`, the
     paths of arrays that start anew where torch has no state of them, since they never had a gradient. `steps`, the
-    updates done so far, for a schedule, where the state does not say so, as SGD's.
+    updates done so far, for a schedule, where the state does not say so, as SGD's. Those of `accumulate` are windows.
 
     Taken over are SGD's velocity, RMSprop, Adagrad, Adadelta, Adam, AdamW, with `amsgrad` too, NAdam and Adamax; what
     only gradtx has starts as in `init`: norms, guards, averages. There is one count for all arrays. The weights of the
@@ -74,7 +75,7 @@ def from_torch(
                 used |= more
         for one in several:
             numbers = numbers_in_torch(one, several, groups)
-            own = with_counts(own, one.member, steps, numbers.get)
+            own = with_counts(with_windows(own, one.member, steps), one.member, steps, numbers.get)
         left = [f"{key} of {path}" for path, x in entries.items() for key in x.fields if key != "step"]
         left = [x for x in left if x not in {f"{key} of {path}" for path, key in used}]
         if left:
@@ -82,6 +83,16 @@ def from_torch(
             raise Refusal(ValueError, f"{problem}; give the one that has the rule of that optimizer")
         require_same_descent(several, groups)
         return own
+
+
+def with_windows(own: Any, member: Member, steps: Any) -> Any:
+    """The state of the whole with the windows of an accumulation: torch's optimizer was called once for each."""
+    state = member.state
+    if not isinstance(state, AccumulateState):
+        return own
+    count = counted(member, steps, state.count, needed=is_schedule(member.tx.steps))
+    length = number_after(member, "steps", steps, state.steps, lambda name: None)
+    return with_state_at(own, member.keys, state_at(own, member.keys)._replace(count=count, steps=length))
 
 
 def row_of(member: Member) -> TorchRow | None:

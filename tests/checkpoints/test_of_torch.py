@@ -133,6 +133,20 @@ def test_groups_and_wrappers_take_their_own_arrays():
     np.testing.assert_array_equal(gx.find(state, "nu")["fc"]["bias"], moments["exp_avg_sq"])
 
 
+def test_each_step_of_torch_was_a_window():
+    tx = gx.accumulate(gx.adam(1e-2), gx.piecewise_constant((2,), (1, 4)))
+    state = taken_over("Adam(w, 1e-2)", tx)
+    assert (int(state.mini_step), int(state.count), int(state.steps)) == (0, MIDDLE, 4)
+    assert int(gx.find(state.inner_state, "0/count")) == MIDDLE
+    reached = tx.init(parameters_at("Adam(w, 1e-2)", MIDDLE))
+    for _ in range(2 + 4 * (MIDDLE - 2)):
+        _, reached = tx.update(jax.tree.map(jnp.ones_like, reached.acc_grads), reached)
+    assert (int(reached.count), int(reached.steps)) == (int(state.count), int(state.steps))
+    tx = gx.accumulate(SGD, gx.piecewise_constant((2,), (1, 4)))
+    with refused(ValueError, "from_torch: the state counts no updates, and accumulate needs that number"):
+        gx.from_torch(tx, MODEL, dict_of(), BY_NAME)
+
+
 # ---- what is refused ----
 
 
