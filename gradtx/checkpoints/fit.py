@@ -11,6 +11,8 @@ from gradtx.core.check import is_none
 from gradtx.core.paths import list_some, paths_and_leaves
 from gradtx.values.errors import Refusal
 
+WITHOUT_PATH = "an array without a path"  # which is no part of a tree
+
 
 class Source(NamedTuple):
     """Arrays by their paths in the parameters, and what they are called in errors."""
@@ -41,8 +43,8 @@ def fit(source: Source, held: Any, narrow: bool = False) -> Any:
         for path, x in source.arrays.items()
         if path in wanted and not is_fit(x, wanted[path], narrow)
     ]
-    problems = [f"it lacks {list_some(sorted(missing))}"] * bool(missing)
-    problems += [f"it has {list_some(sorted(more))} beside these"] * bool(more)
+    problems = [f"it lacks {list_some(x or WITHOUT_PATH for x in sorted(missing))}"] * bool(missing)
+    problems += [f"it has {list_some(x or WITHOUT_PATH for x in sorted(more))} beside these"] * bool(more)
     problems += [list_some(wrong)] * bool(wrong)
     if problems:
         remedy = "give the parameters that it was made for, in these dtypes"

@@ -10,18 +10,18 @@ from gradtx.checkpoints.fit import source_of
 from gradtx.checkpoints.groups import Choices, assign, matches_of, rival_of
 from gradtx.checkpoints.injected import require_same_numbers
 from gradtx.checkpoints.members import MAYBE, Member
+from gradtx.checkpoints.order import is_partition, line_up, refuse_order
 from gradtx.checkpoints.pieces import Orders, Piece, fields_of, pieces_of
 from gradtx.checkpoints.rows import ABSENT_THERE, ROWS, STATELESS_THERE, is_theirs, kinds_of, require_same_squares
 from gradtx.core.rule import Keys
 from gradtx.core.walk import parts_of
 from gradtx.transforms.plateau import ReduceOnPlateauState
-from gradtx.transforms.rate import ScaleByLearningRateState
 from gradtx.transforms.stopping import EarlyStoppingState
 from gradtx.values.errors import Refusal
 from gradtx.values.printing import excerpt
 from gradtx.wrappers.accumulate import AccumulateState
 from gradtx.wrappers.guard import SkipNonfiniteState
-from gradtx.wrappers.select import MaskedState, only, partition
+from gradtx.wrappers.select import MaskedState
 
 
 class Match(NamedTuple):
@@ -57,10 +57,7 @@ def match_parts(members: list[Member], level: Level, guide: Guide) -> list[Match
         require_counterpart(member)
     rows = line_up([x for x in members if not isinstance(x.state, ABSENT_THERE)], pieces)
     if rows is None:
-        expected = ", ".join(title_of(x) for x in members if x is not MAYBE and not isinstance(x.state, ABSENT_THERE))
-        found = ", ".join(piece.name for piece in pieces)
-        remedy = "give the transformation whose parts stand in this order"
-        raise Refusal(ValueError, f"the state has the parts {found or 'none'}, expected {expected or 'none'}; {remedy}")
+        refuse_order(members, pieces)
     steps, own_steps = steps_of(pieces), steps_of_members(members)
     level = level._replace(
         steps=level.steps if steps is None else steps, own_steps=level.own_steps if own_steps is None else own_steps
@@ -89,54 +86,7 @@ def require_counterpart(member: Member) -> None:
         require_same_squares(member.name, state)
 
 
-def is_partition(member: Member) -> bool:
-    return getattr(member.tx, "recipe", None) is partition
-
-
-# ---- in their order ----
-
-
-def line_up(members: list[Member], pieces: list[Piece]) -> list[tuple[Member, Piece]] | None:
-    """The members, each with its piece; None where they are not the same parts in the same order."""
-    if not members:
-        return None if pieces else []
-    head, *rest = members
-    if pieces and is_for(pieces[0], head):
-        behind = line_up(rest, pieces[1:])
-        if behind is not None:
-            return [(head, pieces[0]), *behind] if head is not MAYBE else behind
-    return line_up(rest, pieces) if head is MAYBE else None
-
-
-def is_for(piece: Piece, member: Member) -> bool:
-    """Whether a state of Optax's may be that of a part."""
-    state = member.state
-    if member is MAYBE:
-        return piece.is_empty
-    if is_partition(member):
-        return piece.is_of(optax.transforms.PartitionState)
-    if isinstance(state, MaskedState):
-        several = member.tx.recipe is only and piece.is_of(optax.transforms.PartitionState)
-        return several or piece.is_of(optax.MaskedState)
-    if isinstance(state, SkipNonfiniteState) and piece.is_of(optax.MultiStepsState):
-        return True  # which can leave out micro-batches by itself
-    if isinstance(state, STATELESS_THERE):
-        return piece.is_empty or (counts_by_itself(member) and set(unmasked(piece).fields) == {"count"})
-    if type(state) in ROWS:
-        return any(map(piece.is_of, kinds_of(member.tx, state)))
-    return piece.is_of(type(state))
-
-
-def counts_by_itself(member: Member) -> bool:
-    """Whether it may have a schedule for its number, of which Optax keeps the count alone."""
-    return member.is_scheduled or isinstance(member.state, ScaleByLearningRateState)
-
-
-def unmasked(piece: Piece) -> Piece:
-    """What is inside of a mask."""
-    while piece.is_of(optax.MaskedState):
-        (piece,) = pieces_of(piece.fields["inner_state"], {}, (*piece.keys, "inner_state"), piece.injected)
-    return piece
+# ---- counts ----
 
 
 def steps_of(pieces: list[Piece]) -> Any:
@@ -288,11 +238,3 @@ def is_of_same_arrays(match: Match) -> bool:
         if own != other:
             return False
     return True
-
-
-def title_of(member: Member) -> str:
-    """A part and what Optax has for it, in an error."""
-    state = member.state
-    if type(state) in ROWS:
-        return f"{member.name} ({kinds_of(member.tx, state)[0].__name__})"
-    return member.name

@@ -4,6 +4,8 @@ import functools
 from collections.abc import Iterable
 from typing import Any
 
+import jax
+import jax.numpy as jnp
 import optax
 
 from gradtx.checkpoints.counterpart import counterpart_of, own_labels
@@ -11,12 +13,13 @@ from gradtx.checkpoints.counts import counted, number_after, with_counts
 from gradtx.checkpoints.fit import as_held, fit, on_device, source_of
 from gradtx.checkpoints.groups import require_labels
 from gradtx.checkpoints.injected import name_in_optax, require_same_numbers, shared_numbers
-from gradtx.checkpoints.matching import Guide, Level, Match, match_parts, unmasked
+from gradtx.checkpoints.matching import Guide, Level, Match, match_parts
 from gradtx.checkpoints.members import Member, members_of
+from gradtx.checkpoints.order import unmasked
 from gradtx.checkpoints.pieces import orders_of
 from gradtx.checkpoints.rows import ROWS, STATELESS_THERE, is_theirs
 from gradtx.core.transformation import Transformation
-from gradtx.core.walk import Node, state_at, with_state_at
+from gradtx.core.walk import Node, parts_of, state_at, with_state_at
 from gradtx.inspect.hyperparameters import require_own
 from gradtx.values.errors import Refusal, errors_of
 from gradtx.wrappers.accumulate import AccumulateState
@@ -83,6 +86,7 @@ def to_optax(tx: Transformation, state: Any, like: Any = None, *, labels: Iterab
     """
     with errors_of("to_optax"):
         node = Node("", require_own(tx), (), on_device(state))
+        require_own_states(list(members_of(node)))
         theirs = counterpart_of(node) if like is None else like
 
         def written(matches: list[Match]) -> Any:
@@ -135,6 +139,30 @@ def read_fields(match: Match, state: Any) -> dict[str, Any]:
 
 
 # ---- to Optax ----
+
+
+def require_own_states(members: list[Member]) -> None:
+    """Refuse a state with another kind of state than a part keeps."""
+    for member in members:
+        if member.node is None:
+            continue
+        kind, held = kind_kept(member.tx), member.node.state
+        if kind and type(held) is not kind and (kind is not optax.EmptyState or jax.tree.leaves(held)):
+            found = "an array" if isinstance(held, jax.Array) else type(held).__name__
+            problem = f"the state has {found} in the place of {member.name}'s {kind.__name__}"
+            raise Refusal(ValueError, f"{problem}; it was made by another optimizer")
+        for name in parts_of(member.tx):
+            require_own_states(member.inside(name))
+
+
+def kind_kept(tx: Any) -> type[Any] | None:
+    """The class of a part's state; None for Optax's own, and for what can't start with any parameters."""
+    if not isinstance(tx, Transformation):
+        return None
+    try:
+        return type(jax.eval_shape(tx.init, jnp.zeros(1)))
+    except Exception:  # of a user's function, say, that selects by what these parameters lack
+        return None
 
 
 def write(match: Match, theirs: Any) -> Any:

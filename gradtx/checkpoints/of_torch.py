@@ -62,6 +62,8 @@ def from_torch(
     """
     with errors_of("from_torch"):
         own = require_own(tx).init(params)
+        if isinstance(fresh, str):
+            raise Refusal(TypeError, f"fresh must be several paths, got a string; give [{fresh!r}]")
         anew = frozenset(fresh)
         entries = entries_of(params, state_dict, names, anew)
         steps = steps_of_entries(entries, steps)
@@ -123,7 +125,7 @@ def take_fields(
             remedy = "give them in names, or in fresh where they never had a gradient"
             raise Refusal(ValueError, f"torch has no {key} of {list_some(lacking)}; {remedy}")
         arrays = {path: entries[path].turn(entries[path].fields[key]) if path in found else x for path, x in rows}
-        fields[name] = fit(Source(arrays, f"{member.name}'s {key}"), held)
+        fields[name] = fit(Source(arrays, f"{member.name}'s {key}"), held, narrow=True)
         used |= {(path, key) for path in found}
     for name, key in row.shared.items():
         own = {path: entries[path].fields[key] for path, _ in used if key in entries[path].fields}

@@ -262,3 +262,25 @@ def test_no_state_dict_other_counts_and_several_rates_are_refused():
         gx.chain(SGD, gx.scale_by_tree({"fc": {"kernel": 1.0, "bias": 2.0}})),
     ):
         gx.from_torch(tx, MODEL, several, BY_NAME)
+
+
+def test_arguments_of_another_kind_are_refused():
+    for names in (None, ["fc.weight"]):
+        message = f"names must be a dict, got {type(names).__name__}; give torch's parameter for each array by its path"
+        with refused(TypeError, f"from_torch: {message}"):
+            gx.from_torch(SGD, MODEL, dict_of(), names)
+    message = "names['fc/kernel'] must be a name, a place, or a pair (name, function), got ('fc.weight',)"
+    with refused(TypeError, f"from_torch: {message}"):
+        gx.from_torch(SGD, MODEL, dict_of(), BY_NAME | {"fc/kernel": ("fc.weight",)})
+    with refused(TypeError, "from_torch: fresh must be several paths, got a string; give ['b']"):
+        gx.from_torch(SGD, {"b": jnp.zeros(2)}, dict_of({}), {"b": 1}, fresh="b")
+
+
+def test_floats_are_converted():
+    model = jax.tree.map(lambda x: x.astype(jnp.float32), MODEL)
+    trace = gx.find(gx.from_torch(SGD, model, dict_of(), BY_NAME), "trace")["fc"]
+    assert trace["kernel"].dtype == jnp.float32
+    np.testing.assert_array_equal(trace["kernel"], TENSORS[0]["momentum_buffer"].T)
+    complex_ones = {i: dict(momentum_buffer=x["momentum_buffer"] + 0j) for i, x in TENSORS.items()}
+    with refused(ValueError, "fc/kernel is complex128[3, 2], expected float32[3, 2]"):
+        gx.from_torch(SGD, model, dict_of(complex_ones), BY_NAME)
