@@ -12,6 +12,10 @@ from gradtx.values.errors import Refusal
 Choices = Mapping[str, Mapping[Any, list[Any]]]  # for each group the labels that fit, with the matches inside of them
 
 
+class Ambiguity(Refusal):
+    """Of groups that fit several labels, which no other label around them makes up for."""
+
+
 def assign(choices: Choices, needed: frozenset[Any] = frozenset()) -> dict[str, Any] | None:
     """A label for each group, each at most once, the needed ones among them; None where there is no such choice."""
     if not choices:

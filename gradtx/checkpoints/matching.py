@@ -1,13 +1,13 @@
 """Which part of gradtx's goes on from which state of Optax's."""
 
-from collections.abc import Callable, Iterable
+from collections.abc import Callable
 from typing import Any, NamedTuple, NoReturn
 
 import jax
 import optax
 
 from gradtx.checkpoints.fit import source_of
-from gradtx.checkpoints.groups import Choices, assign, matches_of, rival_of
+from gradtx.checkpoints.groups import Ambiguity, Choices, assign, matches_of, rival_of
 from gradtx.checkpoints.injected import require_same_numbers
 from gradtx.checkpoints.members import MAYBE, Member
 from gradtx.checkpoints.order import is_partition, line_up, refuse_order
@@ -154,7 +154,10 @@ def match_groups(member: Member, groups: dict[Any, Level], guide: Guide) -> list
         require_counterpart(one)
     given = labels_given(member, groups, guide)
     choices = {
-        name: choices_of(member, name, groups if given is None else [given[name]], groups, guide) for name in names
+        name: choices_of(member, name, groups, guide)
+        if given is None
+        else {given[name]: match_parts(member.inside(name), groups[given[name]], guide)}
+        for name in names
     }
     needed = frozenset(label for label, level in groups.items() if jax.tree.leaves(level.state))
     assigned = assign(choices, needed)
@@ -170,7 +173,7 @@ def match_groups(member: Member, groups: dict[Any, Level], guide: Guide) -> list
             name = next(name for name in names if other[name] != assigned[name])
             problem = f"{name} of {member.name} may have the label {assigned[name]!r} or {other[name]!r} in Optax"
             remedy = f"give the labels in the order of its groups, labels={tuple(assigned.values())}, say"
-            raise Refusal(ValueError, f"{problem}, and neither arrays nor numbers tell which; {remedy}")
+            raise Ambiguity(ValueError, f"{problem}, and neither arrays nor numbers tell which; {remedy}")
     return matches_of(choices, assigned)
 
 
@@ -189,14 +192,14 @@ def labels_given(member: Member, groups: dict[Any, Level], guide: Guide) -> dict
     raise Refusal(ValueError, f"{problem}; {remedy}")
 
 
-def choices_of(
-    member: Member, name: str, labels: Iterable[Any], groups: dict[Any, Level], guide: Guide
-) -> dict[Any, list[Match]]:
+def choices_of(member: Member, name: str, groups: dict[Any, Level], guide: Guide) -> dict[Any, list[Match]]:
     """The labels whose states are of the parts of a group and of its arrays."""
     found: dict[Any, list[Match]] = {}
-    for label in labels:
+    for label, level in groups.items():
         try:
-            matches = match_parts(member.inside(name), groups[label], guide)
+            matches = match_parts(member.inside(name), level, guide)
+        except Ambiguity:
+            raise
         except Refusal:
             continue
         if all(map(is_of_same_arrays, matches)):

@@ -86,6 +86,8 @@ def to_optax(tx: Transformation, state: Any, like: Any = None, *, labels: Iterab
     """
     with errors_of("to_optax"):
         node = Node("", require_own(tx), (), on_device(state))
+        if like is None and labels is not None:
+            raise Refusal(ValueError, "labels are those of the groups in like; give a state of the counterpart")
         require_own_states(list(members_of(node)))
         theirs = counterpart_of(node) if like is None else like
 

@@ -80,3 +80,34 @@ def test_a_later_group_may_need_the_label_that_an_earlier_one_fits():
     )
     ours = two_groups(gx.controlled(0.7), 0.2)  # the first fits both labels, the second only "a"
     assert float(gx.from_optax(ours, TWO, theirs.init(TWO))[0].learning_rate) == pytest.approx(0.1)
+
+
+def test_labels_are_those_of_a_form_that_is_given():
+    tx = two_groups(0.1, 0.2)
+    with refused(ValueError, "to_optax: labels are those of the groups in like; give a state of the counterpart"):
+        gx.to_optax(tx, tx.init(TWO), labels=("z", "a"))
+
+
+def test_partitions_in_a_partition_have_their_own_labels():
+    def by_name(params):
+        return jax.tree_util.tree_map_with_path(lambda path, _: "m" if path[-1].key == "w" else "n", params)
+
+    inj = optax.inject_hyperparams(optax.sgd)
+    inside = optax.partition({"m": inj(0.1), "n": inj(0.2)}, by_name)
+    theirs = optax.partition({"x": inside, "y": inj(0.3)}, {"dense": {"w": "x", "b": "x"}, "scale": "y"})
+    rates = [gx.controlled(x) for x in (0.7, 0.8, 0.9)]
+    ours = gx.partition(
+        (gx.by_path("scale"), gx.sgd(rates[0])),
+        default=gx.partition((gx.by_path("dense/b"), gx.sgd(rates[1])), default=gx.sgd(rates[2])),
+    )
+    with refused(ValueError, "from_optax: rules[0][1] of partition may have the label 'm' or 'n' in Optax"):
+        gx.from_optax(ours, TWO, theirs.init(TWO))
+    scale, (b, w) = gx.from_optax(ours, TWO, theirs.init(TWO), labels=("y", "x", "n", "m"))
+    assert [float(x.learning_rate) for x in (scale, b, w)] == pytest.approx([0.3, 0.2, 0.1])
+    with refused(ValueError, "labels has 'm' of the state's groups 'm', 'n'; give one for each of the 2 groups"):
+        gx.from_optax(ours, TWO, theirs.init(TWO), labels=("y", "x", "m"))
+    with refused(ValueError, "from_optax: the state has the parts ScaleByAdamState, EmptyState, expected"):
+        adam = optax.partition({"a": optax.adam(0.1), "z": inj(0.1)}, TWO_LABELS)
+        gx.from_optax(two_groups(*rates[:2]), TWO, adam.init(TWO), labels=("a", "z"))
+    made = gx.to_optax(gx.partition((gx.by_path("scale"), gx.sgd(FALLING)), default=gx.sgd(FALLING)), (scale, b))
+    assert list(made.inner_states) == ["0", "default"]
