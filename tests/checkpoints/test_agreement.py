@@ -130,6 +130,10 @@ def test_another_next_step_is_refused(tx, state, message):
         (gx.adamw(0.1, weight_decay=0.01), adam(weight_decay=0.01, decoupled_weight_decay=True)),
         (BEHIND, in_two(adam(weight_decay=0.01, decoupled_weight_decay=True), weight_decay=0)),
         (gx.only(gx.adam(0.1), gx.by_path("kernel")), {**adam(), "state": {0: adam()["state"][0]}}),
+        (  # what does not move has no decay
+            gx.only(gx.chain(L2, gx.sgd(0.1, 0.9)), gx.by_path("kernel")),
+            {**sgd(weight_decay=0.01), "state": {0: sgd()["state"][0]}},
+        ),
         (gx.partition((gx.by_path("kernel"), gx.adam(0.1)), default=gx.adam(0.2)), in_two(adam(), lr=0.2)),
         (gx.adamw(gx.linear(0.1, 0.0, 9), weight_decay=gx.constant(0.01)), adam(decoupled_weight_decay=True)),
     ],
