@@ -57,8 +57,8 @@ REMARKS = {
     "to torch and gradtx it is two real numbers. `novograd` holds its squares as complex numbers.",
     "dtypes_meet_explicitly": "Mostly the count of updates, an int32, that meets a float in the bias correction; the "
     "others mix float32 with bfloat16 parameters, or with the float64 that JAX has under 64-bit types.",
-    "state_lies_like_its_parameters": "The numbers of a state are made on the first device. A step on a mesh moves them, "
-    "and so compiles twice.",
+    "state_lies_like_its_parameters": "The numbers of a state are made on the first device. A step on a mesh moves "
+    "them, and so compiles twice.",
     "no_nan_on_the_way": "The trust ratio of zeros is 0/0 and is replaced behind that: whoever looks for a NaN of his "
     "own with `jax_debug_nans` is stopped there.",
 }

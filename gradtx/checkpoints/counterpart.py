@@ -7,11 +7,11 @@ import jax
 import jax.numpy as jnp
 import optax
 
-from gradtx.checkpoints.members import Member, extras, part_of
+from gradtx.checkpoints.members import Member, extras, is_transparent, part_of
 from gradtx.checkpoints.rows import ABSENT_THERE, ROWS, is_theirs, kinds_of
 from gradtx.core.check import is_none
 from gradtx.core.combine import Series
-from gradtx.core.walk import Node, parts_of
+from gradtx.core.walk import Node, parts_of, walk
 from gradtx.transforms.decay import add_decayed_weights
 from gradtx.transforms.rate import ScaleByLearningRateState, scale
 from gradtx.values.errors import Refusal
@@ -33,8 +33,8 @@ def counterpart_of(node: Node) -> Any:
         rows = {name: part_of(node, name) for name in parts}
         kept = {name: counterpart_of(x) for name, x in rows.items() if not isinstance(x.state, ABSENT_THERE)}
         return OrderedDict(kept) if node.rule.named else tuple(kept.values())
-    if "" in parts:
-        (before, behind), inside = extras(node.tx), counterpart_of(part_of(node, ""))
+    if is_transparent(node):
+        (before, behind), inside = extras(node.tx), counterpart_of(part_of(node, next(iter(parts))))
         if not before + behind:
             return inside
         several = inside if type(inside) is tuple else (inside,)
@@ -115,3 +115,10 @@ def masked_state(node: Node, name: str) -> Any:
 def label_of(name: str) -> str:
     """Of a group of a partition: the number of its rule, or `default`."""
     return name.removeprefix("rules[").removesuffix("][1]")
+
+
+def own_labels(tx: Any) -> tuple[str, ...]:
+    """Those that are given to the groups of all partitions in a transformation, in their order."""
+    names = [name for node in walk(tx) if getattr(node.tx, "recipe", None) is partition for name in parts_of(node.tx)]
+    labels = dict.fromkeys(label_of(name) for name in names)
+    return (*sorted(labels.keys() - {"default"}, key=int), "default")

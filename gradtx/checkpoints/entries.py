@@ -30,6 +30,9 @@ def entries_of(
         got = list(state_dict) if isinstance(state_dict, Mapping) else type(state_dict).__name__
         remedy = "give what optimizer.state_dict() returns"
         raise Refusal(TypeError, f"state_dict must be a dict with state and param_groups, got {got}; {remedy}")
+    if not isinstance(names, Mapping):
+        remedy = "give torch's parameter for each array by its path"
+        raise Refusal(TypeError, f"names must be a dict, got {type(names).__name__}; {remedy}")
     known = [path for path, x in paths_and_leaves(params) if x is not None]
     unknown = [path for path in (*names, *fresh) if path not in known]
     if unknown:
@@ -38,7 +41,11 @@ def entries_of(
     places = places_of_groups(state_dict["param_groups"])
     entries: dict[str, Entry] = {}
     for path, value in names.items():
-        name, turn = value if isinstance(value, tuple) else (value, np.asarray)
+        pair = value if isinstance(value, tuple) else (value, np.asarray)
+        if len(pair) != 2 or not callable(pair[1]):
+            problem = f"names[{path!r}] must be a name, a place, or a pair (name, function)"
+            raise Refusal(TypeError, f"{problem}, got {value!r}")
+        name, turn = pair
         place, group = find_place(path, name, places)
         fields = {key: as_numpy(x) for key, x in state_dict["state"].get(place, {}).items() if x is not None}
         entries[path] = Entry(name, fields, group, turn)

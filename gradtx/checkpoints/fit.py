@@ -11,6 +11,8 @@ from gradtx.core.check import is_none
 from gradtx.core.paths import list_some, paths_and_leaves
 from gradtx.values.errors import Refusal
 
+WITHOUT_PATH = "an array without a path"  # which is no part of a tree
+
 
 class Source(NamedTuple):
     """Arrays by their paths in the parameters, and what they are called in errors."""
@@ -41,8 +43,8 @@ def fit(source: Source, held: Any, narrow: bool = False) -> Any:
         for path, x in source.arrays.items()
         if path in wanted and not is_fit(x, wanted[path], narrow)
     ]
-    problems = [f"it lacks {list_some(sorted(missing))}"] * bool(missing)
-    problems += [f"it has {list_some(sorted(more))} beside these"] * bool(more)
+    problems = [f"it lacks {list_some(x or WITHOUT_PATH for x in sorted(missing))}"] * bool(missing)
+    problems += [f"it has {list_some(x or WITHOUT_PATH for x in sorted(more))} beside these"] * bool(more)
     problems += [list_some(wrong)] * bool(wrong)
     if problems:
         remedy = "give the parameters that it was made for, in these dtypes"
@@ -64,6 +66,16 @@ def as_held(x: Any, held: Any) -> jax.Array:
     new = jnp.array(x, dtype_of(held))
     placed = isinstance(held, jax.Array) and not isinstance(held, Tracer) and held.committed
     return jax.device_put(new, held.sharding, may_alias=True) if placed else new
+
+
+def on_device(tree: Any) -> Any:
+    """The tree with what `offload` has put on the host, where nothing is computed, on the device."""
+
+    def one(x: Any) -> Any:
+        is_away = isinstance(x, jax.Array) and jax.typeof(x).memory_space is jax.memory.Space.Host
+        return jax.device_put(x, jax.memory.Space.Device) if is_away else x
+
+    return jax.tree.map(one, tree)
 
 
 def form_of(x: Any) -> str:

@@ -1,24 +1,27 @@
 """Which part of gradtx's goes on from which state of Optax's."""
 
-from typing import Any, NamedTuple
+from collections.abc import Callable
+from typing import Any, NamedTuple, NoReturn
 
 import jax
 import optax
 
 from gradtx.checkpoints.fit import source_of
+from gradtx.checkpoints.injected import require_same_numbers
+from gradtx.checkpoints.labels import Ambiguity, Choices, assign, matches_of, rival_of
 from gradtx.checkpoints.members import MAYBE, Member
+from gradtx.checkpoints.order import is_partition, line_up, refuse_order
 from gradtx.checkpoints.pieces import Orders, Piece, fields_of, pieces_of
 from gradtx.checkpoints.rows import ABSENT_THERE, ROWS, STATELESS_THERE, is_theirs, kinds_of, require_same_squares
 from gradtx.core.rule import Keys
 from gradtx.core.walk import parts_of
 from gradtx.transforms.plateau import ReduceOnPlateauState
-from gradtx.transforms.rate import ScaleByLearningRateState
 from gradtx.transforms.stopping import EarlyStoppingState
 from gradtx.values.errors import Refusal
 from gradtx.values.printing import excerpt
 from gradtx.wrappers.accumulate import AccumulateState
 from gradtx.wrappers.guard import SkipNonfiniteState
-from gradtx.wrappers.select import MaskedState, only, partition
+from gradtx.wrappers.select import MaskedState
 
 
 class Match(NamedTuple):
@@ -39,17 +42,22 @@ class Level(NamedTuple):
     own_steps: Any = None
 
 
-def match_parts(members: list[Member], level: Level, orders: Orders) -> list[Match]:
+class Guide(NamedTuple):
+    """What holds everywhere in a state."""
+
+    orders: Orders
+    labels: tuple[Any, ...] | None  # of Optax's groups, in the order of those here
+    apply: Callable[[list[Match]], Any]  # what comes of a part of the matches
+
+
+def match_parts(members: list[Member], level: Level, guide: Guide) -> list[Match]:
     """The parts beside their states, those inside of wrappers too."""
-    pieces = list(pieces_of(level.state, orders, level.keys))
+    pieces = list(pieces_of(level.state, guide.orders, level.keys))
     for member in members:
         require_counterpart(member)
     rows = line_up([x for x in members if not isinstance(x.state, ABSENT_THERE)], pieces)
     if rows is None:
-        expected = ", ".join(title_of(x) for x in members if x is not MAYBE and not isinstance(x.state, ABSENT_THERE))
-        found = ", ".join(piece.name for piece in pieces)
-        remedy = "give the transformation whose parts stand in this order"
-        raise Refusal(ValueError, f"the state has the parts {found or 'none'}, expected {expected or 'none'}; {remedy}")
+        refuse_order(members, pieces)
     steps, own_steps = steps_of(pieces), steps_of_members(members)
     level = level._replace(
         steps=level.steps if steps is None else steps, own_steps=level.own_steps if own_steps is None else own_steps
@@ -57,7 +65,7 @@ def match_parts(members: list[Member], level: Level, orders: Orders) -> list[Mat
     matches: list[Match] = []
     for member, piece in rows:
         matches.append(Match(member, piece, level.steps, level.own_steps))
-        matches += match_inside(member, piece, level, orders)
+        matches += match_inside(member, piece, level, guide)
     alone = [x for x in members if isinstance(x.state, ABSENT_THERE)]
     return matches + [Match(x, NOWHERE, level.steps, level.own_steps) for x in alone]
 
@@ -78,54 +86,7 @@ def require_counterpart(member: Member) -> None:
         require_same_squares(member.name, state)
 
 
-def is_partition(member: Member) -> bool:
-    return getattr(member.tx, "recipe", None) is partition
-
-
-# ---- in their order ----
-
-
-def line_up(members: list[Member], pieces: list[Piece]) -> list[tuple[Member, Piece]] | None:
-    """The members, each with its piece; None where they are not the same parts in the same order."""
-    if not members:
-        return None if pieces else []
-    head, *rest = members
-    if pieces and is_for(pieces[0], head):
-        behind = line_up(rest, pieces[1:])
-        if behind is not None:
-            return [(head, pieces[0]), *behind] if head is not MAYBE else behind
-    return line_up(rest, pieces) if head is MAYBE else None
-
-
-def is_for(piece: Piece, member: Member) -> bool:
-    """Whether a state of Optax's may be that of a part."""
-    state = member.state
-    if member is MAYBE:
-        return piece.is_empty
-    if is_partition(member):
-        return piece.is_of(optax.transforms.PartitionState)
-    if isinstance(state, MaskedState):
-        several = member.tx.recipe is only and piece.is_of(optax.transforms.PartitionState)
-        return several or piece.is_of(optax.MaskedState)
-    if isinstance(state, SkipNonfiniteState) and piece.is_of(optax.MultiStepsState):
-        return True  # which can leave out micro-batches by itself
-    if isinstance(state, STATELESS_THERE):
-        return piece.is_empty or (counts_by_itself(member) and set(unmasked(piece).fields) == {"count"})
-    if type(state) in ROWS:
-        return any(map(piece.is_of, kinds_of(member.tx, state)))
-    return piece.is_of(type(state))
-
-
-def counts_by_itself(member: Member) -> bool:
-    """Whether it may have a schedule for its number, of which Optax keeps the count alone."""
-    return member.is_scheduled or isinstance(member.state, ScaleByLearningRateState)
-
-
-def unmasked(piece: Piece) -> Piece:
-    """What is inside of a mask."""
-    while piece.is_of(optax.MaskedState):
-        (piece,) = pieces_of(piece.fields["inner_state"], {}, (*piece.keys, "inner_state"), piece.injected)
-    return piece
+# ---- counts ----
 
 
 def steps_of(pieces: list[Piece]) -> Any:
@@ -164,7 +125,7 @@ def steps_of_members(members: list[Member]) -> Any:
 # ---- inside of wrappers ----
 
 
-def match_inside(member: Member, piece: Piece, level: Level, orders: Orders) -> list[Match]:
+def match_inside(member: Member, piece: Piece, level: Level, guide: Guide) -> list[Match]:
     state = member.state
 
     def at(*names: str, **others: Any) -> Level:
@@ -175,45 +136,100 @@ def match_inside(member: Member, piece: Piece, level: Level, orders: Orders) -> 
 
     if piece.is_of(optax.transforms.PartitionState) and (is_partition(member) or isinstance(state, MaskedState)):
         groups = {label: at("inner_states", label, "inner_state") for label in piece.fields["inner_states"]}
-        return match_groups(member, groups, orders)
+        return match_groups(member, groups, guide)
     if isinstance(state, MaskedState):
-        return match_parts(member.inside("tx"), at("inner_state"), orders)
+        return match_parts(member.inside("tx"), at("inner_state"), guide)
     if isinstance(state, AccumulateState):
         counts = dict(steps=piece.fields["gradient_step"], own_steps=state.count)
-        return match_parts(member.inside("tx"), at("inner_opt_state", **counts), orders)
+        return match_parts(member.inside("tx"), at("inner_opt_state", **counts), guide)
     if isinstance(state, SkipNonfiniteState):
         names = () if piece.is_of(optax.MultiStepsState) else ("inner_state",)
-        return match_parts(member.inside("tx"), at(*names, steps=None, own_steps=None), orders)
+        return match_parts(member.inside("tx"), at(*names, steps=None, own_steps=None), guide)
     return []
 
 
-def match_groups(member: Member, groups: dict[Any, Level], orders: Orders) -> list[Match]:
-    found: list[Match] = []
-    left = dict(groups)
-    for one in [one for name in parts_of(member.tx) for one in member.inside(name)]:
+def match_groups(member: Member, groups: dict[Any, Level], guide: Guide) -> list[Match]:
+    names = list(parts_of(member.tx))
+    for one in [one for name in names for one in member.inside(name)]:
         require_counterpart(one)
-    for name in parts_of(member.tx):
-        label, matches = match_group(member, name, left, orders)
-        del left[label]
-        found += matches
-    more = [repr(label) for label, level in left.items() if jax.tree.leaves(level.state)]
-    if more:
-        problem = f"the state has the groups {', '.join(more)} beside those of {member.name}"
-        raise Refusal(ValueError, f"{problem}; give a transformation with as many")
-    return found
+    given = labels_given(member, groups, guide)
+    choices = {
+        name: choices_of(member, name, groups, guide)
+        if given is None
+        else {given[name]: match_parts(member.inside(name), groups[given[name]], guide)}
+        for name in names
+    }
+    needed = frozenset(label for label, level in groups.items() if jax.tree.leaves(level.state))
+    assigned = assign(choices, needed)
+    if assigned is None:
+        refuse_groups(member, choices, groups, needed)
+    if rival_of(choices, needed, assigned):
+        agreeing = {
+            name: {x: m for x, m in several.items() if has_same_numbers(m)} for name, several in choices.items()
+        }
+        if found := assign(agreeing, needed):
+            choices, assigned = agreeing, found
+        if other := rival_of(choices, needed, assigned, guide.apply):
+            name = next(name for name in names if other[name] != assigned[name])
+            problem = f"{name} of {member.name} may have the label {assigned[name]!r} or {other[name]!r} in Optax"
+            remedy = f"give the labels in the order of its groups, labels={tuple(assigned.values())}, say"
+            raise Ambiguity(ValueError, f"{problem}, and neither arrays nor numbers tell which; {remedy}")
+    return matches_of(choices, assigned)
 
 
-def match_group(member: Member, name: str, groups: dict[Any, Level], orders: Orders) -> tuple[Any, list[Match]]:
-    """The label whose states are of the parts of a group and of its arrays."""
+def labels_given(member: Member, groups: dict[Any, Level], guide: Guide) -> dict[str, Any] | None:
+    """The labels of the groups as the user has them, where these are meant."""
+    names = list(parts_of(member.tx))
+    if guide.labels is None:
+        return None
+    own = [label for label in guide.labels if label in groups]
+    if len(own) == len(names):
+        return dict(zip(names, own, strict=True))
+    if not is_partition(member):
+        return None
+    problem = f"labels has {', '.join(map(repr, own)) or 'none'} of the state's groups {', '.join(map(repr, groups))}"
+    remedy = f"give one for each of the {len(names)} groups of {member.name}, the default's last"
+    raise Refusal(ValueError, f"{problem}; {remedy}")
+
+
+def choices_of(member: Member, name: str, groups: dict[Any, Level], guide: Guide) -> dict[Any, list[Match]]:
+    """The labels whose states are of the parts of a group and of its arrays."""
+    found: dict[Any, list[Match]] = {}
     for label, level in groups.items():
         try:
-            matches = match_parts(member.inside(name), level, orders)
+            matches = match_parts(member.inside(name), level, guide)
+        except Ambiguity:
+            raise
         except Refusal:
             continue
         if all(map(is_of_same_arrays, matches)):
-            return label, matches
-    problem = f"none of the groups {', '.join(map(repr, groups)) or 'left'} has the parts and the arrays of {name}"
-    raise Refusal(ValueError, f"{problem}, {excerpt(parts_of(member.tx)[name].tx)}")
+            found[label] = matches
+    return found
+
+
+def has_same_numbers(matches: list[Match]) -> bool:
+    try:
+        for member, piece, *_ in matches:
+            if piece.injected:
+                require_same_numbers(member, piece.injected)
+    except Refusal:
+        return False
+    return True
+
+
+def refuse_groups(member: Member, choices: Choices, groups: dict[Any, Level], needed: frozenset[Any]) -> NoReturn:
+    """Say which group has none in Optax, or which of Optax's is left."""
+    names, used = list(choices), dict[str, Any]()
+    for i, name in enumerate(names, 1):
+        found = assign({x: choices[x] for x in names[:i]})
+        if found is None:
+            left = ", ".join(repr(label) for label in groups if label not in used.values()) or "left"
+            problem = f"none of the groups {left} has the parts and the arrays of {name}"
+            raise Refusal(ValueError, f"{problem}, {excerpt(parts_of(member.tx)[name].tx)}")
+        used = found
+    more = ", ".join(repr(label) for label in groups if label in needed and label not in used.values())
+    problem = f"the state has the groups {more} beside those of {member.name}"
+    raise Refusal(ValueError, f"{problem}; give a transformation with as many")
 
 
 def is_of_same_arrays(match: Match) -> bool:
@@ -225,11 +241,3 @@ def is_of_same_arrays(match: Match) -> bool:
         if own != other:
             return False
     return True
-
-
-def title_of(member: Member) -> str:
-    """A part and what Optax has for it, in an error."""
-    state = member.state
-    if type(state) in ROWS:
-        return f"{member.name} ({kinds_of(member.tx, state)[0].__name__})"
-    return member.name

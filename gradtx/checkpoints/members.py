@@ -57,7 +57,7 @@ def members_of(node: Node) -> Iterator[Member]:
     if node.rule is None:
         yield from parts_of_foreign(node)
         return
-    if "" not in parts and not isinstance(node.rule, Series):
+    if not is_transparent(node) and not isinstance(node.rule, Series):
         yield Member(node)
         return
     before, behind = extras(node.tx)
@@ -65,6 +65,11 @@ def members_of(node: Node) -> Iterator[Member]:
     for name in parts:
         yield from members_of(part_of(node, name))
     yield from [MAYBE] * behind
+
+
+def is_transparent(node: Node) -> bool:
+    """Whether its state is that of its one part: a composition's, `zero_redundancy`'s, `offload`'s, `across`'s."""
+    return [part.keys for part in parts_of(node.tx).values()] == [()] and not isinstance(node.state, ScheduledState)
 
 
 def parts_of_foreign(node: Node) -> Iterator[Member]:

@@ -1,30 +1,38 @@
 """States of Optax taken over, and handed back."""
 
+import functools
+from collections.abc import Iterable
 from typing import Any
 
+import jax
+import jax.numpy as jnp
 import optax
 
-from gradtx.checkpoints.counterpart import counterpart_of
-from gradtx.checkpoints.counts import counted, number_after, require_same_number, with_counts
-from gradtx.checkpoints.fit import as_held, fit, source_of
-from gradtx.checkpoints.matching import Level, Match, match_parts, unmasked
+from gradtx.checkpoints.counterpart import counterpart_of, own_labels
+from gradtx.checkpoints.counts import counted, number_after, with_counts
+from gradtx.checkpoints.fit import as_held, fit, on_device, source_of
+from gradtx.checkpoints.injected import name_in_optax, require_same_numbers, shared_numbers
+from gradtx.checkpoints.labels import require_labels
+from gradtx.checkpoints.matching import Guide, Level, Match, match_parts
 from gradtx.checkpoints.members import Member, members_of
-from gradtx.checkpoints.pieces import Piece, orders_of
+from gradtx.checkpoints.order import unmasked
+from gradtx.checkpoints.pieces import orders_of
 from gradtx.checkpoints.rows import ROWS, STATELESS_THERE, is_theirs
 from gradtx.core.transformation import Transformation
-from gradtx.core.walk import Node, state_at, with_state_at
+from gradtx.core.walk import Node, parts_of, state_at, with_state_at
 from gradtx.inspect.hyperparameters import require_own
 from gradtx.values.errors import Refusal, errors_of
 from gradtx.wrappers.accumulate import AccumulateState
 from gradtx.wrappers.guard import SkipNonfiniteState
 
 
-def from_optax(tx: Transformation, params: Any, state: Any) -> Any:
+def from_optax(tx: Transformation, params: Any, state: Any, *, labels: Iterable[Any] | None = None) -> Any:
     """The state of a transformation that goes on where its counterpart in Optax stopped: the next step is the same.
 
     **Arguments:** `params`, as for `init`; `state`, Optax's, or what a checkpoint gives without a template: dicts and
     lists in the places of tuples, None in the places of what is empty. What counts is the order of the parts and the
-    names of their fields.
+    names of their fields. `labels`, Optax's labels of the groups of `partition`, in the order of its rules, the
+    default's last: they are needed where neither arrays nor numbers tell the groups apart.
 
     Of `tx` is expected what `docs/migration.md` has beside Optax's call. Half-precision moments become float32. What
     only gradtx has starts as in `init`: norms, averages of parameters, what `record` keeps. A controlled number is that
@@ -35,7 +43,8 @@ def from_optax(tx: Transformation, params: Any, state: Any) -> Any:
 
     **Raises:** `ValueError` for other parts, or in another order, for fields that mean something else in Optax
     (`amsgrad` without `debias_first`, `nadam` with `momentum_decay`, squares of complex arrays), for arrays that are
-    missing, left over or of another shape, and for `inject_hyperparams` with another number than that of `tx`.
+    missing, left over or of another shape, for `inject_hyperparams` with another number than that of `tx`, and for
+    groups of which it is not known which is which.
 
     >>> import gradtx, jax.numpy as jnp, optax
     >>> w, g = jnp.array([1.0]), jnp.array([2.0])
@@ -46,22 +55,25 @@ def from_optax(tx: Transformation, params: Any, state: Any) -> Any:
     """
     with errors_of("from_optax"):
         own = require_own(tx).init(params)
-        members = list(members_of(Node("", tx, (), own)))
-        for match in match_parts(members, Level(state), orders_of(tx)):
-            own = read(match, own)
-        return own
+
+        def taken(matches: list[Match]) -> Any:
+            return functools.reduce(lambda whole, match: read(match, whole), matches, own)
+
+        guide = Guide(orders_of(tx), require_labels(labels), taken)
+        return taken(match_parts(list(members_of(Node("", tx, (), own))), Level(state), guide))
 
 
-def to_optax(tx: Transformation, state: Any, like: Any = None) -> Any:
+def to_optax(tx: Transformation, state: Any, like: Any = None, *, labels: Iterable[Any] | None = None) -> Any:
     """The state with which Optax's counterpart of a transformation goes on where this one stopped.
 
     **Arguments:** `state`, of `tx`; `like`, a state of the counterpart, such as its `init` returns, in whose form the
-    result is. Without it that form is the one of Optax's function of the same name and of `chain`; `only` is
-    `selective_transform`, and the labels of `partition` are "0", "1" and so on, and "default". It is needed where
-    `inject_hyperparams` stands around, and where chains are grouped or masks are written in another way. With it,
-    moments are rounded to the dtype that they have there.
+    result is, and `labels`, of the groups in it, as for `from_optax`. Without it that form is the one of Optax's
+    function of the same name and of `chain`; `only` is `selective_transform`, and the labels of `partition` are "0",
+    "1" and so on, and "default". It is needed where `inject_hyperparams` stands around, and where chains are grouped
+    or masks are written in another way. With it, moments are rounded to the dtype that they have there.
 
-    What Optax has no place for is left out: norms, averages of parameters, what `record` keeps.
+    What Optax has no place for is left out: norms, averages of parameters, what `record` keeps. What `offload` has on
+    the host comes back on the device.
 
     **Raises:** `ValueError` as `from_optax`, and for a schedule or a controlled number that Optax holds in
     `inject_hyperparams` alone, where `like` is not given.
@@ -73,11 +85,17 @@ def to_optax(tx: Transformation, state: Any, like: Any = None) -> Any:
     (TraceState(trace=Array([2.], dtype=float32)), EmptyState())
     """
     with errors_of("to_optax"):
-        node = Node("", require_own(tx), (), state)
+        node = Node("", require_own(tx), (), on_device(state))
+        if like is None and labels is not None:
+            raise Refusal(ValueError, "labels are those of the groups in like; give a state of the counterpart")
+        require_own_states(list(members_of(node)))
         theirs = counterpart_of(node) if like is None else like
-        for match in match_parts(list(members_of(node)), Level(theirs), orders_of(tx)):
-            theirs = write(match, theirs)
-        return theirs
+
+        def written(matches: list[Match]) -> Any:
+            return functools.reduce(lambda whole, match: write(match, whole), matches, theirs)
+
+        guide = Guide(orders_of(tx), own_labels(tx) if like is None else require_labels(labels), written)
+        return written(match_parts(list(members_of(node)), Level(theirs), guide))
 
 
 # ---- from Optax ----
@@ -95,8 +113,7 @@ def read(match: Match, own: Any) -> Any:
     if injected is None:
         return with_counts(own, member, steps, lambda name: None)
     numbers = injected.fields["hyperparams"]
-    for name, other in shared_numbers(member, injected).items():
-        require_same_number(member, name, numbers[other], other)
+    require_same_numbers(member, injected)
     return with_counts(own, member, steps, lambda name: numbers.get(name_in_optax(member, name)))
 
 
@@ -123,26 +140,31 @@ def read_fields(match: Match, state: Any) -> dict[str, Any]:
     return fields
 
 
-OTHER_NAMES = {("scale_by_momentum", "decay"): "momentum", ("scale_by_adadelta", "decay"): "rho"}
-ONE_MEANING = ("learning_rate", "b1", "b2", "weight_decay")
-
-
-def name_in_optax(member: Member, name: str) -> str:
-    return OTHER_NAMES.get((member.name, name), name)
-
-
-def shared_numbers(member: Member, injected: Piece) -> dict[str, str]:
-    """The hyperparameters of a part that an optimizer of Optax's has in its state, with their names there."""
-    pairs = {name: name_in_optax(member, name) for name in member.tx.recipe.ranges}
-    known = injected.fields["hyperparams"]
-    return {
-        k: x
-        for k, x in pairs.items()
-        if x in known and (x != k or x in ONE_MEANING or callable(member.tx.arguments[k]))
-    }
-
-
 # ---- to Optax ----
+
+
+def require_own_states(members: list[Member]) -> None:
+    """Refuse a state with another kind of state than a part keeps."""
+    for member in members:
+        if member.node is None:
+            continue
+        kind, held = kind_kept(member.tx), member.node.state
+        if kind and type(held) is not kind and (kind is not optax.EmptyState or jax.tree.leaves(held)):
+            found = "an array" if isinstance(held, jax.Array) else type(held).__name__
+            problem = f"the state has {found} in the place of {member.name}'s {kind.__name__}"
+            raise Refusal(ValueError, f"{problem}; it was made by another optimizer")
+        for name in parts_of(member.tx):
+            require_own_states(member.inside(name))
+
+
+def kind_kept(tx: Any) -> type[Any] | None:
+    """The class of a part's state; None for Optax's own, and for what can't start with any parameters."""
+    if not isinstance(tx, Transformation):
+        return None
+    try:
+        return type(jax.eval_shape(tx.init, jnp.zeros(1)))
+    except Exception:  # of a user's function, say, that selects by what these parameters lack
+        return None
 
 
 def write(match: Match, theirs: Any) -> Any:

@@ -1,11 +1,12 @@
 """States of torch's optimizers taken over. torch itself is not needed: its tensors become NumPy's arrays."""
 
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Mapping
 from typing import Any
 
 import jax
 
-from gradtx.checkpoints.counts import counted, require_same_number, with_counts
+from gradtx.checkpoints.agreement import groups_of, numbers_in_torch, reached_by, require_same_descent
+from gradtx.checkpoints.counts import counted, is_schedule, number_after, require_same_number, with_counts
 from gradtx.checkpoints.entries import Entry, TorchNames, entries_of
 from gradtx.checkpoints.fit import Source, as_held, fit
 from gradtx.checkpoints.members import Member, members_of
@@ -16,8 +17,8 @@ from gradtx.core.transformation import Transformation
 from gradtx.core.walk import Node, parts_of, state_at, with_state_at
 from gradtx.inspect.hyperparameters import require_own
 from gradtx.transforms.plateau import ReduceOnPlateauState
-from gradtx.transforms.rate import ScaleByLearningRateState
 from gradtx.values.errors import Refusal, errors_of
+from gradtx.wrappers.accumulate import AccumulateState
 
 
 def from_torch(
@@ -36,14 +37,15 @@ def from_torch(
     where that was made of `model.named_parameters()`. Where the array lies otherwise in torch, the name and a function
     from its form to that here, `("fc.weight", lambda x: x.T)`, which moves elements and does nothing else. `fresh`, the
     paths of arrays that start anew where torch has no state of them, since they never had a gradient. `steps`, the
-    updates done so far, for a schedule, where the state does not say so, as SGD's.
+    updates done so far, for a schedule, where the state does not say so, as SGD's. Those of `accumulate` are windows.
 
     Taken over are SGD's velocity, RMSprop, Adagrad, Adadelta, Adam, AdamW, with `amsgrad` too, NAdam and Adamax; what
     only gradtx has starts as in `init`: norms, guards, averages. There is one count for all arrays. The weights of the
     model are not in it.
 
-    **Raises:** `ValueError` for another optimizer, for another number in it than here, for arrays that are missing,
-    left over or of another shape, and for ones that had different numbers of updates.
+    **Raises:** `ValueError` for another optimizer, for another number in it than here (its groups' rates, decay,
+    momentum and so on are compared, except with schedules; a controlled number becomes torch's), for arrays that are
+    missing, left over or of another shape, and for ones that had different numbers of updates.
 
     >>> import gradtx, jax.numpy as jnp, numpy as np
     >>> moments = dict(step=3, exp_avg=np.float32([[0.5, 1]]), exp_avg_sq=np.float32([[1, 1]]))
@@ -60,34 +62,39 @@ def from_torch(
     """
     with errors_of("from_torch"):
         own = require_own(tx).init(params)
+        if isinstance(fresh, str):
+            raise Refusal(TypeError, f"fresh must be several paths, got a string; give [{fresh!r}]")
         anew = frozenset(fresh)
         entries = entries_of(params, state_dict, names, anew)
         steps = steps_of_entries(entries, steps)
-        rates = {float(group["lr"]) for group in state_dict["param_groups"]}
+        several = list(reached_by(list(members_of(Node("", tx, (), own))), params))
+        groups = groups_of(params, entries, state_dict["param_groups"])
         used: set[tuple[str, str]] = set()
-        for member in all_members(list(members_of(Node("", tx, (), own)))):
-            if isinstance(member.state, ScaleByLearningRateState) and len(rates) == 1:
-                require_same_number(member, "learning_rate", rate_of(rates), "lr")
+        for member, _ in several:
             if row := row_of(member):
                 fields, more = take_fields(member, row, entries, anew, steps)
                 own = with_state_at(own, member.keys, state_at(own, member.keys)._replace(**fields))
                 used |= more
-            own = with_counts(own, member, steps, lambda name: rate_of(rates) if name == "learning_rate" else None)
+        for one in several:
+            numbers = numbers_in_torch(one, several, groups)
+            own = with_counts(with_windows(own, one.member, steps), one.member, steps, numbers.get)
         left = [f"{key} of {path}" for path, x in entries.items() for key in x.fields if key != "step"]
         left = [x for x in left if x not in {f"{key} of {path}" for path, key in used}]
         if left:
             problem = f"torch has {list_some(left)}, for which the transformation has no place"
             raise Refusal(ValueError, f"{problem}; give the one that has the rule of that optimizer")
+        require_same_descent(several, groups)
         return own
 
 
-def all_members(members: list[Member]) -> Iterator[Member]:
-    """Those inside of wrappers too, whatever these are: torch has no wrappers."""
-    for member in members:
-        if member.node is not None:
-            yield member
-            for name in parts_of(member.tx):
-                yield from all_members(member.inside(name))
+def with_windows(own: Any, member: Member, steps: Any) -> Any:
+    """The state of the whole with the windows of an accumulation: torch's optimizer was called once for each."""
+    state = member.state
+    if not isinstance(state, AccumulateState):
+        return own
+    count = counted(member, steps, state.count, needed=is_schedule(member.tx.steps))
+    length = number_after(member, "steps", steps, state.steps, lambda name: None)
+    return with_state_at(own, member.keys, state_at(own, member.keys)._replace(count=count, steps=length))
 
 
 def row_of(member: Member) -> TorchRow | None:
@@ -118,7 +125,7 @@ def take_fields(
             remedy = "give them in names, or in fresh where they never had a gradient"
             raise Refusal(ValueError, f"torch has no {key} of {list_some(lacking)}; {remedy}")
         arrays = {path: entries[path].turn(entries[path].fields[key]) if path in found else x for path, x in rows}
-        fields[name] = fit(Source(arrays, f"{member.name}'s {key}"), held)
+        fields[name] = fit(Source(arrays, f"{member.name}'s {key}"), held, narrow=True)
         used |= {(path, key) for path in found}
     for name, key in row.shared.items():
         own = {path: entries[path].fields[key] for path, _ in used if key in entries[path].fields}
@@ -149,10 +156,3 @@ def one_number(numbers: dict[str, Any], key: str, default: Any) -> Any:
         rows = list_some(f"{path} {float(x):g}" for path, x in numbers.items())
         raise Refusal(ValueError, f"torch has another {key} for each array, here all have one: {rows}")
     return next(iter(numbers.values()), default)
-
-
-def rate_of(rates: set[float]) -> float:
-    """The one rate of torch's groups, for a controlled one."""
-    if len(rates) > 1:
-        raise Refusal(ValueError, f"torch's groups have the rates {list_some(map(str, sorted(rates)))}; give numbers")
-    return next(iter(rates))

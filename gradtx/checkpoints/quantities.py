@@ -10,7 +10,7 @@ import numpy as np
 import optax
 from jax.tree_util import tree_flatten_with_path
 
-from gradtx.checkpoints.groups import Around, name_groups, narrow_arrays
+from gradtx.checkpoints.group_names import Around, name_groups, narrow_arrays
 from gradtx.core import check
 from gradtx.core.combine import Series, chain, parallel
 from gradtx.core.count import ScheduledState

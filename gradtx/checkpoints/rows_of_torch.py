@@ -44,7 +44,13 @@ MOMENTS = dict(mu="exp_avg", nu="exp_avg_sq")
 
 TORCH_ROWS: dict[type[Any], TorchRow] = {
     ScaleByMomentumState: TorchRow(
-        dict(trace="momentum_buffer"), dict(decay=lambda group: group["momentum"]), "momentum"
+        dict(trace="momentum_buffer"),
+        dict(
+            decay=lambda group: group["momentum"],
+            nesterov=lambda group: group.get("nesterov", False),
+            dampening=lambda group: group.get("dampening", 0.0),
+        ),
+        mark="momentum",
     ),
     ScaleByRmsState: TorchRow(
         dict(nu="square_avg", mu="grad_avg"), EPS | dict(decay=lambda group: group["alpha"]), mark="centered"

@@ -155,6 +155,47 @@ def test_a_state_of_another_optimizer_is_refused():
         gx.to_optax(gx.adam(0.1), gx.sgd(0.1).init(PARAMS)[:1])
 
 
+def test_a_state_with_another_part_in_a_place_is_refused():
+    made = "it was made by another optimizer"
+    cases = [
+        (gx.adam(0.1), gx.sgd(0.1), "an array in the place of scale_by_adam's ScaleByAdamState"),
+        (gx.adam(0.1), gx.sgd(0.1, 0.9), "ScaleByMomentumState in the place of scale_by_adam's ScaleByAdamState"),
+        (gx.adam(0.1, b1=FALLING), gx.adam(0.1), "ScaleByAdamState in the place of scale_by_adam's ScheduledState"),
+        (
+            gx.accumulate(gx.adam(0.1), 2),
+            gx.accumulate(gx.sgd(0.1, 0.9), 2),
+            "ScaleByMomentumState in the place of scale_by_adam's ScaleByAdamState",
+        ),
+    ]
+    for tx, other, message in cases:
+        with refused(ValueError, f"to_optax: the state has {message}; {made}"):
+            gx.to_optax(tx, other.init(PARAMS))
+    tx = gx.only(gx.adam(0.1), lambda path, x: x.shape[1] > 2 if x.ndim > 1 else False)  # no such array in a trial
+    gx.to_optax(tx, tx.init(PARAMS))
+
+
+def test_moments_of_flattened_parameters_are_named():
+    message = (
+        "scale_by_adam's mu does not fit: it lacks body/b, body/w, head; it has an array without a path beside these"
+    )
+    with refused(ValueError, f"from_optax: {message}"):
+        gx.from_optax(gx.adam(0.1), PARAMS, optax.flatten(optax.adam(0.1)).init(PARAMS))
+
+
+def test_parts_without_a_state_are_added_behind():
+    tx, state = gx.chain(gx.clip_by_norm(1.0), gx.adam(0.1)), state_of(optax.adam(0.1))
+    remedy = "where others keep nothing, take it over without them, and go on by to_flat and from_flat"
+    with refused(
+        ValueError,
+        f"expected clip_by_norm, scale_by_adam (ScaleByAdamState), scale_by_learning_rate; {ORDER}; {remedy}",
+    ):
+        gx.from_optax(tx, PARAMS, state)
+    taken = gx.from_optax(gx.adam(0.1), PARAMS, state)
+    gx.from_flat(tx, PARAMS, gx.to_flat(gx.adam(0.1), taken))  # as it says
+    with pytest.raises(ValueError, match=f"{ORDER}$"):
+        gx.from_optax(gx.adam(0.1), PARAMS, state_of(optax.sgd(0.1, 0.9)))
+
+
 def test_squares_of_complex_arrays_are_refused():
     w, theirs, ours = jnp.ones(2, complex), optax.rmsprop(0.1), gx.rmsprop(0.1)
     message = (

@@ -10,6 +10,7 @@ import pytest
 import gradtx as gx
 from tests.golden import torch_rows
 from tests.golden.record_states import MIDDLE, state_dicts
+from tests.golden.torch_rows import FALLING
 from tests.optimizers.test_parity_golden import recorded
 from tests.problems import START, apart, gradient
 from tests.refusals import refused
@@ -132,6 +133,20 @@ def test_groups_and_wrappers_take_their_own_arrays():
     np.testing.assert_array_equal(gx.find(state, "nu")["fc"]["bias"], moments["exp_avg_sq"])
 
 
+def test_each_step_of_torch_was_a_window():
+    tx = gx.accumulate(gx.adam(1e-2), gx.piecewise_constant((2,), (1, 4)))
+    state = taken_over("Adam(w, 1e-2)", tx)
+    assert (int(state.mini_step), int(state.count), int(state.steps)) == (0, MIDDLE, 4)
+    assert int(gx.find(state.inner_state, "0/count")) == MIDDLE
+    reached = tx.init(parameters_at("Adam(w, 1e-2)", MIDDLE))
+    for _ in range(2 + 4 * (MIDDLE - 2)):
+        _, reached = tx.update(jax.tree.map(jnp.ones_like, reached.acc_grads), reached)
+    assert (int(reached.count), int(reached.steps)) == (int(state.count), int(state.steps))
+    tx = gx.accumulate(SGD, gx.piecewise_constant((2,), (1, 4)))
+    with refused(ValueError, "from_torch: the state counts no updates, and accumulate needs that number"):
+        gx.from_torch(tx, MODEL, dict_of(), BY_NAME)
+
+
 # ---- what is refused ----
 
 
@@ -235,5 +250,37 @@ def test_no_state_dict_other_counts_and_several_rates_are_refused():
         GROUP | dict(params=[1], param_names=["fc.bias"], lr=0.2),
     ]
     several = dict(state=TENSORS, param_groups=groups)
-    with refused(ValueError, "from_torch: torch's groups have the rates 0.1, 0.2; give numbers"):
-        gx.from_torch(gx.sgd(gx.controlled(0.1), momentum=0.9), MODEL, several, BY_NAME)
+    for rate in (0.1, gx.controlled(0.1), FALLING):
+        message = (
+            "from_torch: torch's groups have the rates 0.1 for fc/kernel, 0.2 for fc/bias, and scale_by_learning_rate"
+        )
+        with refused(ValueError, f"{message} has one for all; give each its own by partition"):
+            gx.from_torch(gx.sgd(rate, momentum=0.9), MODEL, several, BY_NAME, steps=1)
+    for tx in (
+        gx.partition((gx.by_path("kernel"), SGD), default=gx.sgd(0.2, momentum=0.9)),
+        gx.chain(SGD, gx.masked(gx.scale(2.0), gx.by_path("bias"))),
+        gx.chain(SGD, gx.scale_by_tree({"fc": {"kernel": 1.0, "bias": 2.0}})),
+    ):
+        gx.from_torch(tx, MODEL, several, BY_NAME)
+
+
+def test_arguments_of_another_kind_are_refused():
+    for names in (None, ["fc.weight"]):
+        message = f"names must be a dict, got {type(names).__name__}; give torch's parameter for each array by its path"
+        with refused(TypeError, f"from_torch: {message}"):
+            gx.from_torch(SGD, MODEL, dict_of(), names)
+    message = "names['fc/kernel'] must be a name, a place, or a pair (name, function), got ('fc.weight',)"
+    with refused(TypeError, f"from_torch: {message}"):
+        gx.from_torch(SGD, MODEL, dict_of(), BY_NAME | {"fc/kernel": ("fc.weight",)})
+    with refused(TypeError, "from_torch: fresh must be several paths, got a string; give ['b']"):
+        gx.from_torch(SGD, {"b": jnp.zeros(2)}, dict_of({}), {"b": 1}, fresh="b")
+
+
+def test_floats_are_converted():
+    model = jax.tree.map(lambda x: x.astype(jnp.float32), MODEL)
+    trace = gx.find(gx.from_torch(SGD, model, dict_of(), BY_NAME), "trace")["fc"]
+    assert trace["kernel"].dtype == jnp.float32
+    np.testing.assert_array_equal(trace["kernel"], TENSORS[0]["momentum_buffer"].T)
+    complex_ones = {i: dict(momentum_buffer=x["momentum_buffer"] + 0j) for i, x in TENSORS.items()}
+    with refused(ValueError, "fc/kernel is complex128[3, 2], expected float32[3, 2]"):
+        gx.from_torch(SGD, model, dict_of(complex_ones), BY_NAME)
