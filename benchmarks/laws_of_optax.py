@@ -16,11 +16,11 @@ from gradtx.testing.subject import nothing
 
 PAGE = Path(__file__).parent.parent / "docs" / "optax_laws.md"
 HEAD = """
-`gradtx.testing.check_transformation` over every alias of Optax {optax}, on the CPU, as eight devices, with JAX {jax} and
-64-bit types.
-`python -m benchmarks.laws_of_optax` makes this page. Every alias has its defaults and, where it takes one, the learning
-rate 0.1. `sgd` has momentum 0.9, `noisy_sgd` a key; `lbfgs` and `polyak_sgd` get a loss function and its value. All get
-the parameters at every update. The laws of values do not apply: an Optax transformation is a pair of functions.
+`gradtx.testing.check_transformation` over every alias of Optax {optax}, on the CPU as eight devices, with JAX {jax} and
+64-bit types. `python -m benchmarks.laws_of_optax` makes this page. Every alias has its defaults and, where it takes
+one, the learning rate 0.1. `sgd` has momentum 0.9, `noisy_sgd` a key; `lbfgs` and `polyak_sgd` get a loss function and
+its value. All get the parameters at every update. The laws of values do not apply: an Optax transformation is a pair of
+functions.
 
 A breach is not always a fault. Where it is a difference of convention, or documented by Optax, the text below says so.
 

@@ -268,10 +268,10 @@ def test_arguments_of_another_kind_are_refused():
     for names in (None, ["fc.weight"]):
         message = f"names must be a dict, got {type(names).__name__}; give torch's parameter for each array by its path"
         with refused(TypeError, f"from_torch: {message}"):
-            gx.from_torch(SGD, MODEL, dict_of(), names)
+            gx.from_torch(SGD, MODEL, dict_of(), names)  # pyright: ignore[reportArgumentType]
     message = "names['fc/kernel'] must be a name, a place, or a pair (name, function), got ('fc.weight',)"
     with refused(TypeError, f"from_torch: {message}"):
-        gx.from_torch(SGD, MODEL, dict_of(), BY_NAME | {"fc/kernel": ("fc.weight",)})
+        gx.from_torch(SGD, MODEL, dict_of(), BY_NAME | {"fc/kernel": ("fc.weight",)})  # pyright: ignore[reportArgumentType]
     with refused(TypeError, "from_torch: fresh must be several paths, got a string; give ['b']"):
         gx.from_torch(SGD, {"b": jnp.zeros(2)}, dict_of({}), {"b": 1}, fresh="b")
 

@@ -2,6 +2,7 @@
 
 import re
 import warnings
+from typing import Any
 
 import jax
 import jax.numpy as jnp
@@ -70,7 +71,7 @@ def test_one_collective_however_many_arrays():
 
     specs = dict.fromkeys(tree, PARTS)
     program = jax.jit(jax.shard_map(update, mesh=MESH, in_specs=(specs,), out_specs=specs)).lower(tree).compile()
-    collectives = re.findall(r"= (\S+) (all-\w+|reduce-scatter|collective-\w+)\(", program.as_text())
+    collectives = re.findall(r"= (\S+) (all-\w+|reduce-scatter|collective-\w+)\(", str(program.as_text()))
     assert collectives == [("f32[]", "all-reduce")]
 
 
@@ -156,10 +157,13 @@ def test_a_gradient_goes_through_what_is_measured():
 
 
 def test_plain_pairs_keep_states_that_are_no_arrays():
-    def update(updates, state, params=None):
+    def update(updates, state, params=None) -> Any:
         return updates, {"name": "mine", "last": updates}
 
-    tx = optax.GradientTransformation(lambda params: {"name": "mine", "last": None}, update)
+    def init(params) -> Any:
+        return {"name": "mine", "last": None}
+
+    tx = optax.GradientTransformation(init, update)
     assert first(gx.chain(gx.sgd(1.0), tx), out=SPECS)["w"].shape == (16, 3)
 
 

@@ -143,4 +143,4 @@ def test_other_axes():
         first(gx.across(gx.identity(), ("data", "model")))
     for axes in (3, ("data", 1), None):
         with pytest.raises(TypeError, match="across: axes must be the name of an axis or a tuple of names, got"):
-            gx.across(gx.identity(), axes)
+            gx.across(gx.identity(), axes)  # pyright: ignore[reportArgumentType]

@@ -2,6 +2,7 @@
 
 import functools
 import re
+from typing import Any
 
 import jax
 import jax.numpy as jnp
@@ -71,9 +72,10 @@ def test_a_step_sums_gradients_and_gathers_updates_and_nothing_else(kind):
     assert found["all-gather"] == (3, 4 * PARAMETERS)
     _, summed = found["all-reduce"]
     assert summed <= 4 * PARAMETERS + 64  # the gradients, a norm and the loss
-    arguments = [p.memory_analysis().argument_size_in_bytes for p in (whole, spread)]
+    memory: list[Any] = [p.memory_analysis() for p in (whole, spread)]
+    arguments = [x.argument_size_in_bytes for x in memory]
     assert arguments[0] - arguments[1] == pytest.approx(2 * 4 * PARAMETERS * 7 / 8, rel=1e-3)
-    temporary = [p.memory_analysis().temp_size_in_bytes for p in (whole, spread)]
+    temporary = [x.temp_size_in_bytes for x in memory]
     assert temporary[1] <= 0.76 * temporary[0]  # no copy of all gradients for the clipped ones
 
 

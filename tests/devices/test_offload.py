@@ -62,7 +62,7 @@ def test_on_a_mesh(wrap, kind):
     assert ("pinned_host" in memories(state)) == has_host()
     step = train(tx)
     after, state = three_steps(step, params, state)
-    assert step._cache_size() == 1
+    assert step._cache_size() == 1  # pyright: ignore[reportAttributeAccessIssue]
     assert_laid(after, jax.tree.map(lambda p: p.sharding, params))
     assert_laid(state, shardings)
     alone, own_state = three_steps(train(tx), example(), tx.init(example()))

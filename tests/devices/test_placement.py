@@ -46,7 +46,7 @@ def test_a_step_compiles_once_wherever_the_parameters_lie(place):
     params = {"w": jnp.ones((8, 2)), "b": jnp.ones(2)}
     params = params if place is None else jax.device_put(params, place)
     after, step = train(CLIPPED, params)
-    assert step._cache_size() == 1
+    assert step._cache_size() == 1  # pyright: ignore[reportAttributeAccessIssue]
     assert {x.sharding for x in jax.tree.leaves(after)} == {x.sharding for x in jax.tree.leaves(params)}
 
 

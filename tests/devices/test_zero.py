@@ -43,7 +43,7 @@ def test_equals_the_transformation_on_one_device(member, kind):
     shardings = state_shardings(tx, params)
     step = train(tx, member.extra)
     after, state = three_steps(step, params, placed_init(tx, params))
-    assert step._cache_size() == 1
+    assert step._cache_size() == 1  # pyright: ignore[reportAttributeAccessIssue]
     assert_laid(after, jax.tree.map(lambda p: p.sharding, params))
     assert_laid(state, shardings)
     alone, own_state = three_steps(train(member.tx, member.extra), example(), member.tx.init(example()))
@@ -137,7 +137,7 @@ def test_sums_that_are_still_to_be_made():
 
     with jax.set_mesh(mesh):
         state = tx.init(params)
-        late = jax.jit(functools.partial(step, spec=P(None, None, unreduced={"data"})))
+        late = jax.jit(functools.partial(step, spec=P(None, None, unreduced=frozenset({"data"}))))
         updates, after = late(params, state, x, y, z)
         expected, _ = jax.jit(functools.partial(step, spec=P(None, None)))(params, state, x, y, z)
     assert_close(updates, expected, rtol=1e-5, atol=1e-6)
