@@ -41,4 +41,8 @@ def places_of_updates(updates: Any) -> list[int]:
 def dot(a: list[jax.Array], b: list[jax.Array]) -> jax.Array:
     """The product of two lists as real vectors."""
     pairs = list(zip(a, b, strict=True))
-    return fold(lambda so_far, pair: so_far + jnp.sum(pair[0] * pair[1]), pairs, jnp.zeros([], jnp.float32))
+    return fold(add_product, pairs, jnp.zeros([], jnp.float32))
+
+
+def add_product(so_far: jax.Array, pair: tuple[jax.Array, jax.Array]) -> jax.Array:
+    return so_far + jnp.sum(jnp.real(jnp.conj(pair[0]) * pair[1]))

@@ -78,6 +78,7 @@ def test_functions_in_values_go_with_them():
         tx.update(jnp.ones(2), tx.init(jnp.ones(2)))
         return weakref.ref(schedule)
 
+    compiled_update.clear_cache()  # JAX keeps so many programs in all, and lets go of the oldest
     before = compiled_update._cache_size()
     gone = once()
     gc.collect()
