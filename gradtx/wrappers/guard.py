@@ -258,5 +258,6 @@ def is_any(flag: jax.Array, axes: Axes) -> jax.Array:
 
 @jax.jit
 def is_finite(x: jax.Array) -> jax.Array:
-    # A mask of the elements would be a copy, and a maximum over devices may lose a NaN.
-    return jnp.sum(x * 0) == 0
+    # Zero unless one is NaN or infinite. A mask of the elements would be a copy, as a constant beside them is with XLA
+    # on CPUs, and a maximum over devices may lose a NaN.
+    return jnp.sum(x - x) == 0
