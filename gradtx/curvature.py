@@ -215,7 +215,9 @@ def of_one_vector(run: Callable[[Loss, jax.Array], jax.Array], loss: Loss, param
         x, restored = ravel_pytree(list(parts))
         return run(lambda x: loss(restored(x)), x)
 
-    return with_automatic_axes(flat, lambda parts: loss(put_back(parts, params, params)), parts, parts, jnp.zeros([]))
+    return with_automatic_axes(
+        flat, lambda parts: loss(put_back(parts, params, params)), parts, parts, lambda: jnp.zeros([])
+    )
 
 
 def arrays(tree: Any, name: str) -> Any:

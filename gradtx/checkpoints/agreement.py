@@ -27,7 +27,7 @@ class Reached(NamedTuple):
 
     @property
     def recipe(self) -> Any:
-        return getattr(self.member.tx, "recipe", None)
+        return self.member.recipe
 
     @property
     def is_row(self) -> bool:
@@ -50,7 +50,7 @@ def reached_by(members: list[Member], tree: Any) -> Iterator[Reached]:
         if member.node is None:
             continue
         own = tree
-        if getattr(member.tx, "recipe", None) is add_decayed_weights and member.tx.mask is not None:
+        if member.recipe is add_decayed_weights and member.tx.mask is not None:
             own = keep(tree, member.tx.mask.chosen(tree))
         yield Reached(member, frozenset(path for path, x in paths_and_leaves(own) if x is not None))
         routes = member.node.rule.routes(tree) if member.node.rule and member.node.rule.routes else []

@@ -45,7 +45,7 @@ def counterpart_of(node: Node) -> Any:
 def of_member(member: Member) -> Any:
     node, state = member.node, member.state
     assert node
-    recipe, parts = getattr(member.tx, "recipe", None), parts_of(node.tx)
+    recipe, parts = member.recipe, parts_of(node.tx)
     if member.is_scheduled and not isinstance(state, optax.EmptyState):
         refuse_numbers(member, next(iter(node.state.hyperparams)))
     if recipe is partition:
@@ -74,7 +74,7 @@ def of_measured(member: Member) -> Any:
         if isinstance(rate, Controlled):
             refuse_numbers(member, "learning_rate")
         return optax.ScaleByScheduleState(state.count) if callable(rate) else EMPTY
-    recipe = getattr(member.tx, "recipe", None)
+    recipe = member.recipe
     if recipe is add_decayed_weights:
         own = decay_state(whole.count) if member.is_scheduled else EMPTY
         return own if member.tx.mask is None else optax.MaskedState(own)

@@ -54,11 +54,16 @@ def fit(source: Source, held: Any, narrow: bool = False) -> Any:
 
 
 def is_fit(x: Any, held: Any, narrow: bool) -> bool:
-    dtype, kind = dtype_of(x), dtype_of(held)
-    kinds = (jnp.complexfloating, jnp.floating, jnp.integer, jnp.bool_)
-    same = all(jnp.issubdtype(dtype, one) == jnp.issubdtype(kind, one) for one in kinds)
+    dtype, own = dtype_of(x), dtype_of(held)
     narrow = narrow or not jnp.issubdtype(dtype, jnp.inexact)  # a count has room enough
-    return np.shape(x) == np.shape(held) and same and (narrow or dtype.itemsize <= kind.itemsize)
+    has_room = narrow or dtype.itemsize <= own.itemsize
+    return np.shape(x) == np.shape(held) and kind_of(dtype) == kind_of(own) and has_room
+
+
+def kind_of(dtype: Any) -> Any:
+    """What numbers of a dtype are; of these, dtypes are converted."""
+    kinds = (jnp.bool_, jnp.integer, jnp.floating, jnp.complexfloating)
+    return next((kind for kind in kinds if jnp.issubdtype(dtype, kind)), dtype)
 
 
 def as_held(x: Any, held: Any) -> jax.Array:

@@ -9,9 +9,10 @@ import numpy as np
 import optax
 from jax.core import Tracer
 
+from gradtx.checkpoints.fit import kind_of
 from gradtx.checkpoints.quantities import GROUP, Quantity, name_of, name_quantities
 from gradtx.checkpoints.sources import agree, beginnings, find_sources, left_over, shortest_names, starts_anew
-from gradtx.core.check import as_jax_arrays
+from gradtx.core.check import as_jax_arrays, is_key
 from gradtx.core.combine import chain
 from gradtx.core.count import as_weak
 from gradtx.core.paths import list_some
@@ -168,16 +169,10 @@ def misfit(key: str, x: Any, start: Any) -> str | None:
         return f"{key} is no array but {excerpt(x)}"
     if isinstance(x, jax.ShapeDtypeStruct) and not isinstance(start, jax.ShapeDtypeStruct):
         return f"{key} is the shape of an array and has no numbers"
-    if x.shape == start.shape and kind_of(x) == kind_of(start):
+    if x.shape == start.shape and kind_of(x.dtype) == kind_of(start.dtype):
         return None
     remedy = " (of which dtype, NumPy has not kept: view it as that first)" if is_raw(x) else ""
     return f"{key} is {excerpt(x)}, expected {excerpt(start)}{remedy}"
-
-
-def kind_of(x: Any) -> Any:
-    """What its numbers are; of these, dtypes are converted."""
-    kinds = (jnp.bool_, jnp.integer, jnp.floating, jnp.complexfloating)
-    return next((kind for kind in kinds if jnp.issubdtype(x.dtype, kind)), x.dtype)
 
 
 def is_raw(x: Any) -> bool:
@@ -198,10 +193,6 @@ def data_of_key(x: Any) -> Any:
     if not is_key(x):
         return x
     return jax.eval_shape(jax.random.key_data, x) if isinstance(x, jax.ShapeDtypeStruct) else jax.random.key_data(x)
-
-
-def is_key(x: Any) -> bool:
-    return jnp.issubdtype(getattr(x, "dtype", None) or np.dtype(bool), jax.dtypes.prng_key)
 
 
 def as_key(x: Any, start: Any) -> Any:

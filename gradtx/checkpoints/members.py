@@ -40,7 +40,12 @@ class Member(NamedTuple):
 
     @property
     def name(self) -> str:
-        return getattr(getattr(self.tx, "recipe", None), "__name__", "a part of Optax")
+        return getattr(self.recipe, "__name__", "a part of Optax")
+
+    @property
+    def recipe(self) -> Any:
+        """None for a part of Optax's."""
+        return getattr(self.tx, "recipe", None)
 
     def inside(self, name: str) -> list["Member"]:
         """The members of one of its parts."""

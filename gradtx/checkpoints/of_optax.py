@@ -88,14 +88,15 @@ def to_optax(tx: Transformation, state: Any, like: Any = None, *, labels: Iterab
         node = Node("", require_own(tx), (), on_device(state))
         if like is None and labels is not None:
             raise Refusal(ValueError, "labels are those of the groups in like; give a state of the counterpart")
-        require_own_states(list(members_of(node)))
+        members = list(members_of(node))
+        require_own_states(members)
         theirs = counterpart_of(node) if like is None else like
 
         def written(matches: list[Match]) -> Any:
             return functools.reduce(lambda whole, match: write(match, whole), matches, theirs)
 
         guide = Guide(orders_of(tx), own_labels(tx) if like is None else require_labels(labels), written)
-        return written(match_parts(list(members_of(node)), Level(theirs), guide))
+        return written(match_parts(members, Level(theirs), guide))
 
 
 # ---- from Optax ----

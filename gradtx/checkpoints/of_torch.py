@@ -78,10 +78,11 @@ def from_torch(
         for one in several:
             numbers = numbers_in_torch(one, several, groups)
             own = with_counts(with_windows(own, one.member, steps), one.member, steps, numbers.get)
-        left = [f"{key} of {path}" for path, x in entries.items() for key in x.fields if key != "step"]
-        left = [x for x in left if x not in {f"{key} of {path}" for path, key in used}]
+        taken = used | {(path, "step") for path in entries}
+        left = [(path, key) for path, x in entries.items() for key in x.fields if (path, key) not in taken]
         if left:
-            problem = f"torch has {list_some(left)}, for which the transformation has no place"
+            words = list_some(f"{key} of {path}" for path, key in left)
+            problem = f"torch has {words}, for which the transformation has no place"
             raise Refusal(ValueError, f"{problem}; give the one that has the rule of that optimizer")
         require_same_descent(several, groups)
         return own

@@ -33,7 +33,7 @@ def is_for(piece: Piece, member: Member) -> bool:
     if is_partition(member):
         return piece.is_of(optax.transforms.PartitionState)
     if isinstance(state, MaskedState):
-        several = member.tx.recipe is only and piece.is_of(optax.transforms.PartitionState)
+        several = member.recipe is only and piece.is_of(optax.transforms.PartitionState)
         return several or piece.is_of(optax.MaskedState)
     if isinstance(state, SkipNonfiniteState) and piece.is_of(optax.MultiStepsState):
         return True  # which can leave out micro-batches by itself
@@ -57,7 +57,7 @@ def unmasked(piece: Piece) -> Piece:
 
 
 def is_partition(member: Member) -> bool:
-    return getattr(member.tx, "recipe", None) is partition
+    return member.recipe is partition
 
 
 def refuse_order(members: list[Member], pieces: list[Piece]) -> NoReturn:

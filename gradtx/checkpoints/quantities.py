@@ -11,17 +11,15 @@ import optax
 from jax.tree_util import tree_flatten_with_path
 
 from gradtx.checkpoints.group_names import Around, name_groups, narrow_arrays
+from gradtx.checkpoints.members import is_transparent
 from gradtx.core import check
 from gradtx.core.combine import Series, chain, parallel
 from gradtx.core.count import ScheduledState
 from gradtx.core.lift import PerArray
 from gradtx.core.paths import paths_and_leaves
 from gradtx.core.rule import Keys
-from gradtx.core.transformation import Transformation, composed_of
+from gradtx.core.transformation import Transformation
 from gradtx.core.walk import Node, parts_of, state_at, with_state_at
-from gradtx.devices.across import across
-from gradtx.devices.offload import offload
-from gradtx.devices.zero import zero_redundancy
 from gradtx.values.errors import Refusal
 from gradtx.values.printing import origin_of
 from gradtx.values.recipe import Controlled
@@ -32,7 +30,7 @@ from gradtx.wrappers.select import masked, only, partition
 MEASURED, CONTROLLED, SCHEDULE = "measured", "controlled", "schedule"  # in the place of a field, before a number
 RESERVED = (MEASURED, CONTROLLED, SCHEDULE)
 GROUP = "@"  # behind it stands the group of a partition whose number it is
-IN_STEP = (chain, parallel, masked, only, partition, across, zero_redundancy, offload)
+IN_STEP = (chain, parallel, masked, only, partition)  # what hands each update to all of its parts
 Seen = dict[str, int]  # how many parts of each name there were
 
 
@@ -106,7 +104,7 @@ def quantities_of(node: Node, seen: Seen, place: Around) -> Iterator[Quantity]:
     for part in parts.values():
         own = with_state_at(own, part.keys, None)
     yield from number_part(name_of(node.tx), list(rows_of_part(node, own, place.clock)), seen, place)
-    in_step = node.tx.recipe in IN_STEP or composed_of(node.tx) is not None
+    in_step = node.tx.recipe in IN_STEP or is_transparent(node)
     places = name_groups(node, place) if node.tx.recipe is partition else narrow_arrays(node, place)
     before, after = dict(seen), seen
     for name, part in parts.items():

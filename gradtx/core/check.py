@@ -139,6 +139,12 @@ def is_float0(u: Any) -> bool:
     return getattr(u, "dtype", None) == jax.dtypes.float0
 
 
+def is_key(x: Any) -> bool:
+    """Whether it is an array of JAX's random keys."""
+    dtype = getattr(x, "dtype", None)
+    return dtype is not None and jnp.issubdtype(dtype, jax.dtypes.prng_key)
+
+
 class Unfit:
     """What stands in a flow for an update that is no array of numbers: an error as soon as it is used."""
 

@@ -29,6 +29,11 @@ def varying_axes(x: Any) -> frozenset[str]:
     return axes_of_type(jax.typeof(x))
 
 
+def axes_of_any(values: Iterable[Any]) -> frozenset[str]:
+    """The axes over which at least one of these differs."""
+    return frozenset().union(*map(varying_axes, values))
+
+
 def axes_of_type(kind: Any) -> frozenset[str]:
     return kind.vma if hasattr(kind, "vma") else kind.manual_axis_type.varying  # its name before JAX 0.10
 
@@ -67,7 +72,7 @@ def axes_of_parts(arrays: list[Any], manual: Axes, axes: Axes | None) -> list[Ax
     """For each of the arrays the axes over which it is in parts; it may be several beside each other."""
     if axes == ():
         return [()] * len(arrays)
-    seen = [frozenset().union(*map(varying_axes, jax.tree.leaves(x))) for x in arrays]
+    seen = [axes_of_any(jax.tree.leaves(x)) for x in arrays]
     if not has_types(manual):
         if axes:
             raise Refusal(ValueError, f"{HIDDEN}, and across needs to know; leave check_vma at True")

@@ -9,7 +9,7 @@ from typing import Any
 import jax
 from jax.extend.core import jaxpr_as_fun
 
-from gradtx.core.collectives import AXES, REMEDY, Axes, axes_of_type, join_names, varying_axes
+from gradtx.core.collectives import AXES, REMEDY, Axes, axes_of_any, axes_of_type, join_names
 from gradtx.values.errors import Refusal
 
 REDUCTIONS = {
@@ -36,7 +36,7 @@ def run_in_parts(function: Callable[..., Any], axes: Axes | None, *args: Any) ->
         leaves, structure = jax.tree.flatten(args)
         if axes == () or looking.get() or not all(isinstance(x, jax.Array) for x in leaves):
             return function(*args)
-        seen = frozenset().union(*map(varying_axes, leaves))
+        seen = axes_of_any(leaves)
         over = seen if axes is None else seen & frozenset(axes)
         if not over:
             return function(*args)

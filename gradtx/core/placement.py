@@ -4,11 +4,11 @@ from collections.abc import Callable
 from typing import Any
 
 import jax
-import jax.numpy as jnp
 import numpy as np
 from jax.core import Tracer
 from jax.sharding import NamedSharding, PartitionSpec
 
+from gradtx.core.check import is_key
 from gradtx.core.collectives import manual_axes, vary, varying_axes
 
 reshard: Any = getattr(jax, "reshard", None) or getattr(jax.sharding, "reshard", None)  # its place before JAX 0.9
@@ -60,9 +60,11 @@ def is_traced() -> bool:
     return isinstance(jax.lax.full((), 0.0), Tracer)
 
 
-def with_automatic_axes(run: Callable[..., Any], loss: Callable[[Any], Any], arrays: Any, given: Any, out: Any) -> Any:
+def with_automatic_axes(
+    run: Callable[..., Any], loss: Callable[[Any], Any], arrays: Any, given: Any, out: Callable[[], Any]
+) -> Any:
     """`run(loss, *given)`, in which axes with explicit types are automatic: for what reshapes arrays, as a layout in a
-    type does not let it. The loss, a function of what is like `arrays`, sees them. What is returned lies like `out`.
+    type does not let it. The loss, a function of what is like `arrays`, sees them. What is returned lies like `out()`.
     """
     typed = [x for x in jax.tree.leaves((arrays, given)) if jax.typeof(x).sharding.mesh.explicit_axes]
     if not typed:
@@ -75,7 +77,7 @@ def with_automatic_axes(run: Callable[..., Any], loss: Callable[[Any], Any], arr
     with jax.sharding.use_abstract_mesh(inside) if inside else jax.set_mesh(typed[0].sharding.mesh):
         typed_loss = jax.sharding.explicit_axes(loss, in_sharding=(jax.tree.map(spec_of, arrays),))
         automatic = jax.sharding.auto_axes(
-            lambda *given: run(typed_loss, *given), out_sharding=jax.tree.map(spec_of, out)
+            lambda *given: run(typed_loss, *given), out_sharding=jax.tree.map(spec_of, out())
         )
         return automatic(*given)
 
@@ -93,7 +95,7 @@ def put_beside(params: Any, state: Any) -> Any:
     def put(x: Any) -> Any:
         if not is_concrete(x) or x.committed or isinstance(x.sharding, NamedSharding):
             return x
-        if jnp.issubdtype(x.dtype, jax.dtypes.prng_key):
+        if is_key(x):
             return jax.random.wrap_key_data(put(jax.random.key_data(x)), impl=jax.random.key_impl(x))
         return make_on_all(x, layout_behind(x.shape, layouts))
 

@@ -5,14 +5,14 @@ from typing import Any
 import jax
 import optax
 
-from gradtx.core.collectives import AXES, join_names, manual_axes, vary, varying_axes
+from gradtx.core.collectives import AXES, axes_of_any, join_names, manual_axes, vary
 from gradtx.core.factories import transformation
 from gradtx.core.flow import Flow
 from gradtx.core.measurement import require_alike
-from gradtx.core.rule import Part, Rule
 from gradtx.core.transformation import advance, start
 from gradtx.values.errors import Refusal
 from gradtx.values.printing import excerpt
+from gradtx.wrappers.branch import rule_around
 
 
 @transformation
@@ -55,14 +55,14 @@ def across(tx: optax.GradientTransformation, axes: str | tuple[str, ...]):
 
     def own_axes(arrays: list[Any]) -> frozenset[str]:
         """Those over which each device has a model of its own."""
-        return frozenset().union(*map(varying_axes, arrays)) - frozenset(names)
+        return axes_of_any(arrays) - frozenset(names)
 
     def init(params: Any) -> Any:
         own = own_axes([p for p in jax.tree.leaves(params) if isinstance(p, jax.Array)])
         state = start(tx, params)  # whose numbers are those of a device
         return jax.tree.map(lambda x: vary(x, own), state) if own else state
 
-    def advance_across(flow: Flow, state: Any, extra: dict[str, Any]) -> Any:
+    def advance_across(flow: Flow, state: Any, extra: dict[str, Any], ok: Any = None) -> Any:
         if manual_axes():
             have = jax.sharding.get_abstract_mesh().axis_names
             if missing := frozenset(names) - frozenset(have):
@@ -74,6 +74,6 @@ def across(tx: optax.GradientTransformation, axes: str | tuple[str, ...]):
             for x in jax.tree.leaves(tx):
                 if isinstance(x, jax.Array):
                     require_alike("a number of the transformation", x)
-            return advance(tx, flow, state, extra, "tx")
+            return advance(tx, flow, state, extra, "tx", ok)
 
-    return Rule(init, advance_across, parts={"tx": Part(tx, ())})
+    return rule_around(tx, init, advance_across)

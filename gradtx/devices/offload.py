@@ -3,14 +3,13 @@
 from typing import Any
 
 import jax
-import jax.numpy as jnp
 import optax
 
+from gradtx.core.check import is_key
 from gradtx.core.factories import transformation
 from gradtx.core.flow import Flow, is_promise
-from gradtx.core.rule import Part, Rule
-from gradtx.core.transformation import Transformation, advance, start
-from gradtx.values.value import build
+from gradtx.core.transformation import advance, start
+from gradtx.wrappers.branch import rule_around
 
 HOST, DEVICE = jax.memory.Space.Host, jax.memory.Space.Device
 CPU_HAS_HOST = (0, 10, 2)  # the first JAX whose programs for CPUs know of two memories
@@ -56,11 +55,7 @@ def offload(tx: optax.GradientTransformation):
 
         return jax.tree.map(later, after, state, is_leaf=is_promise)
 
-    def advance_if(flow: Flow, state: Any, ok: Any, extra: dict[str, Any]) -> Any:
-        return advance_here(flow, state, extra, ok)
-
-    has_branch = isinstance(tx, Transformation) and build(tx).advance_if
-    return Rule(init, advance_here, parts={"tx": Part(tx, ())}, advance_if=advance_if if has_branch else None)
+    return rule_around(tx, init, advance_here)
 
 
 def has_host() -> bool:
@@ -70,7 +65,7 @@ def has_host() -> bool:
 
 def moves(x: Any) -> bool:
     """Whether it is an array of numbers: a single one is not worth the way, and a random key can't go it."""
-    return x.ndim > 0 and not jnp.issubdtype(x.dtype, jax.dtypes.prng_key)
+    return x.ndim > 0 and not is_key(x)
 
 
 def move_back(new: Any, old: Any) -> Any:

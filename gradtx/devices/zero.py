@@ -14,11 +14,10 @@ from gradtx.core import check
 from gradtx.core.factories import transformation
 from gradtx.core.flow import Flow
 from gradtx.core.placement import is_traced, reshard
-from gradtx.core.rule import Part, Rule
-from gradtx.core.transformation import Transformation, advance, start
+from gradtx.core.transformation import advance, start
 from gradtx.devices.layout import mesh_of, names_by_dimension, sharding_of, spec_of
 from gradtx.values.errors import Refusal
-from gradtx.values.value import build
+from gradtx.wrappers.branch import rule_around
 
 
 @transformation
@@ -95,11 +94,7 @@ def zero_redundancy(tx: optax.GradientTransformation, axis: str):
         flow.frozen.update(own.frozen)
         return own.settle(after)
 
-    def advance_if(flow: Flow, state: Any, ok: Any, extra: dict[str, Any]) -> Any:
-        return advance_spread(flow, state, extra, ok)
-
-    has_branch = isinstance(tx, Transformation) and build(tx).advance_if
-    return Rule(init, advance_spread, parts={"tx": Part(tx, ())}, advance_if=advance_if if has_branch else None)
+    return rule_around(tx, init, advance_spread)
 
 
 # ---- the devices along an axis ----

@@ -76,7 +76,7 @@ def scale_by_newton(damping: NonNegative = 0.0, *, tol: Fraction = 1e-3, max_ste
             return cg(matrix, g, **limits)[0]
 
         def solve_with(extra: Any) -> Arrays:
-            return with_automatic_axes(solve, loss, w, (g, w, jnp.asarray(extra)), g)
+            return with_automatic_axes(solve, loss, w, (g, w, jnp.asarray(extra)), lambda: g)
 
         def shifted() -> Arrays:
             least = jax.lax.stop_gradient(smallest_eigenvalue(loss, w, rtol=0.1))

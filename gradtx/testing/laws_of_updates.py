@@ -9,6 +9,7 @@ import jax.numpy as jnp
 import numpy as np
 
 import gradtx as gx
+from gradtx.core.check import is_key
 from gradtx.testing.examples import (
     FEW,
     Example,
@@ -73,8 +74,7 @@ def without_x64_the_state_keeps_its_form(subject: Subject, example: Example) -> 
         same_form(state, after, "state", "after init", "after an update")
         for path, x in leaves_by_path(state).items():
             x = x if hasattr(x, "dtype") else jnp.asarray(x)
-            is_key = jnp.issubdtype(x.dtype, jax.dtypes.prng_key)
-            if (x.dtype.itemsize > 4 and not is_key) or (jnp.issubdtype(x.dtype, jnp.inexact) and x.dtype != f32):
+            if (x.dtype.itemsize > 4 and not is_key(x)) or (jnp.issubdtype(x.dtype, jnp.inexact) and x.dtype != f32):
                 raise Broken("a state of float32, 32-bit integers and bools", f"state{path} {form(x)}")
 
 

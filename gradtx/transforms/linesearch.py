@@ -128,10 +128,14 @@ def scale_by_zoom_linesearch(
         def find(loss: Any, at: Any, along: Any, slope: Any, now: Any) -> Any:
             return search.update(along, search.init(at), at, value=now, grad=slope, value_fn=loss)[1]
 
-        given = jax.lax.stop_gradient(([zero, *w], [zero, *u], [zero, *g], value.astype(zero.dtype)))
+        places, *others = jax.lax.stop_gradient(([zero, *w], [zero, *u], [zero, *g], value.astype(zero.dtype)))
+
+        def like() -> Any:
+            fresh: Any = search.init(places)
+            return fresh._replace(grad=places)
+
         with jax.numpy_dtype_promotion("standard"):  # Optax leaves promotion to JAX, and reshapes arrays
-            like: Any = search.init(given[0])
-            found = with_automatic_axes(find, loss, given[0], given, like._replace(grad=given[0]))
+            found = with_automatic_axes(find, loss, places, (places, *others), like)
         after: Any = jax.lax.stop_gradient(found)
         learned = jax.tree.map(jnp.conj, put_back(after.grad[1:], jax.tree.map(jnp.conj, state.grad), updates))
         after, before = map(ScaleByZoomLinesearchState._make, (after._replace(grad=learned), state))  # from Optax's

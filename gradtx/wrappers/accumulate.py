@@ -208,8 +208,7 @@ def is_measured(x: Any) -> bool:
     """Whether an extra argument is made of numbers; a function, a bool or a random key is not."""
 
     def is_number(leaf: Any) -> bool:
-        key = isinstance(leaf, jax.Array) and jnp.issubdtype(leaf.dtype, jax.dtypes.prng_key)
-        return isinstance(leaf, ARRAYS) and not isinstance(leaf, bool) and not key
+        return isinstance(leaf, ARRAYS) and not isinstance(leaf, bool) and not check.is_key(leaf)
 
     return any(map(is_number, jax.tree.leaves(x)))
 

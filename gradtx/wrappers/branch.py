@@ -1,5 +1,6 @@
 """A transformation in a branch that may not be taken: what comes out has to have the form of what goes in."""
 
+from collections.abc import Callable
 from typing import Any
 
 import jax
@@ -8,6 +9,7 @@ import jax.numpy as jnp
 from gradtx.core.collectives import manual_axes
 from gradtx.core.flow import Flow
 from gradtx.core.placement import lay_like
+from gradtx.core.rule import Part, Rule
 from gradtx.core.transformation import Transformation, advance
 from gradtx.values.value import build
 
@@ -25,6 +27,18 @@ def advance_where(ok: jax.Array, tx: Any, flow: Flow, state: Any, extra: dict[st
     updates, after = jax.lax.cond(ok, lambda: run_branch(tx, flow, state, extra, part), lambda: left_out)
     flow.put(updates)
     return after
+
+
+def rule_around(tx: Any, init: Callable[[Any], Any], advance: Callable[..., Any]) -> Rule:
+    """The rule of a wrapper whose state is that of its one part. `advance(flow, state, extra, ok)` hands `ok` on to the
+    part, which leaves the step out by itself if it can.
+    """
+
+    def advance_if(flow: Flow, state: Any, ok: Any, extra: dict[str, Any]) -> Any:
+        return advance(flow, state, extra, ok)
+
+    has_branch = isinstance(tx, Transformation) and build(tx).advance_if
+    return Rule(init, advance, parts={"tx": Part(tx, ())}, advance_if=advance_if if has_branch else None)
 
 
 def run_branch(tx: Any, flow: Flow, state: Any, extra: dict[str, Any], part: str) -> tuple[Any, Any]:

@@ -1,6 +1,8 @@
 """Parameters that lie on a mesh, and what is asked of arrays there."""
 
 import functools
+import math
+import re
 
 import jax
 import jax.numpy as jnp
@@ -9,6 +11,9 @@ from jax.sharding import AxisType, NamedSharding, PartitionSpec
 
 import gradtx as gx
 
+COLLECTIVE = re.compile(
+    r"= (\(?[a-z]\d+\[.*?) (all-gather|all-reduce|reduce-scatter|all-to-all|collective-permute)(?:-start)?\("
+)
 KINDS = [AxisType.Auto, AxisType.Explicit]
 
 
@@ -67,6 +72,17 @@ def bytes_per_device(tree):
     return sum(s.data.nbytes for x in jax.tree.leaves(tree) for s in x.addressable_shards if s.device == first)
 
 
+def collectives(program):
+    """The kinds of the collectives of a compiled program, with the bytes of float32 that come out of each."""
+    return sorted(
+        (
+            kind,
+            sum(4 * math.prod(map(int, filter(None, dims.split(",")))) for dims in re.findall(r"f32\[(.*?)\]", made)),
+        )
+        for made, kind in COLLECTIVE.findall(program.as_text())
+    )
+
+
 def assert_laid(tree, shardings):
     """Every array lies as its sharding says, in its memory."""
     assert jax.tree.structure(tree) == jax.tree.structure(shardings)
@@ -76,5 +92,6 @@ def assert_laid(tree, shardings):
 
 
 def assert_close(one, other, rtol=0.0, atol=0.0):
+    assert jax.tree.structure(one) == jax.tree.structure(other)
     for x, y in zip(jax.tree.leaves(one), jax.tree.leaves(other), strict=True):
         np.testing.assert_allclose(jax.device_get(x), jax.device_get(y), rtol=rtol, atol=atol)

@@ -6,7 +6,7 @@ import optax
 import pytest
 
 import gradtx as gx
-from tests.devices.test_across import MESH, SPECS, TREE, WHOLE, first
+from tests.devices.test_across import GRID, MESH, SPECS, TREE, WHOLE, first
 
 
 def own_norm():
@@ -88,11 +88,10 @@ def test_reductions_are_found_wherever_they_hide(formula):
 
 
 def test_a_collective_over_another_axis_is_none_over_this_one():
-    grid = jax.make_mesh((4, 2), ("data", "model"), axis_types=(jax.sharding.AxisType.Auto,) * 2)
     tx = gx.transformation(lambda: gx.stateless(lambda g: g / jax.lax.psum(jnp.sum(g), "model")))()
     spec = jax.sharding.PartitionSpec("data", "model")
     with pytest.raises(ValueError, match=r"it takes sums on each device alone .* along data, model"):
-        first(gx.across(tx, ("data", "model")), jnp.ones((8, 4)), spec, mesh=grid)
+        first(gx.across(tx, ("data", "model")), jnp.ones((8, 4)), spec, mesh=GRID)
 
 
 def test_numbers_of_the_transformation_are_the_same_on_all_devices():

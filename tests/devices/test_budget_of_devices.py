@@ -1,7 +1,6 @@
 """What a step on eight devices sends and keeps, from its compiled program: 2.1 million parameters, clipped AdamW."""
 
 import functools
-import re
 from typing import Any
 
 import jax
@@ -12,8 +11,9 @@ from jax.sharding import AxisType, NamedSharding, PartitionSpec
 
 import gradtx as gx
 from gradtx.core.collectives import vary
+from tests.devices.placed import assert_close, bytes_per_device, collectives, mesh_with
 
-MESH = jax.make_mesh((8,), ("data",), axis_types=(AxisType.Auto,))
+MESH = mesh_with(AxisType.Auto, data=8)
 PARTS, WHOLE = PartitionSpec("data"), PartitionSpec()
 TX = gx.chain(gx.clip_by_global_norm(1.0), gx.adamw(1e-3))
 MEGABYTES = 1e6
@@ -41,24 +41,8 @@ def step(params, state, g, tx=TX):
     return gx.apply_updates(params, updates), state
 
 
-def collectives(compiled):
-    """The kinds of the collectives of a program, with the bytes that come out of each."""
-    found = re.findall(
-        r"= (.+?) (all-gather|all-reduce|reduce-scatter|all-to-all|collective-permute)(?:-start)?\(", compiled.as_text()
-    )
-    return sorted((kind, sum(map(bytes_of, re.findall(r"f32\[([\d,]*)\]", shapes)))) for shapes, kind in found)
-
-
-def bytes_of(shape):
-    return 4 * int(np.prod([int(n) for n in shape.split(",") if n]))
-
-
 def temporaries(compiled: Any) -> int:
     return compiled.memory_analysis().temp_size_in_bytes
-
-
-def bytes_on_one_device(tree):
-    return sum(x.addressable_shards[0].data.nbytes for x in jax.tree.leaves(tree))
 
 
 @functools.cache
@@ -72,13 +56,13 @@ def on_one_device():
 
 def assert_trained(params):
     """After three steps as on one device."""
-    jax.tree.map(lambda x, y: np.testing.assert_allclose(x, y, rtol=0, atol=3e-5), params, on_one_device())
+    assert_close(params, on_one_device(), atol=3e-5)
 
 
 def test_fsdp_sends_one_norm_and_gathers_nothing():
     params = lay(PARAMS, PARTS)
     state = TX.init(params)
-    assert bytes_on_one_device(state) == pytest.approx(2 * BYTES / 8, rel=1e-3)
+    assert bytes_per_device(state) == pytest.approx(2 * BYTES / 8, rel=1e-3)
     compiled = jax.jit(step, donate_argnums=(0, 1)).lower(params, state, params).compile()
     ((kind, sent),) = collectives(compiled)
     assert (kind, sent <= 8) == ("all-reduce", True)
@@ -140,4 +124,4 @@ def test_across_is_exact_to_rounding():
 
     parts = jax.shard_map(first(gx.across(TX, "data")), mesh=MESH, in_specs=(PARTS, PARTS), out_specs=PARTS)
     whole = jax.jit(first(TX))(g, PARAMS)
-    jax.tree.map(lambda x, y: np.testing.assert_allclose(x, y, rtol=0, atol=2.4e-7), jax.jit(parts)(g, PARAMS), whole)
+    assert_close(jax.jit(parts)(g, PARAMS), whole, atol=2.4e-7)

@@ -7,6 +7,7 @@ import pytest
 from jax.sharding import AxisType, NamedSharding, PartitionSpec
 
 import gradtx as gx
+from tests.devices.placed import mesh_with
 
 WRAPPED = [
     gx.skip_nonfinite(gx.adamw(0.1)),
@@ -22,7 +23,7 @@ WRAPPED = [
 @pytest.mark.parametrize("tx", WRAPPED, ids=repr)
 @pytest.mark.parametrize("kind", [AxisType.Auto, AxisType.Explicit])
 def test_wherever_it_is(tx, kind):
-    mesh = jax.make_mesh((8,), ("data",), axis_types=(kind,))
+    mesh = mesh_with(kind, data=8)
     step = jax.jit(tx.update)
     for row, bad, spec in ((0, jnp.nan, "data"), (7, jnp.nan, "data"), (15, jnp.inf, "data"), (3, jnp.nan, None)):
         place = NamedSharding(mesh, PartitionSpec(spec, None))
@@ -35,7 +36,7 @@ def test_wherever_it_is(tx, kind):
 
 
 def test_with_the_loss_measured():
-    mesh = jax.make_mesh((8,), ("data",), axis_types=(AxisType.Auto,))
+    mesh = mesh_with(AxisType.Auto, data=8)
     place = NamedSharding(mesh, PartitionSpec("data"))
     tx = gx.skip_spikes(gx.sgd(0.1), loss=True)
     g = jax.device_put(jnp.ones(16).at[5].set(jnp.nan), place)

@@ -8,10 +8,11 @@ import pytest
 from jax.sharding import AxisType, NamedSharding, PartitionSpec
 
 import gradtx as gx
+from tests.devices.placed import mesh_with
 
-MESH = jax.make_mesh((8,), ("data",), axis_types=(AxisType.Auto,))
+MESH = mesh_with(AxisType.Auto, data=8)
 PARTS, WHOLE = NamedSharding(MESH, PartitionSpec("data")), NamedSharding(MESH, PartitionSpec())
-ONE = jax.make_mesh((1,), ("data",), axis_types=(AxisType.Auto,), devices=jax.devices()[:1])
+ONE = mesh_with(AxisType.Auto, data=1)
 CLIPPED = gx.chain(gx.clip_by_global_norm(1.0), gx.adam(0.1))
 
 
@@ -32,9 +33,7 @@ def train(tx, params, steps=3):
 @pytest.mark.parametrize(
     "place",
     [
-        NamedSharding(
-            jax.make_mesh((1,), ("data",), axis_types=(AxisType.Auto,), devices=jax.devices()[:1]), PartitionSpec()
-        ),
+        NamedSharding(ONE, PartitionSpec()),
         jax.devices()[0],
         jax.devices()[3],
         None,
@@ -64,7 +63,7 @@ def test_parameters_that_may_lie_anywhere_follow_their_gradients():
 
 @pytest.mark.parametrize("kind", [AxisType.Auto, AxisType.Explicit])
 def test_updates_that_lie_elsewhere_leave_the_parameters_where_they_are(kind):
-    mesh = jax.make_mesh((8,), ("data",), axis_types=(kind,))
+    mesh = mesh_with(kind, data=8)
     rows, columns = NamedSharding(mesh, PartitionSpec("data", None)), NamedSharding(mesh, PartitionSpec(None, "data"))
     p, u = jax.device_put(jnp.ones((8, 8)), rows), jax.device_put(jnp.ones((8, 8)), columns)
     assert gx.apply_updates(p, u).sharding.is_equivalent_to(rows, 2)
@@ -110,7 +109,7 @@ def test_the_memory_is_that_of_the_parameters():
 
 
 def test_parameters_on_two_meshes_are_left_to_jax():
-    other = jax.make_mesh((4, 2), ("a", "b"), axis_types=(AxisType.Auto,) * 2)
+    other = mesh_with(AxisType.Auto, a=4, b=2)
     params = {
         "w": jax.device_put(jnp.ones(8), PARTS),
         "b": jax.device_put(jnp.ones(8), NamedSharding(other, PartitionSpec("a"))),
