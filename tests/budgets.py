@@ -17,7 +17,8 @@ HEAD = """# What a step moves in memory
 Bytes per float32 parameter of one compiled, donated step, `update` and `apply_updates`, by XLA's own count on the CPU
 (JAX 0.10 and newer): what the step reads and writes, its temporaries, and the state that it keeps. Reading gradients
 and parameters and writing parameters is 12. A test holds the numbers, so that a change for the worse is seen.
-`python -m tests.budgets` writes them anew.
+`XLA_FLAGS=--xla_force_host_platform_device_count=8 python -m tests.budgets` writes them anew: what `hold` holds goes
+through in chunks where there is one device, and takes less there.
 
 Four bytes of temporaries are one copy of the parameters. XLA's CPU backend makes one where an array of the old state,
 or a parameter, is read by two outputs and overwritten by one of them; so it does for Optax's Lion. For Newton's method

@@ -3,6 +3,7 @@ program.
 """
 
 import hashlib
+import itertools
 import os
 import subprocess
 import sys
@@ -11,6 +12,9 @@ from importlib.metadata import version
 from pathlib import Path
 
 import pytest
+
+# LAPACK's threads would wait for those of the other workers.
+os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")
 
 # Most tests compile many small programs and run each a few times: with these that takes half the time.
 FAST_XLA = (
@@ -58,6 +62,35 @@ import jax  # noqa: E402  # behind its flags
 
 jax.config.update("jax_enable_x64", True)
 jax.config.update("jax_numpy_rank_promotion", "raise")
+
+
+LOWERED = (("jax._src.pjit", "_pjit_lower"), ("jax._src.interpreters.pxla", "_cached_lowering_to_hlo"))
+COMPILED = (("jax._src.pjit", "_cpp_pjit_cache_fun_only"), ("jax._src.pjit", "_cpp_pjit_cache_explicit_attributes"))
+EVERY = 25  # tests
+
+
+def caches_of_jax(names):
+    """Those that there are: JAX may rename them; tests then take longer."""
+    found = (getattr(sys.modules.get(module), name, None) for module, name in names)
+    return [cache for cache in found if cache is not None]
+
+
+def let_go_of_programs():
+    """JAX keeps up to 2048 programs as they were before XLA compiled them, 1.4 MB each, and every further program is
+    lowered the slower the more there are. Of compiled ones it keeps 8192, and when it is full a new function finds no
+    place: `_cache_size()` is 0 and each call takes the long way. They are dropped only then, since they are compiled
+    anew.
+    """
+    for cache in caches_of_jax(LOWERED):
+        cache.cache_clear()
+    for cache in caches_of_jax(COMPILED):
+        if cache.size() > cache.capacity() * 3 // 4:
+            cache.clear()
+
+
+def pytest_runtest_teardown(item, count=itertools.count(1)):  # noqa: B008  # one count for all tests
+    if next(count) % EVERY == 0:
+        let_go_of_programs()
 
 
 def pytest_configure(config):

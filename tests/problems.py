@@ -3,9 +3,12 @@
 Gradient descent with momentum is stable on all three with a rate of 5e-4.
 """
 
+from typing import Any
+
 import jax
 import jax.numpy as jnp
 import numpy as np
+import optax
 
 STEPS = 60
 CURVATURE = np.logspace(0, 3, 6)
@@ -59,6 +62,30 @@ def trajectory(tx, start=START):
         w, state = step(w, state, gradient(w))
         path.append(np.concatenate(jax.tree.leaves(w)))
     return np.stack(path)
+
+
+OF_MATRICES = ("Adafactor", "Muon")  # the rules for which all coordinates are one matrix
+
+
+def as_matrix(vector, peer=""):
+    """All coordinates as a layer of 5 inputs and 6 outputs; torch has the outputs first."""
+    kernel = vector.reshape(5, 6)
+    return kernel.T if peer == "torch" else kernel
+
+
+def as_vector(matrix, peer=""):
+    return (matrix.T if peer == "torch" else matrix).reshape(-1)
+
+
+def on_a_matrix(tx, peer=""):
+    """The transformation on the vector of all coordinates as a matrix."""
+
+    def update(g: Any, state: Any, w: Any = None) -> Any:
+        u, state = tx.update(as_matrix(g, peer), state, as_matrix(w, peer))
+        return as_vector(u, peer), state
+
+    made: Any = optax.GradientTransformation  # whose functions name their arguments
+    return made(lambda w: tx.init(as_matrix(w, peer)), update)
 
 
 def by_problem(paths):

@@ -13,6 +13,7 @@ import pytest
 import gradtx
 from gradtx.testing import check_transformation
 from tests.docstrings import of_assignments
+from tests.pages import shown_in
 
 ROOT = Path(__file__).parent.parent
 pytestmark = pytest.mark.usefixtures("float32")  # as users have it, and as the examples show it
@@ -43,7 +44,6 @@ def test_page(name, capsys, monkeypatch):
     monkeypatch.setitem(sys.modules, name, page)
     for block in blocks:
         exec(block, vars(page))
-    shown = [line.removeprefix("# ") for block in blocks for line in block.splitlines() if line.startswith("# ")]
-    assert capsys.readouterr().out.splitlines() == shown
+    assert capsys.readouterr().out.splitlines() == [line for block in blocks for line in shown_in(block)]
     if name == "CONTRIBUTING":
         check_transformation(page.scale_by_yogi()).raise_if_broken()

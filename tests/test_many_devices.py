@@ -1,25 +1,21 @@
 """docs/many_devices.md: its blocks are run, and its tables are what the arrays and the compiled programs say."""
 
-import re
 from pathlib import Path
 
 import jax
 import pytest
 from jax.sharding import AxisType
 
+from tests.pages import blocks_of, check_blocks, shown_in
+
 PAGE = (Path(__file__).parent.parent / "docs" / "many_devices.md").read_text()
-BLOCKS = re.findall(r"^```python\n(.*?)^```", PAGE, re.DOTALL | re.MULTILINE)
+BLOCKS = blocks_of(PAGE)
 pytestmark = pytest.mark.usefixtures("float32")  # as users have it, and as the examples show it
 
 
 def test_blocks_print_what_stands_below_them(capsys):
-    space = {}
-    for block in BLOCKS:
-        exec(block, space)
-        shown = [line.removeprefix("# ") for line in block.splitlines() if line.startswith("# ")]
-        out = capsys.readouterr().out.splitlines()
-        assert out == shown, "\n".join(out)
-        assert shown
+    check_blocks(BLOCKS, capsys)
+    assert all(map(shown_in, BLOCKS))
     assert len(BLOCKS) == PAGE.count("```python") > 10
 
 

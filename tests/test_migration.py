@@ -16,6 +16,7 @@ import pytest
 import gradtx as gx
 import gradtx.optax
 from tests.golden import keras_rows, torch_rows
+from tests.pages import shown_in
 from tests.schedules import test_parity_schedules
 
 PAGE = (Path(__file__).parent.parent / "docs" / "migration.md").read_text()
@@ -84,7 +85,7 @@ def spaces_of(peer: str) -> tuple[list[dict[str, Any]], list[str]]:
 
 @pytest.mark.parametrize("peer", PEERS)
 def test_blocks_print_what_stands_below_them(peer):
-    shown = [line.removeprefix("# ") for block in BLOCKS for line in block.splitlines() if line.startswith("# ")]
+    shown = [line for block in BLOCKS for line in shown_in(block)]
     assert len(shown) > 20
     assert spaces_of(peer)[1] == shown
 

@@ -35,7 +35,7 @@ notebook = pytest.mark.parametrize("path", PATHS, ids=lambda path: path.stem)
 
 
 def test_they_are_numbered_and_titled_with_a_question():
-    assert [path.stem.split("_")[0] for path in PATHS] == [str(i) for i in range(1, 11)]
+    assert [path.stem.split("_")[0] for path in PATHS] == [str(i) for i in range(1, 13)]
     for i, path in enumerate(PATHS, start=1):
         assert re.fullmatch(rf"# {i} · [A-Z].*\?", title(path)), title(path)
 

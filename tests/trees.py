@@ -12,4 +12,5 @@ def tree(dtype=f32, seed=0):
 
 
 def signature(state):
-    return jax.tree.map(lambda x: (x.shape, x.dtype, x.weak_type), abstract(state))
+    leaves, structure = jax.tree.flatten(abstract(state))
+    return structure, [(x.shape, x.dtype, x.weak_type) for x in leaves]

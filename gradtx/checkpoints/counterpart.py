@@ -18,6 +18,7 @@ from gradtx.values.errors import Refusal
 from gradtx.values.recipe import Controlled
 from gradtx.wrappers.accumulate import AccumulateState
 from gradtx.wrappers.guard import SkipNonfiniteState
+from gradtx.wrappers.mechanize import MechanizeState
 from gradtx.wrappers.select import MaskedState, freeze, only, partition
 
 EMPTY = optax.EmptyState()
@@ -60,6 +61,8 @@ def of_member(member: Member) -> Any:
     inside: dict[str, Any] = {}
     if isinstance(state, AccumulateState):
         inside = dict(inner_opt_state=counterpart_of(part_of(node, "tx")), skip_state=())
+    elif isinstance(state, MechanizeState):
+        inside = dict(base_optimizer_state=counterpart_of(part_of(node, "tx")))
     elif isinstance(state, SkipNonfiniteState):
         inside = dict(inner_state=counterpart_of(part_of(node, "tx")))
     return kind(**fields_in(state, kind), **inside)

@@ -89,3 +89,16 @@ def form_of(x: Any) -> str:
 
 def dtype_of(x: Any) -> np.dtype[Any]:
     return x.dtype if hasattr(x, "dtype") else np.asarray(x).dtype
+
+
+def is_raw(x: Any) -> bool:
+    """Whether it is an array of a dtype that NumPy has no name for, such as bfloat16, as `np.savez` gives it back."""
+    return isinstance(x, np.ndarray) and x.dtype.type is np.void and x.dtype.names is None
+
+
+def with_lost_dtype(x: Any, start: Any) -> Any:
+    """Such an array in its dtype: the one that the state has there, or the only one of two bytes."""
+    if is_raw(x):
+        known = [jnp.dtype(kind) for kind in (start.dtype, jnp.bfloat16) if jnp.dtype(kind).kind == "V"]
+        return next((x.view(kind) for kind in known if kind.itemsize == x.dtype.itemsize), x)
+    return x

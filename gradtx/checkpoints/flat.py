@@ -9,7 +9,8 @@ import numpy as np
 import optax
 from jax.core import Tracer
 
-from gradtx.checkpoints.fit import kind_of
+from gradtx.checkpoints.codes import codec_entries, recode
+from gradtx.checkpoints.fit import is_raw, kind_of, with_lost_dtype
 from gradtx.checkpoints.quantities import GROUP, Quantity, name_of, name_quantities
 from gradtx.checkpoints.sources import agree, beginnings, find_sources, left_over, shortest_names, starts_anew
 from gradtx.core.check import as_jax_arrays, is_key
@@ -38,7 +39,8 @@ def to_flat(tx: Any, state: Any, params: Any = None) -> dict[str, Any]:
     of a schedule; below `controlled/` the hyperparameters that live in the state; in `schedule/count` the count that a
     schedule adds. A part of Optax's has the name of the class of its state: `ScaleByAdamState` is `scale_by_adam`; a
     key is no promise that the numbers mean the same, which `from_optax` looks after. A wrapper that does not show where
-    it keeps the states of its parts has all of them under its own name.
+    it keeps the states of its parts has all of them under its own name. What `hold` has in codes comes as it is, in
+    `scale_by_adam/mu/dense/w/codes` and `…/scale`, with the text of its codec as bytes in `…/codec`.
 
     **Arguments:** `tx`, a transformation, Optax's too; its `state`, of arrays or, for a template, of
     `jax.ShapeDtypeStruct`s; `params`, as for `init`, where the groups of a `partition` are to be known again by another
@@ -59,15 +61,17 @@ def to_flat(tx: Any, state: Any, params: Any = None) -> dict[str, Any]:
     with errors_of("to_flat"):
         require_any_transformation(tx)
         leaves = jax.tree.leaves(state)
-        named = {own.key: data_of_key(leaves[own.index]) for own in name_quantities(tx, state, params)}
-    return {VERSION_KEY: np.asarray(KEYS_VERSION, np.int32)} | named
+        keys = {own.index: own.key for own in name_quantities(tx, state, params)}
+        named = {key: data_of_key(leaves[i]) for i, key in keys.items()}
+    return {VERSION_KEY: np.asarray(KEYS_VERSION, np.int32)} | named | codec_entries(state, keys)
 
 
 def from_flat(tx: Any, params: Any, flat: Mapping[str, Any], fresh: Collection[str] = ()) -> Any:
     """The state of `tx` for these parameters with the arrays of a dict that `to_flat` made, perhaps of an optimizer
     that was put together in another way. Hyperparameters are those of `tx`.
 
-    Each array of the state must be in the dict, and each of the dict in the state, in one shape. Exceptions are few:
+    Each array of the state must be in the dict, and each of the dict in the state, in one shape; codes of `hold` are
+    read by the codec that they came with, and written by that of `tx` where it is another one. Exceptions are few:
     what is `measured` may be absent, so that clipping, `record` and `skip_nonfinite` may come and go, and starts anew.
     A `controlled` number that is absent starts as `tx` has it. A count of updates that is absent, as where a schedule
     takes the place of a number, is that of the parts that are in the same step, if these agree, or that of the windows
@@ -103,7 +107,9 @@ def from_flat(tx: Any, params: Any, flat: Mapping[str, Any], fresh: Collection[s
     whole = tx if isinstance(tx, Transformation) else chain(tx)  # which takes all kinds of parameters
     leaves, structure = jax.tree.flatten(as_jax_arrays(whole.init(params)))
     with errors_of("from_flat"):
-        wanted = name_quantities(whole, structure.unflatten(leaves), params)
+        fresh_state = structure.unflatten(leaves)
+        wanted = name_quantities(whole, fresh_state, params)
+        held = recode(held, fresh_state, {own.index: own.key for own in wanted})
         starts = [data_of_key(x) for x in leaves]
         require_places(names, wanted)
         taken = [own for own in wanted if not any(starts_anew(name, names) for name in own.names)]
@@ -173,19 +179,6 @@ def misfit(key: str, x: Any, start: Any) -> str | None:
         return None
     remedy = " (of which dtype, NumPy has not kept: view it as that first)" if is_raw(x) else ""
     return f"{key} is {excerpt(x)}, expected {excerpt(start)}{remedy}"
-
-
-def is_raw(x: Any) -> bool:
-    """Whether it is an array of a dtype that NumPy has no name for, such as bfloat16, as `np.savez` gives it back."""
-    return isinstance(x, np.ndarray) and x.dtype.type is np.void and x.dtype.names is None
-
-
-def with_lost_dtype(x: Any, start: Any) -> Any:
-    """Such an array in its dtype: the one that the state has there, or the only one of two bytes."""
-    if is_raw(x):
-        known = [jnp.dtype(kind) for kind in (start.dtype, jnp.bfloat16) if jnp.dtype(kind).kind == "V"]
-        return next((x.view(kind) for kind in known if kind.itemsize == x.dtype.itemsize), x)
-    return x
 
 
 def data_of_key(x: Any) -> Any:

@@ -21,6 +21,7 @@ from gradtx.values.errors import Refusal
 from gradtx.values.printing import excerpt
 from gradtx.wrappers.accumulate import AccumulateState
 from gradtx.wrappers.guard import SkipNonfiniteState
+from gradtx.wrappers.mechanize import MechanizeState
 from gradtx.wrappers.select import MaskedState
 
 
@@ -79,7 +80,8 @@ def require_counterpart(member: Member) -> None:
     known = member is MAYBE or type(state) in ROWS or isinstance(state, (*STATELESS_THERE, *ABSENT_THERE, MaskedState))
     if not known and not is_partition(member) and not is_theirs(state):
         raise Refusal(
-            ValueError, f"{member.name} has no counterpart in Optax; leave it out, and start it anew with init"
+            ValueError,
+            f"{member.name} has no known counterpart in Optax; leave it out, and start it anew with init",
         )
     if type(state) in ROWS:
         kinds_of(member.tx, state)  # which is an error where its fields mean something else there
@@ -142,6 +144,8 @@ def match_inside(member: Member, piece: Piece, level: Level, guide: Guide) -> li
     if isinstance(state, AccumulateState):
         counts = dict(steps=piece.fields["gradient_step"], own_steps=state.count)
         return match_parts(member.inside("tx"), at("inner_opt_state", **counts), guide)
+    if isinstance(state, MechanizeState):
+        return match_parts(member.inside("tx"), at("base_optimizer_state"), guide)
     if isinstance(state, SkipNonfiniteState):
         names = () if piece.is_of(optax.MultiStepsState) else ("inner_state",)
         return match_parts(member.inside("tx"), at(*names, steps=None, own_steps=None), guide)

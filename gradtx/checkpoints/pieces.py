@@ -8,7 +8,7 @@ import jax
 import optax
 
 from gradtx.core.rule import Keys
-from gradtx.core.walk import walk
+from gradtx.core.walk import is_namedtuple, walk
 
 Injected = optax.schedules.InjectStatefulHyperparamsState
 INJECTED = (set(Injected._fields), {"count", "hyperparams", "inner_state"})  # the second as Optax had it before
@@ -79,7 +79,3 @@ def names_in_order(state: Any, orders: Orders) -> tuple[str, ...]:
 
 def fields_of(state: Any) -> dict[str, Any]:
     return dict(state) if isinstance(state, Mapping) else state._asdict() if is_namedtuple(state) else {}
-
-
-def is_namedtuple(x: Any) -> bool:
-    return isinstance(x, tuple) and hasattr(x, "_fields")

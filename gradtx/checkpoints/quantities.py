@@ -28,13 +28,14 @@ from gradtx.wrappers.accumulate import accumulate
 from gradtx.wrappers.select import masked, only, partition
 
 MEASURED, CONTROLLED, SCHEDULE = "measured", "controlled", "schedule"  # in the place of a field, before a number
+ROUNDING = ("hold", "write_stochastically", "write_residual")
 RESERVED = (MEASURED, CONTROLLED, SCHEDULE)
 GROUP = "@"  # behind it stands the group of a partition whose number it is
 IN_STEP = (chain, parallel, masked, only, partition)  # what hands each update to all of its parts
 Seen = dict[str, int]  # how many parts of each name there were
 
 
-class Held(NamedTuple):
+class Kept(NamedTuple):
     """One array that a part holds."""
 
     path: str  # inside of the part
@@ -47,7 +48,7 @@ class Quantity(NamedTuple):
     """One array of a state."""
 
     base: str  # such as `scale_by_adam/mu/dense/w`
-    held: Held
+    held: Kept
     part: str  # what stands before the first slash
     groups: tuple[str, ...]
     names: tuple[str, ...] = ()  # the base, and with the names of its group; the first is its key
@@ -62,7 +63,13 @@ class Quantity(NamedTuple):
 
     @property
     def may_be_absent(self) -> bool:
-        return self.held.path.startswith((MEASURED + "/", CONTROLLED + "/"))
+        return self.held.path.startswith((MEASURED + "/", CONTROLLED + "/")) or is_for_rounding(self.base)
+
+
+def is_for_rounding(base: str) -> bool:
+    """Whether it is a count on which the keys of random rounding hang, and nothing else."""
+    part, _, path = base.partition("/")
+    return path == "count" and part.partition("#")[0] in ROUNDING
 
 
 def name_quantities(tx: Any, state: Any, params: Any = None) -> list[Quantity]:
@@ -115,7 +122,7 @@ def quantities_of(node: Node, seen: Seen, place: Around) -> Iterator[Quantity]:
         after |= {name: max(n, after.get(name, 0)) for name, n in seen.items()}
 
 
-def number_part(name: str, rows: list[Held], seen: Seen, place: Around) -> Iterator[Quantity]:
+def number_part(name: str, rows: list[Kept], seen: Seen, place: Around) -> Iterator[Quantity]:
     """The quantities of one part, which is numbered if it is not the first of its name."""
     if rows:
         seen[name] = seen.get(name, 0) + 1
@@ -124,7 +131,7 @@ def number_part(name: str, rows: list[Held], seen: Seen, place: Around) -> Itera
             yield Quantity(f"{part}/{row.path}" if row.path else part, row, part, place.groups)
 
 
-def rows_of_part(node: Node, own: Any, clock: str) -> Iterator[Held]:
+def rows_of_part(node: Node, own: Any, clock: str) -> Iterator[Kept]:
     """The arrays that a part of gradtx's itself holds."""
     rule: Any = node.rule
     values, counts, names = dict(arguments(node.tx)), set(rule.counts), dict[Keys, str]()
@@ -138,21 +145,21 @@ def rows_of_part(node: Node, own: Any, clock: str) -> Iterator[Held]:
         names["count",] = f"{SCHEDULE}/count"
     for keys, name in names.items():
         (index,) = jax.tree.leaves(state_at(own, keys))  # without what a framework has put around it
-        yield Held(name, index, clock if keys in counts else None)
+        yield Kept(name, index, clock if keys in counts else None)
         own = with_state_at(own, keys, None)
     windows = f"{node.path}.tx" if node.tx.recipe is accumulate else None
     for row in rows_of_tree(own.inner_state if is_scheduled else own):
         yield row._replace(tells=windows if row.path == "count" else None)
 
 
-def rows_of_tree(own: Any) -> Iterator[Held]:
+def rows_of_tree(own: Any) -> Iterator[Kept]:
     """The arrays of a state by its fields."""
     measured = getattr(type(own), "only_measured", ())
     for path, index in paths_and_leaves(own):
         if index is not None:
             first = path.partition("/")[0]
             ahead = f"{MEASURED}/" if first in measured else "state/" if first in RESERVED else ""
-            yield Held(ahead + path, index)
+            yield Kept(ahead + path, index)
 
 
 def require_own_state(node: Node) -> None:

@@ -10,14 +10,25 @@ import optax
 
 from gradtx.core.paths import paths_and_leaves
 from gradtx.optimizers.adadelta import ScaleByAdadeltaState
+from gradtx.optimizers.adafactor import ScaleByFactoredRmsState
 from gradtx.optimizers.adagrad import ScaleByRssState
 from gradtx.optimizers.adam import ScaleByAdamState
 from gradtx.optimizers.adamax import ScaleByAdamaxState
 from gradtx.optimizers.amsgrad import ScaleByAmsgradState
+from gradtx.optimizers.belief import ScaleByBeliefState
+from gradtx.optimizers.cocob import CocobState
+from gradtx.optimizers.d_adaptation import DAdaptAdamwState
+from gradtx.optimizers.distance_over_gradients import ScaleByDowgState
 from gradtx.optimizers.lbfgs import ScaleByLbfgsState
+from gradtx.optimizers.momo import MomoAdamState, MomoState
 from gradtx.optimizers.nadam import ScaleByNadamState
+from gradtx.optimizers.novograd import ScaleByNovogradState
+from gradtx.optimizers.prodigy import ProdigyState
+from gradtx.optimizers.radam import ScaleByRadamState
 from gradtx.optimizers.sign import ScaleByLionState
+from gradtx.optimizers.yogi import ScaleByYogiState
 from gradtx.transforms.average import AverageParametersState
+from gradtx.transforms.cleaning import ZeroNansState
 from gradtx.transforms.clip import ClipState
 from gradtx.transforms.linesearch import ScaleByZoomLinesearchState
 from gradtx.transforms.momentum import BiasCorrectionState, EmaState, ScaleByMomentumState
@@ -30,6 +41,7 @@ from gradtx.values.errors import Refusal
 from gradtx.values.printing import package_of
 from gradtx.wrappers.accumulate import AccumulateState
 from gradtx.wrappers.guard import SkipNonfiniteState
+from gradtx.wrappers.mechanize import MechanizeState
 
 
 class OptaxRow(NamedTuple):
@@ -114,16 +126,29 @@ ROWS: dict[type[Any], OptaxRow] = {
     ScaleByAdamaxState: OptaxRow(always(optax.ScaleByAdamState)),
     ScaleByAmsgradState: OptaxRow(kinds_of_amsgrad),
     ScaleByNadamState: OptaxRow(kinds_of_nadam),
+    ScaleByRadamState: OptaxRow(always(optax.ScaleByAdamState)),
+    ScaleByYogiState: OptaxRow(always(optax.ScaleByAdamState)),
+    ScaleByBeliefState: OptaxRow(always(optax.ScaleByBeliefState)),
+    ScaleByNovogradState: OptaxRow(always(optax.ScaleByNovogradState)),
     ScaleByRmsState: OptaxRow(kinds_of_rms),
     ScaleByRssState: OptaxRow(always(optax.ScaleByRssState)),
     ScaleByAdadeltaState: OptaxRow(always(optax.ScaleByAdaDeltaState)),
+    ScaleByFactoredRmsState: OptaxRow(always(optax.FactoredState)),
     ScaleByLionState: OptaxRow(always(optax.ScaleByLionState)),
     ScaleByMomentumState: OptaxRow(always(optax.TraceState)),
     EmaState: OptaxRow(always(optax.EmaState)),
+    ScaleByDowgState: OptaxRow(always(optax.contrib.DoWGState)),
+    ProdigyState: OptaxRow(always(optax.contrib.ProdigyState)),
+    DAdaptAdamwState: OptaxRow(always(optax.contrib.DAdaptAdamWState)),
+    MomoState: OptaxRow(always(optax.contrib.MomoState)),
+    MomoAdamState: OptaxRow(always(optax.contrib.MomoAdamState)),
+    CocobState: OptaxRow(always(optax.contrib.COCOBState)),
+    ZeroNansState: OptaxRow(always(optax.ZeroNansState), renamed=dict(found="found_nan")),
     ReduceOnPlateauState: OptaxRow(always(optax.contrib.ReduceLROnPlateauState)),
     ScaleByLbfgsState: OptaxRow(always(optax.ScaleByLBFGSState), read=read_memory, write=write_memory),
     ScaleByZoomLinesearchState: OptaxRow(always(optax.ScaleByZoomLinesearchState)),
     AccumulateState: OptaxRow(always(optax.MultiStepsState), renamed=dict(count="gradient_step"), own=("inner_state",)),
+    MechanizeState: OptaxRow(always(optax.contrib.MechanicState), own=("inner_state",)),
     SkipNonfiniteState: OptaxRow(
         always(optax.ApplyIfFiniteState),
         renamed=dict(skipped="last_finite", total="total_notfinite", in_a_row="notfinite_count"),
@@ -132,7 +157,7 @@ ROWS: dict[type[Any], OptaxRow] = {
         write=write_skips,
     ),
 }
-SQUARES = ("nu", "nu_max", "sum_of_squares", "e_g", "e_x")
+SQUARES = ("nu", "nu_max", "sum_of_squares", "e_g", "e_x", "v", "exp_avg_sq")
 STATELESS_THERE = (ClipState, ScaleByLearningRateState, optax.EmptyState)  # in Optax without a state, but for a count
 ABSENT_THERE = (BiasCorrectionState, AverageParametersState, RecordState, EarlyStoppingState)  # parts that Optax lacks
 

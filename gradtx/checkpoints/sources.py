@@ -8,7 +8,7 @@ import jax
 import numpy as np
 from jax.core import Tracer
 
-from gradtx.checkpoints.quantities import GROUP, MEASURED, SCHEDULE, Quantity
+from gradtx.checkpoints.quantities import GROUP, MEASURED, SCHEDULE, Quantity, is_for_rounding
 
 Sources = dict[Quantity, str]
 
@@ -76,7 +76,8 @@ def left_over(held: dict[str, Any], found: Sources, fresh: Collection[str]) -> l
     def may_go(key: str) -> bool:
         base = base_of(key)
         rest = base.partition("/")[2]
-        if starts_anew(key, fresh) or rest.startswith(f"{MEASURED}/") or rest == f"{SCHEDULE}/count":
+        is_own_count = rest == f"{SCHEDULE}/count" or is_for_rounding(base)
+        if starts_anew(key, fresh) or rest.startswith(f"{MEASURED}/") or is_own_count:
             return True
         if (own := same.get(base)) is None:
             return False

@@ -16,7 +16,8 @@ from gradtx.values.recipe import Recipe
 Factory = Recipe[..., Any]
 
 # That have factories.
-FOLDERS = ["core", "selectors", "schedules", "transforms", "optimizers", "wrappers", "devices", "inspect"]
+FOLDERS = ["core", "selectors", "schedules", "transforms", "optimizers", "wrappers", "matrices", "precision"]
+FOLDERS += ["devices", "inspect"]
 SIGNS: Any = {"+": total, "*": product, "~": others, "&": both, "|": either}
 OPERATORS: dict[str, Factory] = SIGNS | {"then": succession}
 DEEPEST = 50  # factories inside of each other: all that runs over a value is recursive

@@ -129,7 +129,7 @@ def read_value(data: Any, path: str, known: Vocabulary, depth: int = 0) -> Any:
     [(name, content)] = data.items()
     if name == NAME:
         return find_object(content, where, known)
-    if name in DTYPES:
+    if name in DTYPES and not isinstance(content, dict):  # with arguments it is a codec
         return read_number(content, path, name)
     if name in known.objects:
         remedy = f'write {{"{NAME}": "{name}"}} for what was handed in'

@@ -146,10 +146,13 @@ def is_key(x: Any) -> bool:
 
 
 class Unfit:
-    """What stands in a flow for an update that is no array of numbers: an error as soon as it is used."""
+    """What stands in a flow for an update that is no array of numbers, or one of each example: an error as soon as it
+    is used by a rule that is not made for it.
+    """
 
     def __init__(self, leaf: Any, refusal: Refusal):
         self.leaf, self.refusal = leaf, refusal
+        self.of_examples = refusal.kind is not TypeError
 
 
 def align(updates: Any, params: Any) -> tuple[list[Any], Any, list[Any]]:
@@ -171,10 +174,15 @@ def align(updates: Any, params: Any) -> tuple[list[Any], Any, list[Any]]:
                 x = as_array(u, "updates", updates, i)
                 leaves[i] = x if params is None else fit_to_param(x, p, updates, i)
             except Refusal as refusal:
-                if refusal.kind is not TypeError:
+                if refusal.kind is not TypeError and not has_examples(u, p):
                     raise
                 leaves[i] = Unfit(u, refusal)
     return leaves, structure, weights
+
+
+def has_examples(u: Any, p: Any) -> bool:
+    """Whether it is like its parameter but for one more axis in front, along which an update may have examples."""
+    return can_move(p) and np.ndim(u) == np.ndim(p) + 1 and np.shape(u)[1:] == np.shape(p)
 
 
 def require_arrays(leaves: list[Any]) -> None:

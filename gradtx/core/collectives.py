@@ -126,6 +126,12 @@ def sum_parts(x: jax.Array) -> jax.Array:
     return fold(lambda number, x: jnp.sum(x), [x], jnp.zeros([], x.dtype))
 
 
+def mean_parts(x: jax.Array) -> jax.Array:
+    """The mean of all elements of an array that may be in parts, 0 without elements."""
+    size = fold(lambda number, x: number + x.size, [x], jnp.zeros([], x.dtype)) if manual_axes() else x.size
+    return sum_parts(x) / jnp.maximum(size, 1.0)
+
+
 def largest(x: jax.Array) -> jax.Array:
     """The largest element of an array without negative ones, 0 without elements."""
     return fold(lambda number, x: jnp.max(x, initial=0.0), [x], jnp.zeros([], x.dtype), jax.lax.pmax)

@@ -8,9 +8,10 @@ import optax
 
 from gradtx.core import check
 from gradtx.core.factories import require_parts, transformation
-from gradtx.core.flow import Fields, Flow
+from gradtx.core.flow import Flow
 from gradtx.core.lift import stateless
 from gradtx.core.rule import Part, Rule
+from gradtx.core.stage import Fields
 from gradtx.core.transformation import advance, start
 from gradtx.values.annotations import Check
 from gradtx.values.errors import Refusal, require_function

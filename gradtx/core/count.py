@@ -4,7 +4,6 @@ from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
-from jax.extend.core import primitives
 
 from gradtx.values.recipe import Controlled
 
@@ -37,7 +36,7 @@ def in_force(value: Any, count: Count, held: jax.Array) -> jax.Array:
 
 def as_weak(x: jax.Array) -> jax.Array:
     """A number that takes the dtype of the array that it meets, as a Python float does."""
-    return primitives.convert_element_type_p.bind(x, new_dtype=x.dtype, weak_type=True, sharding=None)
+    return jax.lax.convert_element_type_p.bind(x, new_dtype=x.dtype, weak_type=True, sharding=None)
 
 
 def as_real(x: Any) -> Any:
@@ -48,6 +47,12 @@ def as_real(x: Any) -> Any:
 
 def as_count(x: Any) -> Count:
     return jnp.asarray(x).astype(jnp.int32)
+
+
+def period_of(every: Any) -> Any:
+    """A number of steps, which a schedule may have made a real one: the next whole one."""
+    x = jnp.asarray(every)
+    return as_count(x if jnp.issubdtype(x.dtype, jnp.integer) else jnp.ceil(x))
 
 
 def increment(count: Count) -> Count:

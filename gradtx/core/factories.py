@@ -15,6 +15,7 @@ from gradtx.core.flow import Flow
 from gradtx.core.pair import rule_of_pair, with_extra
 from gradtx.core.rule import Part, Rule, transformations_in
 from gradtx.core.transformation import Transformation, advance, selects_by_rule, start, takes_of_rule
+from gradtx.core.walk import writes_by_rule
 from gradtx.values.annotations import check_in
 from gradtx.values.errors import Refusal
 from gradtx.values.printing import excerpt
@@ -109,6 +110,8 @@ class transformation(Recipe[P, Transformation]):
             numbers=numbers,
             counts=known.counts,
             selects=known.selects,
+            writes=known.writes,
+            descends=known.descends,
         )
 
 
@@ -167,6 +170,8 @@ def outline(rule: Rule, arguments: dict[str, Any]) -> Rule:
         parts=own,
         counts=tuple(("inner_state", *keys) for keys in rule.counts),
         selects=selects_by_rule(rule),
+        writes=writes_by_rule(rule),
+        descends=rule.descends,
     )
 
 

@@ -6,34 +6,16 @@ what looks at the whole tree makes those before it run first: a norm, a plain pa
 
 import functools
 from collections.abc import Callable
-from typing import Any, NamedTuple
+from typing import Any
 
 import jax
 import jax.numpy as jnp
 
 from gradtx.core import check
-from gradtx.core.collectives import AXES, Axes, manual_axes
-from gradtx.core.locality import run_in_parts
+from gradtx.core.collectives import AXES
 from gradtx.core.placement import is_traced, vary_like
+from gradtx.core.stage import LEFT_OUT, Fields, PartNames, Stage, compose_stages
 from gradtx.core.tree import narrow, widen
-from gradtx.values.errors import Refusal
-
-Fields = dict[str, jax.Array]
-PartNames = tuple[str, ...]  # the names of parts, from the transformation that is updated down to one inside
-LEFT_OUT = object()  # the row of an array to which a stage is not applied
-
-
-class Stage(NamedTuple):
-    """One rule's formula `(g, row[, p]) -> (update, fields)`, to be applied to each array with its own row."""
-
-    formula: Callable[..., tuple[jax.Array, Fields]]
-    rows: list[Any]  # what it is given of the state for each array, LEFT_OUT where it is not applied
-    names: list[str]  # of the fields that it returns
-    needs_params: bool
-    name: str  # of the transformation that it belongs to, for errors
-    place: PartNames
-    axes: Axes | None  # over which arrays are in parts
-    results: list[Fields | None]  # what the formula returned, once it has run
 
 
 class Promise:
@@ -47,10 +29,17 @@ def is_promise(x: Any) -> bool:
     return isinstance(x, Promise)
 
 
+def keep_promises(state: Any) -> Any:
+    """The state with what was promised in it."""
+    return jax.tree.map(lambda x: x.make() if isinstance(x, Promise) else x, state, is_leaf=is_promise)
+
+
 class Flow:
     """A tree of updates beside its parameters, and the stages that it has yet to pass."""
 
     partial = False  # whether there may be arrays that are not in sight here
+    examples_seen = False  # whether a plain pair had gradients of examples in its hands
+    axis: str | None = None  # of the mesh, over which batches of matrices are spread
     leaves: list[Any]  # arrays like the parameters, None where there is nothing to update, what is `Unfit` for it
 
     def __init__(self, updates: Any, params: Any):
@@ -85,7 +74,7 @@ class Flow:
         other = Flow.__new__(Flow)
         other.params, other.name, other.place = self.params, self.name, self.place
         other.leaves, other.structure, other.weights = list(self.leaves), self.structure, self.weights
-        other.partial, other.frozen = self.partial, set(self.frozen)
+        other.partial, other.frozen, other.axis = self.partial, set(self.frozen), self.axis
         other.pending, other.promised = [], False
         return other
 
@@ -107,12 +96,19 @@ class Flow:
         self, formula: Callable[..., Any], rows: list[Any], names: list[str] | None = None, needs_params: bool = False
     ) -> list[Fields | None]:
         """Apply the formula to every array; the list returned is filled when that is done."""
-        results: list[Fields | None] = [None] * len(rows)
+        stage = self.stage(formula, rows, names, needs_params)
+        self.add(stage)
+        return stage.results
+
+    def stage(
+        self, formula: Callable[..., Any], rows: list[Any], names: list[str] | None = None, needs_params: bool = False
+    ) -> Stage:
+        """A stage from here on, which leaves out what has no update."""
         rows = list(rows)
         for i in [i for i, u in enumerate(self.leaves) if u is None or i in self.frozen]:
             rows[i] = LEFT_OUT
-        self.add(Stage(formula, rows, names or [], needs_params, self.name, self.place, AXES.value, results))
-        return results
+        results: list[Fields | None] = [None] * len(rows)
+        return Stage(formula, rows, names or [], needs_params, self.name, self.place, AXES.value, results)
 
     def add(self, stage: Stage) -> None:
         self.pending.append(stage)
@@ -131,9 +127,8 @@ class Flow:
         programs: dict[tuple[int, ...], Any] = {}
         for i, g in enumerate(self.leaves):
             own = [stage for stage in stages if stage.rows[i] is not LEFT_OUT]
-            if own or wide:
-                check.require_arrays([g])
             if own:
+                check.require_arrays([g])
                 same = tuple(map(id, own))
                 if same not in programs:
                     # Inside of a trace, arrays of one shape share one trace of the formulas. Elsewhere they run as
@@ -143,16 +138,29 @@ class Flow:
                 self.leaves[i], fields = programs[same](g, [stage.rows[i] for stage in own], p)
                 for stage, row in zip(own, fields, strict=True):
                     stage.results[i] = row
-            elif wide and g is not None:
+            elif wide and isinstance(g, jax.Array):
                 self.leaves[i] = widen(g)
         return self.leaves
+
+    def wide(self) -> list[Any]:
+        """The arrays behind all stages so far, as wide as they were computed; the flow goes on from them as they are
+        stored.
+        """
+        stored = self.leaves
+        arrays = [isinstance(u, jax.Array) for u in stored]
+        dtypes = [u.dtype if is_array else None for u, is_array in zip(stored, arrays, strict=True)]
+        wide = list(self.run(wide=True))
+        self.leaves = [
+            narrow(u, dtype) if is_array else u for u, dtype, is_array in zip(wide, dtypes, arrays, strict=True)
+        ]
+        return wide
 
     def settle(self, state: Any) -> Any:
         """The state with all that was promised in it, once the stages have run."""
         self.run()
         if not self.promised:
             return state
-        return jax.tree.map(lambda x: x.make() if isinstance(x, Promise) else x, state, is_leaf=is_promise)
+        return keep_promises(state)
 
     # ---- trees of what is in sight ----
 
@@ -199,6 +207,15 @@ class Flow:
         check.require_arrays(self.run())
         return self.tree
 
+    def updates_for_pair(self) -> Any:
+        """The same for a plain function of whole trees, which may be one of Optax's that take a gradient of each
+        example.
+        """
+        leaves = [u.leaf if isinstance(u, check.Unfit) and u.of_examples else u for u in self.run()]
+        self.examples_seen |= any(isinstance(u, check.Unfit) and u.of_examples for u in self.leaves)
+        check.require_arrays(leaves)
+        return self.structure.unflatten(leaves)
+
     def outputs(self, like: Any) -> list[Any]:
         """The arrays behind all stages so far, as wide as they were computed, for each leaf of another tree."""
         leaves = self.run(wide=True)
@@ -214,7 +231,7 @@ class Selection(Flow):
     def __init__(self, whole: Flow, chosen: list[bool]):
         self.whole, self.chosen = whole, chosen
         self.params, self.structure, self.name, self.place = whole.params, whole.structure, whole.name, whole.place
-        self.weights, self.frozen = whole.weights, whole.frozen
+        self.weights, self.frozen, self.axis = whole.weights, whole.frozen, whole.axis
 
     @property
     def leaves(self) -> list[Any]:  # pyright: ignore[reportIncompatibleVariableOverride]  # a view
@@ -232,7 +249,7 @@ class Selection(Flow):
         self.set({i: u for i, u in enumerate(leaves) if self.chosen[i] and i not in self.frozen})
 
     def set(self, leaves: dict[int, Any]) -> None:
-        self.whole.set(leaves)
+        self.whole.set({i: u for i, u in leaves.items() if self.chosen[i]})  # the others are somebody else's
 
     def add(self, stage: Stage) -> None:
         self.whole.add(stage)
@@ -244,48 +261,12 @@ class Selection(Flow):
         self.whole.run()
         return self.leaves
 
+    def wide(self) -> list[Any]:
+        return [u if chosen else None for u, chosen in zip(self.whole.wide(), self.chosen, strict=True)]
+
 
 def run_flow(advance: Callable[[Flow], Any], updates: Any, params: Any) -> tuple[Any, Any]:
     """The updates behind all that is done to a flow, and the state that doing it returns."""
     flow = Flow(updates, params)
     after = advance(flow)
     return flow.updates(), flow.settle(after)
-
-
-# ---- one array through the stages ----
-
-
-def compose_stages(stages: list[Stage], wide: bool) -> Callable[..., tuple[jax.Array, list[Fields]]]:
-    """The stages as one function of arrays as they are stored."""
-
-    def run(g: jax.Array, rows: list[Any], p: jax.Array | None) -> tuple[jax.Array, list[Fields]]:
-        u = widen(g)
-        weight = None if p is None else widen(p)
-        results: list[Fields] = []
-        for stage, row in zip(stages, rows, strict=True):
-            u, fields = apply(stage, u, row, weight)
-            results.append({name: narrow(fields[name], getattr(row, name).dtype) for name in stage.names})
-        return u if wide else narrow(u, g.dtype), results
-
-    return run
-
-
-def apply(stage: Stage, u: jax.Array, row: Any, weight: jax.Array | None) -> tuple[jax.Array, Fields]:
-    row = jax.tree.map(widen, row)
-    try:
-        given = (u, row, weight) if stage.needs_params else (u, row)
-        returned = run_in_parts(stage.formula, stage.axes, *given) if manual_axes() else stage.formula(*given)
-        check.require_result(u, returned, row, stage.names)
-    except Refusal as refusal:
-        raise locate(refusal.kind(f"{stage.name}: {refusal}"), stage.place) from None
-    except Exception as error:
-        locate(error, stage.place)
-        raise
-    return returned
-
-
-def locate(error: Exception, place: PartNames) -> Exception:
-    """The error with the place of the part that it comes from, unless it has one."""
-    if "place" not in error.__dict__:
-        error.__dict__["place"] = place
-    return error

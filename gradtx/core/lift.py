@@ -12,10 +12,11 @@ import optax
 
 from gradtx.core import check
 from gradtx.core.count import increment
-from gradtx.core.flow import Fields, Flow
+from gradtx.core.flow import Flow
 from gradtx.core.measurement import require_alike
 from gradtx.core.placement import lay_like
 from gradtx.core.rule import NONE, Keys, Rule
+from gradtx.core.stage import Fields, Stage
 from gradtx.core.tree import narrow, widen
 from gradtx.values.errors import Refusal
 
@@ -68,6 +69,7 @@ class PerArray(Rule):
     init_one: Callable[..., dict[str, Any]]
     update_one: Callable[..., Result]
     shared: dict[str, tuple[Any, Callable[[Any], Any]]]
+    least: tuple[int, ...] = ()  # a shape of arrays that it takes
 
     @property
     def counts(self) -> tuple[Keys, ...]:
@@ -83,7 +85,9 @@ class PerArray(Rule):
         absent, scalars = dict.fromkeys(self.state_type._fields), self.scalars()
         has_arrays = absent.keys() > scalars.keys()
         rows = [init_array(self.init_one, p) for p in (leaves if has_arrays else leaves[:1])]
-        names = rows[0] if rows else init_array(self.init_one, jnp.zeros([]))  # an empty tree has the fields too
+        names = (
+            rows[0] if rows else init_array(self.init_one, jnp.zeros(self.least))
+        )  # an empty tree has the fields too
         if not names.keys() <= absent.keys():
             has = f"{self.state_type.__name__} has {list(absent)}"
             raise Refusal(ValueError, f"init returned the fields {sorted(names)}, but {has}")
@@ -107,7 +111,9 @@ class PerArray(Rule):
             for i, g in enumerate(leaves):
                 if g is not None:
                     rows[i] = self.state_type(**common | {name: column[i] for name, column in columns.items()})
-        results = flow.then(self.formula if scalars else self.update_one, rows, list(columns), needs_params)
+        stage = flow.stage(self.formula if scalars else self.update_one, rows, list(columns), needs_params)
+        self.put_in(flow, stage)
+        results = stage.results
         after = {name: jnp.asarray(following(state), common[name].dtype) for name, (_, following) in scalars.items()}
         if not columns:
             return state._replace(**after)
@@ -117,6 +123,9 @@ class PerArray(Rule):
             return state._replace(**after, **{name: flow.structure.unflatten(x) for name, x in rest.items()})
 
         return flow.promise(filled)
+
+    def put_in(self, flow: Flow, stage: Stage) -> None:
+        flow.add(stage)
 
     def formula(self, g: jax.Array, row: Any, *p: jax.Array) -> tuple[Any, Any]:
         # In the formula all numbers have one dtype, the array's: a count would not meet floats under strict promotion.
@@ -227,3 +236,8 @@ def init_array(init: Callable[..., dict[str, Any]], p: Any) -> Fields:
         fields[name] = lay_like(own, p) if x.shape == p.shape else own
         taken.add(id(x))
     return fields
+
+
+def copy_params(params: Any) -> Any:
+    """The parameters in buffers of their own and in at least float32, for a state; None for what can't move."""
+    return jax.tree.map(lambda p: init_array(lambda wide: dict(own=wide), p)["own"], check.movable(params))

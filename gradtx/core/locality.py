@@ -7,7 +7,7 @@ from contextvars import ContextVar
 from typing import Any
 
 import jax
-from jax.extend.core import jaxpr_as_fun
+from jax.core import eval_jaxpr
 
 from gradtx.core.collectives import AXES, REMEDY, Axes, axes_of_any, axes_of_type, join_names
 from gradtx.values.errors import Refusal
@@ -51,7 +51,7 @@ def run_in_parts(function: Callable[..., Any], axes: Axes | None, *args: Any) ->
             what = f"it takes {REDUCTIONS[name]} on each device alone of an array that differs along {join_names(over)}"
             own = "gradtx's own and gradtx.total take all parts; across(tx, ()) is for what each device has to itself"
             raise Refusal(ValueError, f"{what}; {own if axes else REMEDY}")
-        return jax.tree.unflatten(jax.tree.structure(made), jaxpr_as_fun(program)(*leaves))
+        return jax.tree.unflatten(jax.tree.structure(made), eval_jaxpr(program.jaxpr, program.consts, *leaves))
 
 
 def trace_reductions(program: Any, taken: list[str | None], over: frozenset[str]) -> list[str | None]:

@@ -11,6 +11,11 @@ from jax.sharding import NamedSharding, PartitionSpec
 from gradtx.core.check import is_key
 from gradtx.core.collectives import manual_axes, vary, varying_axes
 
+try:
+    from jax.experimental.shard_alike import shard_alike
+except ImportError:  # from JAX 0.12 on a program can't ask for it: the compiler decides
+    shard_alike: Any = None
+
 reshard: Any = getattr(jax, "reshard", None) or getattr(jax.sharding, "reshard", None)  # its place before JAX 0.9
 
 
@@ -31,6 +36,27 @@ def lay_like(x: Any, other: Any) -> Any:
     if x.is_fully_addressable and not other.is_fully_addressable:
         return make_on_all(x, other.sharding)
     return jax.device_put(x, other.sharding)
+
+
+def lay_front_like(x: jax.Array, other: jax.Array, depth: int) -> jax.Array:
+    """An array whose first dimensions, so many, are those of another one, where that one lies along them."""
+    layout = jax.typeof(other).sharding if isinstance(other, Tracer) else other.sharding
+    if not isinstance(layout, NamedSharding) or not any(layout.spec[:depth]):
+        return x
+    names = [*layout.spec[:depth], *[None] * (x.ndim - depth)]
+    while names[-1] is None and not layout.mesh.explicit_axes:  # as `jit` writes it
+        names.pop()
+    own = NamedSharding(layout.mesh, PartitionSpec(*names))
+    return reshard(x, own) if isinstance(x, Tracer) else jax.device_put(x, own)
+
+
+def stay_like(x: Any, other: Any) -> Any:
+    """What is next in the place of an array, lying as that one does. Where axes are automatic, the compiler would lay
+    it as is best for what it is made of: the mean of each row, as the rows lie.
+    """
+    if not isinstance(x, Tracer) or manual_axes() or jax.typeof(x).sharding.mesh.explicit_axes:
+        return lay_like(x, other)
+    return shard_alike(x, other)[0] if shard_alike else x
 
 
 def make_on_all(x: jax.Array, layout: Any) -> jax.Array:
@@ -66,20 +92,61 @@ def with_automatic_axes(
     """`run(loss, *given)`, in which axes with explicit types are automatic: for what reshapes arrays, as a layout in a
     type does not let it. The loss, a function of what is like `arrays`, sees them. What is returned lies like `out()`.
     """
-    typed = [x for x in jax.tree.leaves((arrays, given)) if jax.typeof(x).sharding.mesh.explicit_axes]
-    if not typed:
+    context = explicit_context((arrays, given))
+    if context is None:
         return run(loss, *given)
-    inside = jax.typeof(typed[0]).sharding.mesh if any(isinstance(x, Tracer) for x in typed) else None
-
-    def spec_of(x: Any) -> PartitionSpec:
-        return jax.typeof(x).sharding.spec
-
-    with jax.sharding.use_abstract_mesh(inside) if inside else jax.set_mesh(typed[0].sharding.mesh):
-        typed_loss = jax.sharding.explicit_axes(loss, in_sharding=(jax.tree.map(spec_of, arrays),))
+    with context:
+        typed_loss = jax.sharding.explicit_axes(loss, in_sharding=(jax.tree.map(typed_spec, arrays),))
         automatic = jax.sharding.auto_axes(
-            lambda *given: run(typed_loss, *given), out_sharding=jax.tree.map(spec_of, out())
+            lambda *given: run(typed_loss, *given), out_sharding=jax.tree.map(typed_spec, out())
         )
         return automatic(*given)
+
+
+def run_on_automatic_axes(run: Callable[..., Any], given: Any, like: Any) -> Any:
+    """`run(*given)`, in which axes with explicit types are automatic. What is returned lies like `like`."""
+    return run_with_specs(run, given, lambda: jax.tree.map(typed_spec, like))
+
+
+def run_with_specs(run: Callable[..., Any], given: Any, specs: Callable[[], Any]) -> Any:
+    """As `run_on_automatic_axes`, with layouts for what is returned."""
+    context = explicit_context(given)
+    if context is None:
+        return run(*given)
+    with context:
+        return jax.sharding.auto_axes(run, out_sharding=specs())(*given)
+
+
+def spec_of_front(x: Any, shape: tuple[int, ...]) -> PartitionSpec:
+    """A layout for an array of this shape by the type of another one: its first dimensions, as far as they are those
+    of the other, lie as they do there.
+    """
+    same = [a == b for a, b in zip(x.shape, shape, strict=False)]
+    n = len(shape) if x.shape == shape else (*same, False).index(False)
+    return PartitionSpec(*typed_spec(x)[:n], *[None] * (len(shape) - n))
+
+
+def explicit_context(arrays: Any) -> Any:
+    """A context with the mesh of these arrays, where it has axes with explicit types; elsewhere None."""
+    typed = [x for x in jax.tree.leaves(arrays) if jax.typeof(x).sharding.mesh.explicit_axes]
+    if not typed:
+        return None
+    if any(isinstance(x, Tracer) for x in typed):
+        return jax.sharding.use_abstract_mesh(jax.typeof(typed[0]).sharding.mesh)
+    return jax.set_mesh(typed[0].sharding.mesh)
+
+
+def typed_spec(x: Any) -> PartitionSpec:
+    """The layout of an array by its type."""
+    return jax.typeof(x).sharding.spec
+
+
+def reshape(x: jax.Array, shape: tuple[int, ...], spec: Callable[[], PartitionSpec]) -> jax.Array:
+    """The array in another shape and, where its axes have explicit types, in a layout for that."""
+    mesh = jax.typeof(x).sharding.mesh
+    if not mesh.explicit_axes:
+        return x.reshape(shape)
+    return jax.lax.reshape(x, shape, out_sharding=NamedSharding(mesh, spec()))
 
 
 def put_beside(params: Any, state: Any) -> Any:

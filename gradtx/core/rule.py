@@ -59,7 +59,11 @@ class Rule(Pair):
     counts: tuple[Keys, ...] = ()  # where its state has the number of updates that it has done
     routes: Callable[[Any], list[Route]] | None = None  # which arrays of a tree go where, if it selects
     everywhere: bool = False  # whether these routes leave no array alone
-    selects: bool = False  # whether there is a selector in what it is made of, where that can't be seen from outside
+    # Whether there is a selector in what it is made of, where that can't be seen from outside, or else it takes updates
+    # that are not arrays like the parameters: they are not refused before it has seen them.
+    selects: bool = False
+    writes: bool = False  # whether its updates are what makes parameters others to the bit, in at least float32
+    descends: bool | None = False  # whether it turns a direction down, to what is added to parameters; None: unknown
     advance_if: Any = None  # `advance_if(flow, state, ok, extra)`: as `advance` where the flag is true; None for most
 
     def __new__(cls, init: Any, advance: Any, **others: Any) -> Any:

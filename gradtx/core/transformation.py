@@ -8,11 +8,12 @@ import optax
 
 from gradtx.core import check, eager
 from gradtx.core.collectives import AXES, manual_axes
-from gradtx.core.flow import Flow, locate, run_flow
+from gradtx.core.flow import Flow, run_flow
 from gradtx.core.locality import run_in_parts
 from gradtx.core.loss import FUNCTIONS, STANDARD, names_taken_by
 from gradtx.core.placement import lay_tree_like, put_beside
 from gradtx.core.rule import Pair, Rule, transformations_in
+from gradtx.core.stage import locate
 from gradtx.values.errors import Refusal
 from gradtx.values.value import Value, build, register, text_of
 
@@ -169,7 +170,7 @@ def advance_pair(update: Any, flow: Flow, state: Any, extra: dict[str, Any]) -> 
     """Take a flow through a plain function of whole trees."""
     if flow.params is not None:  # it sees no more parameters than it has updates for, a loss needs all
         extra = extra | {k: flow.widen_function(f) for k, f in extra.items() if k in FUNCTIONS and callable(f)}
-    given = flow.updates(), state, flow.own_params
+    given = flow.updates_for_pair(), state, flow.own_params
     if manual_axes():
         updates, after = run_in_parts(lambda *given: update(*given, **extra), AXES.value, *given)
     else:
@@ -232,6 +233,12 @@ def takes(tx: Any) -> frozenset[str] | None:
     if TAKEN not in tx.__dict__:
         tx.__dict__[TAKEN] = takes_of_rule(build(tx))
     return tx.__dict__[TAKEN]
+
+
+def require_no(names: frozenset[str], tx: Any, problem: str) -> None:
+    """Refuse a part that takes one of these extra arguments."""
+    if known := names & (takes(tx) or frozenset()):
+        raise Refusal(TypeError, f"tx takes {', '.join(sorted(known))}, {problem}")
 
 
 def takes_of_rule(rule: Rule) -> frozenset[str] | None:

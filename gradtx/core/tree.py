@@ -6,7 +6,7 @@ import jax
 import jax.numpy as jnp
 
 from gradtx.core.check import is_float0, is_inexact
-from gradtx.core.collectives import fold, sum_parts
+from gradtx.core.collectives import fold, mean_parts, sum_parts
 from gradtx.values.errors import Refusal, errors_of
 
 T = TypeVar("T")
@@ -41,6 +41,11 @@ def root_jvp(primals: tuple[jax.Array], tangents: tuple[jax.Array]) -> tuple[jax
 def norm(x: jax.Array) -> jax.Array:
     """The L2 norm of a real array; its gradient at zero is zero."""
     return root(sum_parts(jnp.square(x)))
+
+
+def root_mean_square(x: jax.Array) -> jax.Array:
+    """The root of the mean square of a real array; its gradient at zero is zero."""
+    return root(mean_parts(jnp.square(x)))
 
 
 @jax.jit

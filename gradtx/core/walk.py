@@ -10,6 +10,7 @@ from gradtx.values.errors import Refusal
 from gradtx.values.value import build
 
 PARTS = "_parts"  # where an instance keeps them
+WRITES = "_writes"  # where it keeps whether its updates may not be narrowed
 
 
 class Node(NamedTuple):
@@ -51,6 +52,25 @@ def join(path: str, name: str) -> str:
     return f"{path}.{name}" if path and name else path or name
 
 
+# ---- which updates may not be narrowed ----
+
+
+def writes(tx: Any) -> bool:
+    """Whether there is a part in it that decides how parameters are written. Its updates leave in at least float32,
+    and what holds them has to keep them so. In a chain of Optax's it is not seen.
+    """
+    if not isinstance(tx, Transformation):
+        return isinstance(tx, Rule) and writes_by_rule(tx)
+    if WRITES not in tx.__dict__:
+        inside = transformations_in(tx.arguments) if tx.recipe.holds_parts else {}
+        tx.__dict__[WRITES] = writes_by_rule(build(tx)) or any(map(writes, inside.values()))
+    return tx.__dict__[WRITES]
+
+
+def writes_by_rule(rule: Rule) -> bool:
+    return rule.writes or any(writes(part.tx) for part in (rule.parts or {}).values())
+
+
 # ---- states ----
 
 
@@ -76,3 +96,7 @@ def with_state_at(state: Any, keys: Keys, new: Any) -> Any:
     if isinstance(key, str):
         return state._replace(**{key: inside})
     return type(state)([*state[:key], inside, *state[key + 1 :]])
+
+
+def is_namedtuple(x: Any) -> bool:
+    return isinstance(x, tuple) and hasattr(x, "_fields")

@@ -31,8 +31,14 @@ COMPARED = {  # in the order of gradtx's list
     "nadamw": Row(gradtx.nadamw, 2e-3, 0.3, 0.1, 0.05),
     "adamax": Row(gradtx.adamax, 8e-3, 0.3, 0.3, 0.05),
     "amsgrad": Row(gradtx.amsgrad, 2e-3, 0.3, 0.1, 0.05),
+    "radam": Row(gradtx.radam, 4e-3, 0.3, 6e-3, 0.2),
+    "adabelief": Row(gradtx.adabelief, 2e-3, 0.3, 0.1, 0.05),
+    "adan": Row(gradtx.adan, 4e-3, 0.3, 0.1, 0.05),
     "sign_sgd": Row(gradtx.sign_sgd, 1e-3, 0.075, 7e-4, 0.05),
     "lion": Row(gradtx.lion, 2e-4, 0.075, 4e-3, 0.05),
+    "adopt": Row(gradtx.adopt, 2e-3, 0.3, 0.1, 0.05),
+    "prodigy": Row(gradtx.prodigy, 1.0, 1.0, 1.0, 0.1),
+    "schedule_free": Row(gradtx.schedule_free_adamw, 1e-2, 0.3, 0.1, 0.05),
 }
 
 

@@ -3,17 +3,23 @@
 What gradtx has is gradtx's: a value, printed as it was called, fused in chains, compiled once for all its numbers. It
 keeps its state in Optax's own types, so that what programs read of a state stays where it was, and saved states fit.
 What gradtx lacks is Optax's own object: losses, projections, other optimizers; `docs/optax_names.md` says which is
-which. An argument for which gradtx has nothing (`mu_dtype`), or a number beyond gradtx's ranges (a negative rate),
-makes a value of Optax's own transformation.
+which. An argument for which gradtx has nothing (`mode` of `lion`), or a number beyond gradtx's ranges (a negative
+rate), makes a value of Optax's own transformation. `mu_dtype` and `accumulator_dtype` of 16 bits are `gradtx.hold`.
 
 What differs, on purpose:
 
-- moments are in at least float32 whatever the parameters are in, and formulas compute in at least float32;
+- moments, and copies of parameters, are in at least float32 whatever the parameters are in, unless a `mu_dtype` says
+  otherwise, and formulas compute in at least float32: what a moment in bfloat16 is multiplied by is not rounded to
+  bfloat16 first;
 - a complex array is a pair of real ones, in `adam` as elsewhere in gradtx;
 - a state of another optimizer, a gradient of another shape, a whole number that would be updated, and a misspelled
   argument are refused, with gradtx's messages; `apply_updates` leaves alone what has None for its update;
 - under a mask, each array that is not meant has a `MaskedNode` in the state, also where the mask has one False for all;
 - `contrib.reduce_on_plateau` does not take a worse value for a better one where values are negative;
+- the share of an average that `adafactor` keeps is computed in the dtype of the rest, and is 0 up to `decay_offset`,
+  where Optax's is NaN; `contrib.muon` takes its coefficients from its arguments, not from its state;
+- `contrib.normalize` and `normalize_by_update_norm` leave zeros as they are, and `adaptive_grad_clip` keeps bounds
+  below 1e-6 too;
 - `lbfgs` leaves out pairs without curvature, and has a field more in its state: where the next pair goes.
 """
 
@@ -26,6 +32,7 @@ from gradtx.optax import contrib, schedules, transforms
 from gradtx.optax.blocks import (
     add_decayed_weights,
     clip,
+    clip_by_block_rms,
     clip_by_global_norm,
     ema,
     freeze,
@@ -35,8 +42,11 @@ from gradtx.optax.blocks import (
     scale_by_adam,
     scale_by_adamax,
     scale_by_amsgrad,
+    scale_by_factored_rms,
     scale_by_learning_rate,
     scale_by_lion,
+    scale_by_param_block_norm,
+    scale_by_param_block_rms,
     scale_by_rms,
     scale_by_rss,
     scale_by_schedule,
@@ -46,10 +56,34 @@ from gradtx.optax.blocks import (
     set_to_zero,
     trace,
 )
+from gradtx.optax.distance_free import polyak_sgd, scale_by_polyak
+from gradtx.optax.front import (
+    add_noise,
+    centralize,
+    noisy_sgd,
+    optimistic_adam_v2,
+    optimistic_gradient_descent,
+    scale_by_optimistic_gradient,
+    zero_nans,
+)
+from gradtx.optax.frontier import rprop, scale_by_rprop
 from gradtx.optax.hyperparams import inject_hyperparams
+from gradtx.optax.kin import (
+    adabelief,
+    adan,
+    novograd,
+    radam,
+    scale_by_adan,
+    scale_by_belief,
+    scale_by_novograd,
+    scale_by_radam,
+    scale_by_yogi,
+    yogi,
+)
 from gradtx.optax.loop import apply_updates, global_norm
 from gradtx.optax.optimizers import (
     adadelta,
+    adafactor,
     adagrad,
     adam,
     adamax,
@@ -81,24 +115,40 @@ from gradtx.optax.schedules import (
     warmup_cosine_decay_schedule,
     warmup_exponential_decay_schedule,
 )
+from gradtx.optax.weights import (
+    adaptive_grad_clip,
+    fromage,
+    keep_params_nonnegative,
+    lamb,
+    lars,
+    normalize_by_update_norm,
+    scale_by_trust_ratio,
+)
 from gradtx.optax.wrappers import MultiSteps, apply_if_finite, chain, masked, named_chain, partition
 
 multi_transform = partition  # Optax has two names for it
 
 __all__ = [
     "MultiSteps",
+    "adabelief",
     "adadelta",
+    "adafactor",
     "adagrad",
     "adam",
     "adamax",
     "adamaxw",
     "adamw",
+    "adan",
+    "adaptive_grad_clip",
     "add_decayed_weights",
+    "add_noise",
     "amsgrad",
     "apply_if_finite",
     "apply_updates",
+    "centralize",
     "chain",
     "clip",
+    "clip_by_block_rms",
     "clip_by_global_norm",
     "constant_schedule",
     "contrib",
@@ -107,10 +157,14 @@ __all__ = [
     "ema",
     "exponential_decay",
     "freeze",
+    "fromage",
     "global_norm",
     "identity",
     "inject_hyperparams",
     "join_schedules",
+    "keep_params_nonnegative",
+    "lamb",
+    "lars",
     "lbfgs",
     "linear_onecycle_schedule",
     "linear_schedule",
@@ -120,23 +174,43 @@ __all__ = [
     "nadam",
     "nadamw",
     "named_chain",
+    "noisy_sgd",
+    "normalize_by_update_norm",
+    "novograd",
+    "optimistic_adam_v2",
+    "optimistic_gradient_descent",
     "partition",
     "piecewise_constant_schedule",
     "piecewise_interpolate_schedule",
+    "polyak_sgd",
     "polynomial_schedule",
+    "radam",
     "rmsprop",
+    "rprop",
     "scale",
     "scale_by_adadelta",
     "scale_by_adam",
     "scale_by_adamax",
+    "scale_by_adan",
     "scale_by_amsgrad",
+    "scale_by_belief",
+    "scale_by_factored_rms",
     "scale_by_learning_rate",
     "scale_by_lion",
+    "scale_by_novograd",
+    "scale_by_optimistic_gradient",
+    "scale_by_param_block_norm",
+    "scale_by_param_block_rms",
+    "scale_by_polyak",
+    "scale_by_radam",
     "scale_by_rms",
+    "scale_by_rprop",
     "scale_by_rss",
     "scale_by_schedule",
     "scale_by_sign",
     "scale_by_stddev",
+    "scale_by_trust_ratio",
+    "scale_by_yogi",
     "schedules",
     "selective_transform",
     "set_to_zero",
@@ -149,6 +223,8 @@ __all__ = [
     "warmup_constant_schedule",
     "warmup_cosine_decay_schedule",
     "warmup_exponential_decay_schedule",
+    "yogi",
+    "zero_nans",
 ]
 
 

@@ -1,5 +1,6 @@
 """Optax's blocks: signatures, defaults and states as there, made of gradtx's members."""
 
+import inspect
 from typing import Any, Literal
 
 import jax
@@ -8,14 +9,26 @@ import numpy as np
 import optax
 
 from gradtx.core.check import Unfit, is_none
+from gradtx.core.factories import Composed
 from gradtx.core.flow import Flow
 from gradtx.core.lift import per_array
 from gradtx.core.rule import Rule
-from gradtx.optax.borrow import Real, is_float32, leave_unless, optax_transformation, original
+from gradtx.optax.borrow import (
+    LARGEST,
+    Fixed,
+    Real,
+    StepCount,
+    held_in,
+    is_float32,
+    leave_unless,
+    optax_transformation,
+    original,
+)
 from gradtx.optax.states import NO_COUNT, NO_NUMBER, NOTHING, restate, restate_schedule, state_kind, stateless_member
 from gradtx.optax.trees import AnyMask, OptionalMask, chosen_by
 from gradtx.optax.wrappers import chain, masked, partition
 from gradtx.optimizers import adadelta as of_adadelta
+from gradtx.optimizers import adafactor as of_adafactor
 from gradtx.optimizers import adagrad as of_adagrad
 from gradtx.optimizers import adam as of_adam
 from gradtx.optimizers import adamax as of_adamax
@@ -26,9 +39,12 @@ from gradtx.transforms import clip as of_clip
 from gradtx.transforms import decay as of_decay
 from gradtx.transforms import momentum as of_momentum
 from gradtx.transforms import rate as of_rate
+from gradtx.transforms import relative as of_relative
 from gradtx.transforms import rms as of_rms
 
 THEIRS = {name: original(name) for name in ("scale_by_rms", "scale_by_stddev", "add_decayed_weights")}
+
+POWER = inspect.signature(original("scale_by_factored_rms")).parameters["decay_rate_fn"].default
 
 
 def start_empty(params: Any) -> optax.EmptyState:
@@ -75,9 +91,8 @@ def scale_by_learning_rate(learning_rate: Real | None = None, *, flip_sign: bool
     if learning_rate is None:
         return identity()
     sign = -1.0 if flip_sign else 1.0
-    if not callable(learning_rate):
-        return scale(sign * learning_rate)
-    return scale_by_schedule(product(sign, learning_rate))
+    step = scale_by_schedule(product(sign, learning_rate)) if callable(learning_rate) else scale(sign * learning_rate)
+    return Composed.of(tx=step, descends=flip_sign)
 
 
 @optax_transformation
@@ -107,20 +122,34 @@ def clip_by_global_norm(max_norm: Real):
     return restate(of_clip.clip_by_group_norm(max_norm), of_clip.ClipState, optax.EmptyState, **UNMEASURED)
 
 
+@optax_transformation
+def clip_by_block_rms(threshold: Real):
+    return restate(of_clip.clip_by_rms(threshold), of_clip.ClipState, optax.EmptyState, **UNMEASURED)
+
+
+@optax_transformation
+def scale_by_param_block_norm(min_scale: Real = 1e-3):
+    return stateless_member(of_relative.scale_by_parameter_norm(min_scale))
+
+
+@optax_transformation
+def scale_by_param_block_rms(min_scale: Real = 1e-3):
+    return stateless_member(of_relative.scale_by_parameter_rms(min_scale))
+
+
 # ---- averages ----
 
 
 @optax_transformation
 def trace(decay: Real, nesterov: bool = False, accumulator_dtype: Any = None):
-    leave_unless(accumulator_dtype=is_float32(accumulator_dtype))
-    velocity = of_momentum.scale_by_momentum(decay, nesterov=nesterov)
+    velocity = held_in(of_momentum.scale_by_momentum(decay, nesterov=nesterov), trace=accumulator_dtype)
     return restate(velocity, of_momentum.ScaleByMomentumState, optax.TraceState)
 
 
 @optax_transformation
 def ema(decay: Real, debias: bool = True, accumulator_dtype: Any = None):
-    leave_unless(accumulator_dtype=is_float32(accumulator_dtype))
-    average = of_momentum.ema(decay)
+    leave_unless(accumulator_dtype=is_float32(accumulator_dtype) or not debias)
+    average = held_in(of_momentum.ema(decay), ema=accumulator_dtype)
     if not debias:
         return restate(average, of_momentum.EmaState, optax.EmaState)
     if callable(decay):  # which Optax does not take
@@ -178,6 +207,21 @@ def scale_by_adadelta(rho: Real = 0.9, eps: Real = 1e-6):
     return restate(direction, of_adadelta.ScaleByAdadeltaState, optax.ScaleByAdaDeltaState)
 
 
+@optax_transformation
+def scale_by_factored_rms(
+    factored: bool = True,
+    decay_rate: Real = 0.8,
+    step_offset: StepCount = 0,
+    min_dim_size_to_factor: Fixed = 128,
+    epsilon: Real = 1e-30,
+    decay_rate_fn: Any = POWER,
+):
+    leave_unless(decay_rate_fn=decay_rate_fn is POWER)
+    min_dim: Any = max(min_dim_size_to_factor, 1) if factored else LARGEST
+    direction = of_adafactor.scale_by_factored_rms(decay_rate, step_offset, min_dim, epsilon)
+    return restate(direction, of_adafactor.ScaleByFactoredRmsState, optax.FactoredState)
+
+
 # ---- Adam's family ----
 
 
@@ -191,9 +235,8 @@ def scale_by_adam(
     *,
     nesterov: bool = False,
 ):
-    leave_unless(mu_dtype=is_float32(mu_dtype))
     direction = of_adam.scale_by_adam(b1, b2, eps, eps_root=eps_root, nesterov=nesterov)
-    return restate(direction, of_adam.ScaleByAdamState, optax.ScaleByAdamState)
+    return restate(held_in(direction, mu=mu_dtype), of_adam.ScaleByAdamState, optax.ScaleByAdamState)
 
 
 @optax_transformation
@@ -212,10 +255,10 @@ def scale_by_amsgrad(
     bias_correction_mu: bool = True,
     bias_correction_nu: bool = True,
 ):
-    leave_unless(mu_dtype=is_float32(mu_dtype), bias_correction_nu=bias_correction_nu == bias_correction_mu)
+    leave_unless(bias_correction_nu=bias_correction_nu == bias_correction_mu)
     debias = bias_correction_mu
     direction = of_amsgrad.scale_by_amsgrad(b1, b2, eps, eps_root=eps_root, debias=debias, debias_first=debias)
-    return restate(direction, of_amsgrad.ScaleByAmsgradState, optax.ScaleByAmsgradState)
+    return restate(held_in(direction, mu=mu_dtype), of_amsgrad.ScaleByAmsgradState, optax.ScaleByAmsgradState)
 
 
 @optax_transformation
@@ -232,8 +275,10 @@ def scale_by_lion(
     mode: Literal["hard", "smooth", "refined"] = "hard",
     smooth_beta: Real = 1.0,
 ):
-    leave_unless(mu_dtype=is_float32(mu_dtype), mode=mode == "hard")
-    return restate(of_sign.scale_by_lion(b1, b2), of_sign.ScaleByLionState, optax.ScaleByLionState)
+    leave_unless(mode=mode == "hard")
+    return restate(
+        held_in(of_sign.scale_by_lion(b1, b2), mu=mu_dtype), of_sign.ScaleByLionState, optax.ScaleByLionState
+    )
 
 
 # ---- frozen ----

@@ -13,6 +13,9 @@ from gradtx.core.factories import Composed, composition
 from gradtx.core.flow import Flow
 from gradtx.core.rule import Rule
 from gradtx.optax.trees import PlainTree
+from gradtx.precision.codec import as_codec, resolve
+from gradtx.precision.hold import hold
+from gradtx.precision.writing import HALVES
 from gradtx.schedules.value import schedule
 from gradtx.values.annotations import Check, Number
 from gradtx.values.errors import Refusal
@@ -61,6 +64,16 @@ def leave_unless(**unusual: bool) -> None:
 def is_float32(dtype: Any) -> bool:
     """Whether moments are to be held in what gradtx holds them in."""
     return dtype is None or (np.dtype(dtype) == np.float32 and jnp.result_type(float) == np.float32)
+
+
+def held_in(tx: Any, **dtypes: Any) -> Any:
+    """The member with quantities in Optax's narrower dtype, to which it rounds to the nearest number."""
+    narrow = {name: dtype for name, dtype in dtypes.items() if not is_float32(dtype)}
+    if not narrow:
+        return tx
+    has_schedule = any(map(callable, tx.arguments.values()))
+    leave_unless(**{name: np.dtype(dtype) in HALVES and not has_schedule for name, dtype in narrow.items()})
+    return hold(tx, **{name: resolve(as_codec(name, dtype), stochastic=False) for name, dtype in narrow.items()})
 
 
 class Left(Composed):

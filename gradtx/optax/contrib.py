@@ -5,8 +5,61 @@ from typing import Any
 import optax
 
 from gradtx.optax.borrow import Real, StepCount, optax_transformation
+from gradtx.optax.distance_free import (
+    cocob,
+    dadapt_adamw,
+    dog,
+    dowg,
+    momo,
+    momo_adam,
+    prodigy,
+    scale_by_cocob,
+)
+from gradtx.optax.frontier import (
+    ademamix,
+    adopt,
+    madgrad,
+    scale_by_ademamix,
+    scale_by_adopt,
+    scale_by_madgrad,
+    scale_by_simplified_ademamix,
+    simplified_ademamix,
+)
+from gradtx.optax.kin import acprop, scale_by_acprop
+from gradtx.optax.muon import muon, scale_by_muon
+from gradtx.optax.over_any import mechanize, schedule_free, schedule_free_adamw, schedule_free_sgd
 from gradtx.optax.states import restate
+from gradtx.optax.weights import normalize
 from gradtx.transforms import plateau as of_plateau
+
+__all__ = [
+    "acprop",
+    "ademamix",
+    "adopt",
+    "cocob",
+    "dadapt_adamw",
+    "dog",
+    "dowg",
+    "madgrad",
+    "mechanize",
+    "momo",
+    "momo_adam",
+    "muon",
+    "normalize",
+    "prodigy",
+    "reduce_on_plateau",
+    "scale_by_acprop",
+    "scale_by_ademamix",
+    "scale_by_adopt",
+    "scale_by_cocob",
+    "scale_by_madgrad",
+    "scale_by_muon",
+    "scale_by_simplified_ademamix",
+    "schedule_free",
+    "schedule_free_adamw",
+    "schedule_free_sgd",
+    "simplified_ademamix",
+]
 
 
 @optax_transformation

@@ -135,7 +135,7 @@ def injected(
 
     # Its parts are made anew at each step, and may take and select anything.
     in_state = {f"numbers[{i}][1]": ("hyperparams", name) for i, (name, _) in enumerate(numbers)}
-    return Rule(init, advance_injected, takes=None, parts={}, numbers=in_state)
+    return Rule(init, advance_injected, takes=None, parts={}, numbers=in_state, descends=None)
 
 
 def as_dtype(x: Any, dtype: Any) -> Any:

@@ -2,25 +2,30 @@
 
 from typing import Any
 
+import jax.numpy as jnp
 import optax
 
 from gradtx.optax.blocks import (
     add_decayed_weights,
+    clip_by_block_rms,
     ema,
     identity,
+    scale,
     scale_by_adadelta,
     scale_by_adam,
     scale_by_adamax,
     scale_by_amsgrad,
+    scale_by_factored_rms,
     scale_by_learning_rate,
     scale_by_lion,
+    scale_by_param_block_rms,
     scale_by_rms,
     scale_by_rss,
     scale_by_sign,
     scale_by_stddev,
     trace,
 )
-from gradtx.optax.borrow import Real, leave_unless, optax_transformation, original
+from gradtx.optax.borrow import Fixed, Real, StepCount, is_float32, leave_unless, optax_transformation, original
 from gradtx.optax.trees import OptionalMask
 from gradtx.optax.wrappers import chain
 from gradtx.optimizers import lbfgs as of_lbfgs
@@ -70,6 +75,36 @@ def adadelta(
 ):
     decay = add_decayed_weights(weight_decay, weight_decay_mask)
     return chain(decay, scale_by_adadelta(rho, eps), scale_by_learning_rate(learning_rate))
+
+
+@optax_transformation
+def adafactor(
+    learning_rate: Real | None = None,
+    min_dim_size_to_factor: Fixed = 128,
+    decay_rate: Real = 0.8,
+    decay_offset: StepCount = 0,
+    multiply_by_parameter_scale: bool = True,
+    clipping_threshold: Real | None = 1.0,
+    momentum: Real | None = None,
+    dtype_momentum: Any = jnp.float32,
+    weight_decay_rate: Real | None = None,
+    eps: Real = 1e-30,
+    factored: bool = True,
+    weight_decay_mask: OptionalMask = None,
+):
+    leave_unless(dtype_momentum=momentum is None or is_float32(dtype_momentum))
+    steps = [scale_by_factored_rms(factored, decay_rate, decay_offset, min_dim_size_to_factor, eps)]
+    if clipping_threshold is not None:
+        steps.append(clip_by_block_rms(clipping_threshold))
+    if learning_rate is not None:
+        steps.append(scale_by_learning_rate(learning_rate, flip_sign=False))
+    if multiply_by_parameter_scale:
+        steps.append(scale_by_param_block_rms())
+    if momentum is not None:
+        steps.append(ema(momentum, debias=False))
+    if weight_decay_rate is not None:
+        steps.append(add_decayed_weights(weight_decay_rate, weight_decay_mask))
+    return chain(*steps, scale(-1))
 
 
 @optax_transformation

@@ -35,7 +35,10 @@ def restate(
         return tx
     names = {name: (renamed or {}).get(name, name) for name in own._fields}
     kept = {name: theirs for name, theirs in names.items() if theirs in kind._fields}
-    return Restated.of(tx=tx, own=own, kind=kind, kept=kept, absent=absent, takes=takes(tx), needs=build(tx).needs)
+    rule = build(tx)
+    return Restated.of(
+        tx=tx, own=own, kind=kind, kept=kept, absent=absent, takes=takes(tx), needs=rule.needs, descends=rule.descends
+    )
 
 
 class Restated(Rule):

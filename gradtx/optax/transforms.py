@@ -7,28 +7,36 @@ import optax
 from gradtx.optax.blocks import (
     add_decayed_weights,
     clip,
+    clip_by_block_rms,
     clip_by_global_norm,
     ema,
     freeze,
     selective_transform,
     trace,
 )
+from gradtx.optax.front import add_noise, zero_nans
+from gradtx.optax.weights import adaptive_grad_clip, keep_params_nonnegative
 from gradtx.optax.wrappers import MultiSteps, apply_if_finite, chain, masked, named_chain, partition
 
 __all__ = [
     "MultiSteps",
+    "adaptive_grad_clip",
     "add_decayed_weights",
+    "add_noise",
     "apply_if_finite",
     "chain",
     "clip",
+    "clip_by_block_rms",
     "clip_by_global_norm",
     "ema",
     "freeze",
+    "keep_params_nonnegative",
     "masked",
     "named_chain",
     "partition",
     "selective_transform",
     "trace",
+    "zero_nans",
 ]
 
 

@@ -12,12 +12,14 @@ from gradtx.core import check
 from gradtx.core.combine import Series
 from gradtx.core.count import increment
 from gradtx.core.factories import require_part
-from gradtx.core.flow import Flow
+from gradtx.core.flow import Flow, keep_promises
 from gradtx.core.rule import Part, Route, Rule
 from gradtx.core.transformation import advance, start
 from gradtx.optax.borrow import Left, StepCount, as_given, leave_unless, optax_transformation, pass_on
 from gradtx.optax.states import NO_NUMBER, restate
 from gradtx.optax.trees import AnyMask, Labels, chosen_by, labels_of, with_holes
+from gradtx.precision.rounding import to_nearest
+from gradtx.precision.writing import HALVES
 from gradtx.selectors import two_routes
 from gradtx.values.annotations import Check
 from gradtx.values.errors import Refusal
@@ -173,16 +175,37 @@ def apply_if_finite(inner: optax.GradientTransformation, max_consecutive_errors:
 
 
 @optax_transformation
-def multi_steps(opt: optax.GradientTransformation, every_k_schedule: StepCount):
+def multi_steps(opt: optax.GradientTransformation, every_k_schedule: StepCount, accumulator_dtype: Any = None):
     # Each extra argument is that of the last micro-batch: no means of them are kept.
     renamed = dict(count="gradient_step", inner_state="inner_opt_state")
     windows = accumulate(opt, every_k_schedule)
-    return restate(windows, AccumulateState, optax.MultiStepsState, renamed, steps=NO_NUMBER, acc_extra={})
+    rule = restate(windows, AccumulateState, optax.MultiStepsState, renamed, steps=NO_NUMBER, acc_extra={})
+    return rule if accumulator_dtype is None else with_mean_in(accumulator_dtype, rule)
+
+
+def with_mean_in(dtype: Any, rule: Rule) -> Rule:
+    """The rule with its mean in 16 bits: as `hold` has it, but in arrays of that dtype, as Optax's state has them."""
+
+    def narrow(state: Any) -> Any:
+        return state._replace(acc_grads=jax.tree.map(lambda x: to_nearest(x, dtype), state.acc_grads))
+
+    def widen_mean(state: Any) -> Any:
+        return state._replace(acc_grads=jax.tree.map(lambda x: x.astype(jnp.float32), state.acc_grads))
+
+    def advance_narrow(flow: Flow, state: Any, extra: dict[str, Any]) -> Any:
+        check.require_state(state, optax.MultiStepsState)
+        after = rule.advance(flow, widen_mean(state), extra)
+        return flow.promise(lambda: narrow(keep_promises(after)))
+
+    def init(params: Any) -> Any:
+        return narrow(widen_mean(rule.init(params)))
+
+    return Rule(init, advance_narrow, takes=rule.takes, needs=rule.needs)
 
 
 class MultiSteps(optax.MultiSteps):
-    """Optax's class. Where all but the first two arguments are as they are by default, the inner transformation runs
-    at the end of a window alone, and `gradient_transformation()` is a value.
+    """Optax's class. Where `use_grad_mean` and `should_skip_update_fn` are as they are by default, the inner
+    transformation runs at the end of a window alone, and `gradient_transformation()` is a value.
     """
 
     def __init__(
@@ -194,8 +217,12 @@ class MultiSteps(optax.MultiSteps):
         accumulator_dtype: Any = jnp.float32,
     ):
         super().__init__(opt, every_k_schedule, use_grad_mean, should_skip_update_fn, accumulator_dtype)
-        usual = use_grad_mean and should_skip_update_fn is None and jnp.dtype(accumulator_dtype) == jnp.float32
-        self.tx = multi_steps(as_pair("opt", opt), every_k_schedule) if usual else None
+        narrow = jnp.dtype(accumulator_dtype) != jnp.float32
+        has_codec = jnp.dtype(accumulator_dtype) in HALVES and not callable(every_k_schedule)
+        self.tx = None
+        if use_grad_mean and should_skip_update_fn is None and (has_codec or not narrow):
+            options = dict(accumulator_dtype=accumulator_dtype) if narrow else {}
+            self.tx = multi_steps(as_pair("opt", opt), every_k_schedule, **options)
 
     def init(self, params: Any) -> Any:
         return self.tx.init(params) if self.tx is not None else super().init(params)

@@ -8,7 +8,7 @@ from jax import Array
 from gradtx.core.combine import chain
 from gradtx.core.factories import composition, transformation
 from gradtx.core.lift import per_array
-from gradtx.core.transformation import Updates
+from gradtx.core.quantity import Squares
 from gradtx.transforms.rate import scale_by_learning_rate
 from gradtx.values.annotations import Decay, NonNegative, Positive
 
@@ -23,8 +23,8 @@ class ScaleByAdadeltaState(NamedTuple):
     Array([2.], dtype=float32)
     """
 
-    e_g: Updates  # the average of squared gradients
-    e_x: Updates  # the average of squared steps
+    e_g: Squares  # the average of squared gradients
+    e_x: Squares  # the average of squared steps
 
 
 @transformation

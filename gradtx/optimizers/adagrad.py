@@ -8,7 +8,7 @@ from jax import Array
 from gradtx.core.combine import chain
 from gradtx.core.factories import composition, transformation
 from gradtx.core.lift import per_array
-from gradtx.core.transformation import Updates
+from gradtx.core.quantity import Squares
 from gradtx.core.tree import root
 from gradtx.transforms.rate import scale_by_learning_rate
 from gradtx.values.annotations import NonNegative
@@ -24,7 +24,7 @@ class ScaleByRssState(NamedTuple):
     Array([9.], dtype=float32)
     """
 
-    sum_of_squares: Updates
+    sum_of_squares: Squares
 
 
 @transformation

@@ -9,6 +9,7 @@ from gradtx.core.combine import chain
 from gradtx.core.count import Count
 from gradtx.core.factories import composition, transformation
 from gradtx.core.lift import per_array
+from gradtx.core.quantity import Squares
 from gradtx.core.transformation import Updates
 from gradtx.core.tree import root
 from gradtx.selectors import Mask
@@ -30,7 +31,7 @@ class ScaleByAdamState(NamedTuple):
 
     count: Count
     mu: Updates  # first moment
-    nu: Updates  # second moment
+    nu: Squares  # second moment
 
 
 @transformation
@@ -41,6 +42,7 @@ def scale_by_adam(
     *,
     eps_root: NonNegative = 0.0,
     nesterov: bool = False,
+    eps_hat: bool = False,
 ):
     r"""Adam's direction, $\hat m / (\sqrt{\hat v + \varepsilon_r} + \varepsilon)$, with
     $m \leftarrow \beta_1 m + (1 - \beta_1)\,g$, $v \leftarrow \beta_2 v + (1 - \beta_2)\,g^2$ and
@@ -48,13 +50,14 @@ def scale_by_adam(
 
     **Arguments:** `b1` $\beta_1$ and `b2` $\beta_2 \in [0, 1)$; `eps` $\varepsilon$ and `eps_root`
     $\varepsilon_r \ge 0$, not both 0 where gradients may stay zero (0/0). With `nesterov`,
-    $\beta_1 m/(1 - \beta_1^{t+1}) + (1 - \beta_1)\,g/(1 - \beta_1^t)$ takes the place of $\hat m$.
+    $\beta_1 m/(1 - \beta_1^{t+1}) + (1 - \beta_1)\,g/(1 - \beta_1^t)$ takes the place of $\hat m$. With `eps_hat`,
+    $\varepsilon$ stands beside the root of $v$ itself: $\varepsilon/\sqrt{1 - \beta_2^t}$ takes its place.
 
     **State:** `count`, `mu` $m$, `nu` $v$: two arrays per parameter.
 
-    **Source:** Kingma & Ba (2015), algorithm 1; `nesterov`: Dozat (2016), in Optax's form. Equals Optax and,
-    without `nesterov`, torch; Keras folds the corrections into the rate, which equals an `eps` of
-    $\varepsilon/\sqrt{1 - \beta_2^t}$.
+    **Source:** Kingma & Ba (2015), algorithm 1; `eps_hat`: the $\hat\varepsilon$ of their section 2; `nesterov`: Dozat
+    (2016), in Optax's form. Equals Optax and, without `nesterov`, torch; with `eps_hat` Keras, and the Adam inside of
+    SOAP and GaLore.
 
     >>> import gradtx, jax.numpy as jnp
     >>> tx = gradtx.scale_by_adam()
@@ -71,7 +74,8 @@ def scale_by_adam(
         mu = b1 * state.mu + (1.0 - b1) * g
         nu = b2 * state.nu + (1.0 - b2) * g**2
         ahead = b1 * debias(mu, b1, t + 1.0) + (1.0 - b1) * debias(g, b1, t) if nesterov else debias(mu, b1, t)
-        return ahead / (root(debias(nu, b2, t) + eps_root) + eps), dict(mu=mu, nu=nu)
+        beside = eps * root(debias(jnp.ones_like(t), b2, t)) if eps_hat else eps
+        return ahead / (root(debias(nu, b2, t) + eps_root) + beside), dict(mu=mu, nu=nu)
 
     return per_array(ScaleByAdamState, init, update)
 

@@ -9,7 +9,10 @@ from gradtx.core.combine import chain
 from gradtx.core.count import Count
 from gradtx.core.factories import composition, transformation
 from gradtx.core.lift import per_array
+from gradtx.core.quantity import Squares
 from gradtx.core.transformation import Updates
+from gradtx.selectors import Mask
+from gradtx.transforms.decay import add_decayed_weights
 from gradtx.transforms.momentum import debias
 from gradtx.transforms.rate import scale_by_learning_rate
 from gradtx.values.annotations import Decay, NonNegative
@@ -27,7 +30,7 @@ class ScaleByAdamaxState(NamedTuple):
 
     count: Count
     mu: Updates  # first moment
-    nu: Updates  # the norm: the largest gradient, fading
+    nu: Squares  # the norm: the largest gradient, fading
 
 
 @transformation
@@ -80,3 +83,30 @@ def adamax(
     adamax(learning_rate=0.002)
     """
     return chain(scale_by_adamax(b1, b2, eps, eps_max=eps_max), scale_by_learning_rate(learning_rate))
+
+
+@composition
+def adamaxw(
+    learning_rate: NonNegative,
+    b1: Decay = 0.9,
+    b2: Decay = 0.999,
+    eps: NonNegative = 1e-8,
+    *,
+    weight_decay: NonNegative = 1e-4,
+    mask: Mask | None = None,
+    eps_max: NonNegative = 0.0,
+):
+    r"""Adamax with decoupled weight decay, $w \leftarrow w - \eta\,(\hat m/(u + \varepsilon) + \lambda w)$. Optax's
+    default is `eps=0.0, eps_max=1e-8`.
+
+    **Arguments:** `learning_rate` $\eta \ge 0$; `weight_decay` $\lambda \ge 0$; `mask`, which arrays decay, as in
+    `add_decayed_weights`; the others and the state are those of `scale_by_adamax`. `update` needs the parameters.
+
+    **Source:** Adamax as in `scale_by_adamax`, the decay as in `adamw`.
+
+    >>> import gradtx
+    >>> gradtx.adamaxw(2e-3, weight_decay=0.1)
+    adamaxw(learning_rate=0.002, weight_decay=0.1)
+    """
+    direction = scale_by_adamax(b1, b2, eps, eps_max=eps_max)
+    return chain(direction, add_decayed_weights(weight_decay, mask), scale_by_learning_rate(learning_rate))

@@ -9,6 +9,7 @@ from gradtx.core.combine import chain
 from gradtx.core.count import Count
 from gradtx.core.factories import composition, transformation
 from gradtx.core.lift import per_array
+from gradtx.core.quantity import Squares
 from gradtx.core.transformation import Updates
 from gradtx.core.tree import root
 from gradtx.transforms import momentum
@@ -31,8 +32,8 @@ class ScaleByAmsgradState(NamedTuple):
 
     count: Count
     mu: Updates  # first moment
-    nu: Updates  # second moment
-    nu_max: Updates  # its maximum so far
+    nu: Squares  # second moment
+    nu_max: Squares  # its maximum so far
 
 
 @transformation

@@ -8,7 +8,7 @@ import jax.numpy as jnp
 from gradtx.core import check
 from gradtx.core.combine import chain
 from gradtx.core.count import Count, increment
-from gradtx.core.factories import composition, transformation
+from gradtx.core.factories import Composed, composition, transformation
 from gradtx.core.reals import dot, places_of_updates
 from gradtx.core.transformation import Updates
 from gradtx.core.tree import root
@@ -193,4 +193,4 @@ def lbfgs(
     search = scale_by_zoom_linesearch(
         max_linesearch_steps, slope_rtol=slope_rtol, curv_rtol=curv_rtol, max_learning_rate=max_learning_rate
     )
-    return chain(scale_by_lbfgs(memory_size), scale(-1.0), search)
+    return Composed.of(tx=chain(scale_by_lbfgs(memory_size), scale(-1.0), search), descends=True)

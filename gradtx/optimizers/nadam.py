@@ -9,6 +9,7 @@ from gradtx.core.combine import chain
 from gradtx.core.count import Count, as_real
 from gradtx.core.factories import composition, transformation
 from gradtx.core.lift import per_array
+from gradtx.core.quantity import Squares
 from gradtx.core.transformation import Updates
 from gradtx.core.tree import root
 from gradtx.optimizers.adam import scale_by_adam
@@ -32,7 +33,7 @@ class ScaleByNadamState(NamedTuple):
     count: Count
     product: Any  # (), of all momenta so far; None without momentum_decay
     mu: Updates  # first moment
-    nu: Updates  # second moment
+    nu: Squares  # second moment
 
 
 @transformation

@@ -9,7 +9,7 @@ from jax.scipy.sparse.linalg import cg
 from gradtx.core import check
 from gradtx.core.collectives import require_whole_arrays
 from gradtx.core.combine import chain
-from gradtx.core.factories import composition, transformation
+from gradtx.core.factories import Composed, composition, transformation
 from gradtx.core.lift import init_empty
 from gradtx.core.loss import loss_of_params
 from gradtx.core.placement import with_automatic_axes
@@ -127,4 +127,5 @@ def newton(
     search = scale_by_zoom_linesearch(
         max_linesearch_steps, slope_rtol=slope_rtol, curv_rtol=curv_rtol, max_learning_rate=max_learning_rate
     )
-    return chain(scale_by_newton(damping, tol=tol, max_steps=max_steps), scale(-1.0), search)
+    steps = chain(scale_by_newton(damping, tol=tol, max_steps=max_steps), scale(-1.0), search)
+    return Composed.of(tx=steps, descends=True)

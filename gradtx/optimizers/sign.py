@@ -11,13 +11,14 @@ from gradtx.core.lift import per_array, stateless
 from gradtx.core.transformation import Updates
 from gradtx.selectors import Mask
 from gradtx.transforms.decay import add_decayed_weights
+from gradtx.transforms.momentum import ema
 from gradtx.transforms.rate import scale_by_learning_rate
 from gradtx.values.annotations import Decay, NonNegative
 
 
 @transformation
 def scale_by_sign():
-    r"""The sign of each element, $\operatorname{sign}(g)$, 0 for 0. Behind `ema` it is Signum.
+    r"""The sign of each element, $\operatorname{sign}(g)$, 0 for 0. Behind `ema` it is `signum`.
 
     >>> import gradtx, jax.numpy as jnp
     >>> tx = gradtx.scale_by_sign()
@@ -40,6 +41,51 @@ def sign_sgd(learning_rate: NonNegative):
     sign_sgd(learning_rate=0.001)
     """
     return chain(scale_by_sign(), scale_by_learning_rate(learning_rate))
+
+
+@composition
+def signum(learning_rate: NonNegative, decay: Decay = 0.9):
+    r"""Signum, $w \leftarrow w - \eta\,\operatorname{sign}(m)$ with the average
+    $m \leftarrow \beta m + (1 - \beta)\,g$: every step is $\eta$, along what most of the last gradients say.
+
+    **Arguments:** `learning_rate` $\eta \ge 0$, in the units of the parameter; `decay` $\beta \in [0, 1)$.
+
+    **State:** that of `ema`: one array per parameter, half of Adam's.
+
+    **Source:** Bernstein et al., signSGD (2018), algorithm 2. Equals Optax.
+
+    >>> import gradtx
+    >>> gradtx.signum(1e-3)
+    signum(learning_rate=0.001)
+    """
+    return chain(ema(decay), scale_by_sign(), scale_by_learning_rate(learning_rate))
+
+
+@composition
+def tiger(
+    learning_rate: NonNegative,
+    decay: Decay = 0.965,
+    weight_decay: NonNegative = 1e-2,
+    *,
+    mask: Mask | None = None,
+):
+    r"""Tiger, Signum with decoupled weight decay,
+    $w \leftarrow w - \eta\,(\operatorname{sign}(m) + \lambda w)$: Lion with $\beta_1 = \beta_2$.
+
+    **Arguments:** `learning_rate` $\eta \ge 0$, in the units of the parameter; `decay` $\beta \in [0, 1)$;
+    `weight_decay` $\lambda \ge 0$; `mask`, which arrays decay, as in `add_decayed_weights`. `update` needs the
+    parameters.
+
+    **State:** that of `ema`: one array per parameter, half of Adam's.
+
+    **Source:** Su, Tiger (2023).
+
+    >>> import gradtx
+    >>> gradtx.tiger(1e-3)
+    tiger(learning_rate=0.001)
+    """
+    signs, decayed = chain(ema(decay), scale_by_sign()), add_decayed_weights(weight_decay, mask)
+    return chain(signs, decayed, scale_by_learning_rate(learning_rate))
 
 
 class ScaleByLionState(NamedTuple):

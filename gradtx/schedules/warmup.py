@@ -6,7 +6,7 @@ from jax.core import Tracer
 from gradtx.core.count import as_real
 from gradtx.schedules.ramp import mix
 from gradtx.schedules.value import schedule
-from gradtx.values.annotations import Natural, Scalar
+from gradtx.values.annotations import Decay, Natural, Scalar
 from gradtx.values.errors import Refusal
 
 
@@ -25,6 +25,33 @@ def warmup(value: Scalar, steps: Natural):
     [0.25, 0.5, 1.0, 1.0]
     """
     return lambda count: value * jnp.minimum((as_real(count) + 1.0) / jnp.maximum(steps, 1), 1.0)
+
+
+@schedule
+def warmup_memory(decay: Decay, steps: Natural, start: Decay = 0.9):
+    r"""The decay of an average whose memory grows to what it is meant to be,
+    $\beta_\tau = 2^{-1/h_\tau}$: its half-life, the steps after which half of a gradient is forgotten, rises on a line
+    from that of the start, $h_\tau = (1 - t/K)\,h(\beta_0) + (t/K)\,h(\beta)$ with $t = \tau + 1$ and
+    $h(\beta) = \log\tfrac12/\log\beta$, then $\beta$ for ever.
+
+    **Arguments:** `decay` $\beta$ and `start` $\beta_0 \in [0, 1)$; `steps` $K \ge 0$.
+
+    **Source:** Pagliardini, Ablin & Grangier, The AdEMAMix Optimizer (2024), section 3, for `ademamix`'s `b3`, from its
+    `b1` on. As in the authors' code 1e-8 is added to a decay under the logarithm.
+
+    >>> import gradtx
+    >>> [round(float(gradtx.warmup_memory(0.9999, 100)(t)), 4) for t in (0, 9, 98, 99)]
+    [0.9909, 0.999, 0.9999, 0.9999]
+    """
+
+    def half_life(decay):
+        return -jnp.log(2.0) / jnp.log(decay + 1e-8)
+
+    def value(count):
+        share = jnp.minimum((as_real(count) + 1.0) / jnp.maximum(steps, 1), 1.0)
+        return jnp.where(share < 1.0, 2.0 ** (-1.0 / mix(share, half_life(decay), half_life(start))), decay)
+
+    return value
 
 
 @schedule

@@ -94,7 +94,7 @@ def everything(subject: Any) -> list[Example]:
 
 def each_pair(subject: Any) -> list[Example]:
     """Each pair of dtypes: together in one tree, or in a tree of its own where arrays act on each other."""
-    pairs = possible(PAIRS)
+    pairs = [pair for pair in possible(PAIRS) if pair[0] not in subject.refuses]
     if subject.elementwise:
         return [in_all_pairs(pairs)]
     return [example(FEW | {"empty": array(0, 2)}, [pair]) for pair in pairs]

@@ -6,6 +6,7 @@ import jax
 import jax.numpy as jnp
 
 import gradtx as gx
+from gradtx.core.walk import walk
 from gradtx.testing.subject import Subject
 
 # ---- what a value has ----
@@ -49,9 +50,19 @@ def without_state(subject: Subject) -> str:
 def without_floats(subject: Subject) -> str:
     if subject.copies_params:
         return "it keeps copies of the parameters"
+    if holds_codes(subject):
+        return "a codec says how its state is held"
     leaves = state_leaves(subject)
     inexact = leaves is None or any(jnp.issubdtype(x.dtype, jnp.inexact) for x in leaves)
     return "" if inexact else "its state holds no floating-point numbers"
+
+
+def holds_codes(subject: Subject) -> bool:
+    return any(getattr(node.tx, "recipe", None) is gx.hold for node in walk(subject.tx))
+
+
+def draws_noise(subject: Subject) -> bool:
+    return any(getattr(node.tx, "recipe", None) in (gx.add_noise, gx.private) for node in walk(subject.tx))
 
 
 def state_leaves(subject: Subject) -> list[Any] | None:
@@ -67,6 +78,10 @@ def state_leaves(subject: Subject) -> list[Any] | None:
 
 def selective(subject: Subject) -> str:
     return "it leaves some arrays alone, whatever they are" if subject.selects else ""
+
+
+def writing_parameters(subject: Subject) -> str:
+    return "its updates are what makes parameters of 16 bits others of 16 bits" if subject.writes else ""
 
 
 def not_pairwise(subject: Subject) -> str:

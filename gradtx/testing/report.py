@@ -144,6 +144,8 @@ def check_transformation(
     copies_params: bool = False,
     selects: bool = False,
     own_count: bool = False,
+    writes: bool = False,
+    refuses: tuple[Any, ...] = (),
     quick: bool = False,
     laws: Sequence[Law] | None = None,
 ) -> Report:
@@ -163,6 +165,8 @@ def check_transformation(
     - `copies_params`: whether the state holds parameters in their own dtypes. Default: false.
     - `selects`: whether it leaves some arrays alone, which may then be integers. Default: false.
     - `own_count`: whether its schedules count something else than the updates. Default: false.
+    - `writes`: whether its updates decide how parameters of 16 bits are written, in float32. Default: false.
+    - `refuses`: the dtypes of parameters that it refuses. Default: none.
     - `quick`: whether to run those laws alone that compile next to nothing, `QUICK`: seconds in the place of a minute.
       They find most of what goes wrong: dtypes that drift, buffers that are shared, numbers that are dropped, leaks.
       They don't compare results: in `scan`, under `vmap`, in half precision, of schedules. Default: false.
@@ -194,7 +198,8 @@ def check_transformation(
         for i, law in enumerate(laws):
             if not isinstance(law, Law):
                 raise Refusal(TypeError, f"laws[{i}] must be a law, got {type(law).__name__} {excerpt(law)}")
-    subject = Subject(tx, extra, needs_params, elementwise, pairs, unused, copies_params, selects, own_count)
+    flags = elementwise, pairs, unused, copies_params, selects, own_count, writes, refuses
+    subject = Subject(tx, extra, needs_params, *flags)
     return Report(text_of(tx), tuple(judge(law, subject) for law in laws), quick)
 
 

@@ -40,6 +40,8 @@ class Subject:
     copies_params: bool = False
     selects: bool = False
     own_count: bool = False
+    writes: bool = False
+    refuses: tuple[Any, ...] = ()
 
     def __post_init__(self) -> None:
         with errors_of(type(self).__name__):

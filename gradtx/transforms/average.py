@@ -3,16 +3,13 @@
 from typing import Any, NamedTuple
 
 import jax
-import jax.numpy as jnp
 
-from gradtx.core import check
 from gradtx.core.count import Count
 from gradtx.core.factories import transformation
 from gradtx.core.lift import per_array
-from gradtx.core.transformation import Updates
-from gradtx.core.tree import find_state_of
+from gradtx.core.quantity import Slow
+from gradtx.transforms.evaluation import in_place_of
 from gradtx.values.annotations import Decay
-from gradtx.values.errors import errors_of
 
 
 class AverageParametersState(NamedTuple):
@@ -26,14 +23,17 @@ class AverageParametersState(NamedTuple):
     """
 
     count: Count
-    average: Updates  # of the parameters
+    average: Slow  # of the parameters
+
+    def for_evaluation(self, params: Any) -> Any:
+        return in_place_of(params, self.average, "the state's average")
 
 
 @transformation
 def average_parameters(decay: Decay | None = None):
     r"""Leaves the updates $u$ as they are and averages the parameters that they lead to,
     $a \leftarrow a + (1 - \beta)(w + u - a)$ from $a = w_0$. Without a decay it is the mean of all steps,
-    $1 - \beta = 1/t$. Evaluate with `evaluation_parameters(state, params)`.
+    $1 - \beta = 1/t$. Evaluate with `evaluation_parameters(tx, state, params)`.
 
     It must stand last in a chain: what changes the updates behind it is not in the average. Half-precision parameters
     are averaged before they are rounded.
@@ -57,7 +57,7 @@ def average_parameters(decay: Decay | None = None):
     >>> for _ in range(2):
     ...     updates, state = tx.update(jnp.array([1.0]), state, w)
     ...     w = gradtx.apply_updates(w, updates)
-    >>> w, gradtx.evaluation_parameters(state, w)
+    >>> w, gradtx.evaluation_parameters(tx, state, w)
     (Array([3.], dtype=float32), Array([3.5], dtype=float32))
     """
 
@@ -69,23 +69,3 @@ def average_parameters(decay: Decay | None = None):
         return g, dict(average=state.average + weight * (p + g - state.average))
 
     return per_array(AverageParametersState, init, update)
-
-
-def evaluation_parameters(state: Any, params: Any) -> Any:
-    """The average that `average_parameters` keeps in its state, or in a state that holds it, in the parameters' dtypes.
-
-    It is a copy, in buffers of its own. Where the average holds None, the parameter stands as it is.
-
-    **Raises:** `ValueError` for a state that holds none or several, and for parameters unlike those of `init`.
-
-    >>> import gradtx, jax.numpy as jnp
-    >>> w = jnp.array([1.0], jnp.bfloat16)
-    >>> gradtx.evaluation_parameters(gradtx.average_parameters(0.9).init(w), w)
-    Array([1], dtype=bfloat16)
-    """
-    with errors_of("evaluation_parameters"):
-        average = find_state_of(AverageParametersState, state).average
-        weights = check.match_params(average, params, "the state's average")
-    leaves, structure = jax.tree.flatten(average, is_leaf=check.is_none)
-    pairs = zip(leaves, weights, strict=True)
-    return structure.unflatten([p if a is None else jnp.array(a, p.dtype) for a, p in pairs])

@@ -10,10 +10,10 @@ from gradtx.core import check
 from gradtx.core.collectives import largest
 from gradtx.core.factories import transformation
 from gradtx.core.flow import Flow
-from gradtx.core.lift import scaling
+from gradtx.core.lift import scaling, stateless
 from gradtx.core.rule import Rule
-from gradtx.core.tree import joint_norm, norm
-from gradtx.values.annotations import Bound
+from gradtx.core.tree import joint_norm, norm, root_mean_square
+from gradtx.values.annotations import Bound, Fraction, Positive
 
 
 class ClipState(NamedTuple):
@@ -61,6 +61,33 @@ def clip_by_value(limit: Bound):
 
 
 @transformation
+def squash(scale: Positive = 1.5, share: Fraction = 0.9, limit: Bound = 2.0):
+    r"""Each element bounded smoothly: with $y = g/s$ it is $s\,(a \tanh y + (1 - a)\operatorname{sign}(y)
+    \log(1 + |y|))$, and at most $\ell$ in size. Small elements stay as they are.
+
+    It stands behind a direction whose elements are about 1, as whitened ones are.
+
+    **Arguments:** `scale` $s > 0$, in the units of what comes in; `share` $a \in [0, 1]$, that of the part that is
+    bounded by itself; `limit` $\ell > 0$, `inf` for none.
+
+    **Source:** the trust region of HeavyBall's code, whose limit is 2.
+
+    >>> import gradtx, jax.numpy as jnp
+    >>> tx = gradtx.squash()
+    >>> out = tx.update(jnp.array([0.1, -1.0, 1000.0]), tx.init(None))[0]
+    >>> [round(float(x), 2) for x in out]
+    [0.1, -0.86, 2.0]
+    """
+
+    def formula(g: jax.Array) -> jax.Array:
+        y = g / scale
+        rising = jnp.sign(y) * jnp.log1p(jnp.abs(y))
+        return jnp.clip(scale * (share * jnp.tanh(y) + (1.0 - share) * rising), -limit, limit)
+
+    return stateless(formula)
+
+
+@transformation
 def clip_by_norm(max_norm: Bound):
     r"""Each array by itself to a norm of at most $c$, $g \cdot c / \max(\lVert g\rVert_2, c)$: the direction stays.
 
@@ -68,7 +95,7 @@ def clip_by_norm(max_norm: Bound):
 
     **State:** `ClipState`, for `metrics`.
 
-    Equals Keras' `clipnorm`; Optax bounds $\lVert g\rVert_2/\sqrt n$ in `clip_by_block_rms`.
+    Equals Keras' `clipnorm`; `clip_by_rms` bounds $\lVert g\rVert_2/\sqrt n$.
     A finite norm beyond float32 (1.8e19) gives zeros.
 
     >>> import gradtx, jax.numpy as jnp
@@ -82,6 +109,32 @@ def clip_by_norm(max_norm: Bound):
         return g * shrinkage(size, max_norm), size
 
     return clip_each(formula, max_norm, bound_norm)
+
+
+@transformation
+def clip_by_rms(max_rms: Bound):
+    r"""Each array by itself to a root mean square of at most $c$, $g \cdot c / \max(\operatorname{rms}(g), c)$ with
+    $\operatorname{rms}(g) = \lVert g\rVert_2/\sqrt n$ of its $n$ elements: the direction stays, and the bound means
+    the same for arrays of all sizes.
+
+    **Arguments:** `max_rms` $c > 0$, in the units of an element of the gradient; `inf` for none.
+
+    **State:** `ClipState`, for `metrics`; its norms are root mean squares.
+
+    **Source:** Shazeer & Stern, Adafactor (2018), section 6. Equals Optax's `clip_by_block_rms`. The parts of a complex
+    array are two elements here. An array whose squares have a sum beyond float32 becomes zeros.
+
+    >>> import gradtx, jax.numpy as jnp
+    >>> tx = gradtx.clip_by_rms(1.0)
+    >>> tx.update({"w": jnp.array([2.0, -2.0]), "b": jnp.array([0.5])}, tx.init(None))[0]
+    {'b': Array([0.5], dtype=float32), 'w': Array([ 1., -1.], dtype=float32)}
+    """
+
+    def formula(g: jax.Array) -> tuple[jax.Array, jax.Array]:
+        size = root_mean_square(g)
+        return g * shrinkage(size, max_rms), size
+
+    return clip_each(formula, max_rms, bound_norm)
 
 
 @transformation
@@ -185,5 +238,6 @@ def next_state(before: ClipState, size: jax.Array, clipped_size: jax.Array, boun
 
 def shrinkage(norm: jax.Array, max_norm: Bound) -> jax.Array:
     """The factor that brings a norm down to its bound; exactly 1 below it, without a kink in its gradient at zero."""
-    finite = jnp.minimum(max_norm, float(jnp.finfo(norm.dtype).max))
-    return jnp.where(max_norm == jnp.inf, 1.0, finite / jnp.maximum(norm, finite))
+    bound = jnp.asarray(max_norm, norm.dtype)
+    finite = jnp.minimum(bound, float(jnp.finfo(norm.dtype).max))
+    return jnp.where(bound == jnp.inf, 1.0, finite / jnp.maximum(norm, finite))

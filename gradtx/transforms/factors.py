@@ -11,10 +11,11 @@ from jax.core import Tracer
 from gradtx.core import check
 from gradtx.core.count import ScheduledState, in_force, increment, value_at
 from gradtx.core.factories import composition
-from gradtx.core.flow import Fields, Flow
+from gradtx.core.flow import Flow
 from gradtx.core.lift import multiply
 from gradtx.core.paths import list_some, paths_and_leaves, places_of_rows
 from gradtx.core.rule import Route, Rule
+from gradtx.core.stage import Fields
 from gradtx.values.annotations import Check
 from gradtx.values.errors import Refusal
 from gradtx.values.ranges import Range, require_schedule

@@ -90,16 +90,26 @@ def scale_by_zoom_linesearch(
         curv_rtol=curv_rtol,
         initial_guess_strategy="one",
     )
+    return search_along(search, ScaleByZoomLinesearchState, store_grad=True)
 
-    def init(params: Any) -> ScaleByZoomLinesearchState:
+
+# ---- what line searches share ----
+
+
+def search_along(search: Any, kind: Any, *, store_grad: bool) -> Any:
+    """The pair of a line search of Optax's, in real arrays of at least float32; its state is of a kind like Optax's,
+    which has the gradient at the end of the step if it is to store it.
+    """
+
+    def init(params: Any) -> Any:
         grad = jax.tree.map(lambda p: jnp.zeros_like(p, check.promote(p.dtype)), params)
         state: Any = search.init([origin(reals(grad, grad, "params"))])
         info = state.info._replace(num_linesearch_steps=jnp.zeros([], jnp.int32))
-        return jax.tree.map(strong, ScaleByZoomLinesearchState(*state._replace(grad=grad, info=info)))
+        return jax.tree.map(strong, kind(*state._replace(grad=grad if store_grad else None, info=info)))
 
     def update(
         updates: Any,
-        state: optax.ScaleByZoomLinesearchState,
+        state: Any,
         params: Any = None,
         *,
         value: Any = None,
@@ -109,7 +119,7 @@ def scale_by_zoom_linesearch(
         **further: Any,
     ):
         check.require_params(params)
-        check.require_state(state, optax.ScaleByZoomLinesearchState)
+        check.require_state(state, kind.__bases__[0])
         name, value_fn = ("loss_fn", loss_fn) if value_fn is None else ("value_fn", value_fn)
         given = dict(value=value, grad=grad, value_fn=value_fn)
         check.require_extra([name for name, x in given.items() if x is None])
@@ -118,27 +128,32 @@ def scale_by_zoom_linesearch(
         value = as_measurement("value", value)
         u, w = reals(updates, updates, "updates"), reals(params, updates, "params")
         g = reals(jax.tree.map(jnp.conj, grad), updates, "grad")
-        reals(state.grad, updates, "the state's grad")
+        if store_grad:
+            reals(state.grad, updates, "the state's grad")
         require_whole_arrays(u + w, "a line search needs them whole: run it outside of shard_map")
         zero = origin(u + w)
 
         def loss(arrays: list[jax.Array]) -> jax.Array:
             return jnp.asarray(value_fn(put_back(arrays[1:], params, updates)), zero.dtype)
 
-        def find(loss: Any, at: Any, along: Any, slope: Any, now: Any) -> Any:
-            return search.update(along, search.init(at), at, value=now, grad=slope, value_fn=loss)[1]
+        def find(loss: Any, at: Any, along: Any, slope: Any, now: Any, last: Any) -> Any:
+            start: Any = search.init(at)
+            return search.update(along, start._replace(learning_rate=last), at, value=now, grad=slope, value_fn=loss)[1]
 
-        places, *others = jax.lax.stop_gradient(([zero, *w], [zero, *u], [zero, *g], value.astype(zero.dtype)))
+        numbers = value.astype(zero.dtype), state.learning_rate.astype(zero.dtype)
+        places, *others = jax.lax.stop_gradient(([zero, *w], [zero, *u], [zero, *g], *numbers))
 
         def like() -> Any:
             fresh: Any = search.init(places)
-            return fresh._replace(grad=places)
+            return fresh._replace(grad=places if store_grad else None)
 
         with jax.numpy_dtype_promotion("standard"):  # Optax leaves promotion to JAX, and reshapes arrays
             found = with_automatic_axes(find, loss, places, (places, *others), like)
         after: Any = jax.lax.stop_gradient(found)
-        learned = jax.tree.map(jnp.conj, put_back(after.grad[1:], jax.tree.map(jnp.conj, state.grad), updates))
-        after, before = map(ScaleByZoomLinesearchState._make, (after._replace(grad=learned), state))  # from Optax's
+        learned = None
+        if store_grad:
+            learned = jax.tree.map(jnp.conj, put_back(after.grad[1:], jax.tree.map(jnp.conj, state.grad), updates))
+        after, before = map(kind._make, (after._replace(grad=learned), state))  # from Optax's
         after = jax.tree.map(lambda x, old: x.astype(old.dtype), after, before)
         return put_back([after.learning_rate * x for x in u], updates, updates), after
 

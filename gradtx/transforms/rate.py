@@ -9,7 +9,7 @@ from gradtx.core import check
 from gradtx.core.count import Count, in_force, increment, value_at
 from gradtx.core.factories import composition, transformation
 from gradtx.core.lift import scaling, stateless
-from gradtx.core.rule import Keys
+from gradtx.core.rule import Keys, Rule
 from gradtx.core.walk import walk
 from gradtx.values.annotations import NonNegative, Scalar
 from gradtx.values.errors import Refusal
@@ -44,11 +44,55 @@ def square():
     return stateless(jnp.square)
 
 
+def going_down(rule: Rule) -> Rule:
+    """The rule, which says that it turns the sign of a direction."""
+    rule.descends = True
+    return rule
+
+
 def require_block(tx: Any, others: str, remedy: str) -> None:
     """Refuse an optimizer where a block is meant: what it does not act on would be raw gradients."""
-    if any(getattr(node.tx, "recipe", None) is scale_by_learning_rate for node in walk(tx)):
+    if any(node.rule and node.rule.descends for node in walk(tx)):
         problem = f"{excerpt(tx)} ends with the learning rate, and {others} would get raw gradients"
         raise Refusal(ValueError, f"tx must be a block: {problem}; {remedy}")
+
+
+def turns_down(tx: Any) -> bool:
+    """Whether its updates have the sign of a step, and not that of the gradient. A rule of gradtx's says it; what a
+    plain pair does an update of one number shows. What neither tells is refused.
+    """
+    nodes = list(walk(tx))
+    if any(node.rule and node.rule.descends for node in nodes):
+        return True
+    seen = [sign_of_pair(node.tx) for node in nodes if not node.rule]
+    unsaid = any(node.rule and (node.rule.descends is None or is_negative_scale(node.tx)) for node in nodes)
+    if unsaid or 0 in seen:
+        remedy = "give it the direction alone, and put scale_by_learning_rate(…) behind"
+        raise Refusal(ValueError, f"can't tell whether {excerpt(tx)} goes along the gradient or down; {remedy}")
+    return -1 in seen
+
+
+def is_negative_scale(tx: Any) -> bool:
+    """Whether it multiplies by a number below zero, as Optax's users turn the sign."""
+    numbers = list(tx.arguments.values())[:1] if tx.recipe.__name__ == "scale" else []
+    return any(isinstance(x, int | float) and x < 0 for x in numbers)
+
+
+def sign_of_pair(pair: Any) -> int:
+    """-1 for a plain pair that goes down from zero along a gradient of 1, 1 for one that goes with it, at one of the
+    first steps that goes at all; 0 where none does, or where it needs more than gradients.
+    """
+    with jax.ensure_compile_time_eval():
+        try:
+            g, w = jnp.ones(1), jnp.zeros(1)
+            state = pair.init(w)
+            for _ in range(3):  # a warmup may start at zero
+                u, state = pair.update(g, state, w)
+                if u[0] != 0.0:
+                    return -1 if u[0] < 0.0 else 1
+        except Exception:  # a loss is missing, or a number has no value yet
+            return 0
+    return 0
 
 
 class ScaleByLearningRateState(NamedTuple):
@@ -100,4 +144,4 @@ def scale_by_learning_rate(learning_rate: NonNegative):
 
     rule = scaling(init, factor)
     rule.numbers, rule.counts = NUMBERS, COUNTS
-    return rule
+    return going_down(rule)

@@ -8,6 +8,7 @@ from jax import Array
 from gradtx.core.count import Count
 from gradtx.core.factories import transformation
 from gradtx.core.lift import per_array
+from gradtx.core.quantity import Squares
 from gradtx.core.transformation import Updates
 from gradtx.core.tree import root
 from gradtx.transforms import momentum
@@ -25,7 +26,7 @@ class ScaleByRmsState(NamedTuple):
     """
 
     count: Count
-    nu: Updates  # the average of squares
+    nu: Squares  # the average of squares
     mu: Updates  # the average; None unless centered
 
 

@@ -10,6 +10,7 @@ from gradtx.core import check
 from gradtx.core.count import Count, as_real
 from gradtx.core.factories import transformation
 from gradtx.core.flow import Flow
+from gradtx.core.held import decode_all
 from gradtx.core.rule import Rule
 from gradtx.core.tree import find_state_of
 from gradtx.transforms.best import measure, start_measuring
@@ -117,4 +118,4 @@ def best_parameters(state: Any) -> Any:
         if not isinstance(stopping.best_value, Tracer) and not jnp.isfinite(stopping.best_value).any():
             remedy = "there is no best before the first update with a finite value"
             raise Refusal(ValueError, f"no measurement was good so far; {remedy}")
-    return jax.tree.map(jnp.copy, stopping.best_params)
+    return jax.tree.map(jnp.copy, decode_all(stopping.best_params))

@@ -116,6 +116,7 @@ class Check:
 
     function: Callable[[str, Any], Any]
     selects: bool = False  # whether the argument decides which arrays are meant
+    words: str = ""  # what to give where it is missing
 
 
 def check_in(annotation: Any) -> Check | None:

@@ -56,6 +56,9 @@ class Recipe(Generic[P, V]):
         self.checks = {p.name: self.check_of(p) for p in resolved}
         self.positional = [p.name for p in resolved if p.kind is p.POSITIONAL_OR_KEYWORD]
         self.defaults = {p.name: p.default for p in resolved if p.default is not p.empty}
+        self.shown = {
+            p.name for p in resolved if (own := check_in(p.annotation)) and own.selects and p.default is not None
+        }
         self.reals = {name: allowed for name, allowed in self.ranges.items() if not allowed.whole}
         for name in self.defaults.keys() & self.ranges:
             self.defaults[name] = self.checks[name](name, self.defaults[name])
@@ -107,7 +110,11 @@ class Recipe(Generic[P, V]):
         except TypeError as error:
             unknown = sorted(kwargs.keys() - self.signature.parameters.keys())
             problem = f"unknown argument {unknown[0]!r}" if unknown else error
-            return TypeError(f"{self.__name__}: {problem}; it takes {', '.join(self.signature.parameters)}")
+            given = {*self.positional[: len(args)], *kwargs}
+            missing = [p for p in self.signature.parameters.values() if p.default is p.empty and p.name not in given]
+            words = [f", {p.name} being {own.words}" for p in missing if (own := check_in(p.annotation)) and own.words]
+            takes = ", ".join(self.signature.parameters) + "".join(words)
+            return TypeError(f"{self.__name__}: {problem}; it takes {takes}")
         taken = min(self.signature.parameters.keys() & bound.arguments[self.named or ""].keys())
         return TypeError(f"{self.__name__}: {taken} can't be a part's name: values have an attribute of that name")
 
@@ -179,7 +186,9 @@ class Recipe(Generic[P, V]):
         for name, value in arguments.items():
             if name == self.variadic:
                 words += map(text_of, value)
-            elif name not in self.defaults or comparable(value) != comparable(self.defaults[name]):
+            elif (
+                name not in self.defaults or name in self.shown or comparable(value) != comparable(self.defaults[name])
+            ):
                 words.append(f"{name}={text_of(value)}")
         return f"{self.__name__}({', '.join(words)})"
 

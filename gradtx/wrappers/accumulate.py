@@ -14,11 +14,12 @@ from gradtx.core.flow import Flow
 from gradtx.core.loss import FUNCTIONS
 from gradtx.core.measurement import as_measurement
 from gradtx.core.pair import named_extra
+from gradtx.core.quantity import Slow
 from gradtx.core.reals import places_of_updates
 from gradtx.core.rule import Part, Rule
-from gradtx.core.transformation import Updates, advance, start, takes
+from gradtx.core.transformation import advance, start, takes
 from gradtx.core.tree import find_state_of
-from gradtx.core.walk import walk
+from gradtx.core.walk import walk, writes
 from gradtx.values.annotations import Steps
 from gradtx.values.errors import Refusal, errors_of
 from gradtx.wrappers.branch import cast_like, choose
@@ -37,7 +38,7 @@ class AccumulateState(NamedTuple):
     mini_step: Count  # micro-batches in the window so far
     count: Count  # windows completed: the updates that the inner transformation has done
     steps: jax.Array  # the length of the window that the last update was in; before the first, of the first
-    acc_grads: Updates  # the mean of its gradients so far
+    acc_grads: Slow  # the mean of its gradients so far
     acc_extra: dict[str, Any]  # the means of its extra arguments
     inner_state: Any
 
@@ -123,7 +124,7 @@ def accumulate(tx: optax.GradientTransformation, steps: Steps):
     [0.]
     [-2.]
     """
-    slots, strict = names_to_average(tx), is_foreign(tx)
+    slots, strict, exact = names_to_average(tx), is_foreign(tx), writes(tx)
 
     def init(params: Any) -> AccumulateState:
         state = start(tx, params)
@@ -159,7 +160,8 @@ def accumulate(tx: optax.GradientTransformation, steps: Steps):
         # One array holds the updates at the last micro-batch, the mean at the others, and so no other one is needed.
         either, inner_state = jax.lax.cond(last, step, lambda: ([held[i] for i in places], state.inner_state))
         for i, x in zip(places, either, strict=True):
-            leaves[i], held[i] = jnp.where(last, x, jnp.zeros_like(x)).astype(leaves[i].dtype), x
+            now_or_never = jnp.where(last, x, jnp.zeros_like(x))
+            leaves[i], held[i] = now_or_never if exact else now_or_never.astype(leaves[i].dtype), x
         flow.put(structure.unflatten(leaves))
         sums = structure.unflatten(held), means
         acc_grads, acc_extra = jax.tree.map(lambda x: jnp.where(last, jnp.zeros_like(x), x), sums)

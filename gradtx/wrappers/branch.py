@@ -6,25 +6,38 @@ from typing import Any
 import jax
 import jax.numpy as jnp
 
+from gradtx.core import check
 from gradtx.core.collectives import manual_axes
 from gradtx.core.flow import Flow
 from gradtx.core.placement import lay_like
 from gradtx.core.rule import Part, Rule
 from gradtx.core.transformation import Transformation, advance
+from gradtx.core.walk import writes
 from gradtx.values.value import build
 
 
-def advance_where(ok: jax.Array, tx: Any, flow: Flow, state: Any, extra: dict[str, Any], part: str) -> Any:
+def advance_where(
+    ok: jax.Array,
+    tx: Any,
+    flow: Flow,
+    state: Any,
+    extra: dict[str, Any],
+    part: str,
+    enter: Callable[[Flow], None] = lambda flow: None,
+) -> Any:
     """Take the flow through a transformation where it is ok; elsewhere zeros, and the state bit for bit as it was.
+    `enter` does to the updates what comes ahead of it, at no cost of its own where it is a stage.
 
     A rule with a branch of its own leaves the step out there: one branch inside of another would copy what both pass
     on.
     """
     if isinstance(tx, Transformation) and build(tx).advance_if:
+        enter(flow)
         return advance(tx, flow, state, extra, part, ok)
-    updates = flow.updates()
-    left_out = jax.tree.map(jnp.zeros_like, updates), state
-    updates, after = jax.lax.cond(ok, lambda: run_branch(tx, flow, state, extra, part), lambda: left_out)
+    updates, exact = flow.updates(), writes(tx)
+    left_out = jax.tree.map(jnp.zeros_like, in_form_of(updates, updates, exact)), state
+    through = lambda: run_branch(tx, flow, state, extra, part, exact, enter)  # noqa: E731
+    updates, after = jax.lax.cond(ok, through, lambda: left_out)
     flow.put(updates)
     return after
 
@@ -41,12 +54,37 @@ def rule_around(tx: Any, init: Callable[[Any], Any], advance: Callable[..., Any]
     return Rule(init, advance, parts={"tx": Part(tx, ())}, advance_if=advance_if if has_branch else None)
 
 
-def run_branch(tx: Any, flow: Flow, state: Any, extra: dict[str, Any], part: str) -> tuple[Any, Any]:
-    """The updates and the state behind a transformation, in the dtypes that they had; the flow itself stays."""
+def run_branch(
+    tx: Any,
+    flow: Flow,
+    state: Any,
+    extra: dict[str, Any],
+    part: str,
+    exact: bool,
+    enter: Callable[[Flow], None] = lambda flow: None,
+) -> tuple[Any, Any]:
+    """The updates and the state behind a transformation, in the dtypes that they had; the flow itself stays. What is
+    `exact` among the updates is not narrowed.
+    """
     own = flow.fork()
+    enter(own)
     after = advance(tx, own, state, extra, part)
     out = own.updates()
-    return jax.tree.map(cast_like, out, flow.tree), jax.tree.map(cast_like, own.settle(after), state)
+    return in_form_of(flow.tree, out, exact), jax.tree.map(cast_like, own.settle(after), state)
+
+
+def in_form_of(updates: Any, out: Any, exact: bool) -> Any:
+    """What comes out of a branch in the dtypes of the updates that went in, or in at least float32 where it is what
+    makes parameters others to the bit.
+    """
+    if not exact:
+        return jax.tree.map(cast_like, out, updates)
+    return jax.tree.map(lambda x, u: lay_in_parts(x.astype(check.promote(u.dtype)), u), out, updates)
+
+
+def keep_unless(due: jax.Array, renew: Callable[[], Any], old: Any) -> Any:
+    """What is made anew where it is due, in the form of the old, which costs nothing elsewhere."""
+    return jax.lax.cond(due, lambda: jax.tree.map(cast_like, renew(), old), lambda: old)
 
 
 def choose(ok: Any, new: Any, old: Any) -> Any:
@@ -55,5 +93,8 @@ def choose(ok: Any, new: Any, old: Any) -> Any:
 
 
 def cast_like(new: Any, old: Any) -> Any:
-    new = new if new.dtype == old.dtype else new.astype(old.dtype)
+    return lay_in_parts(new if new.dtype == old.dtype else new.astype(old.dtype), old)
+
+
+def lay_in_parts(new: Any, old: Any) -> Any:
     return lay_like(new, old) if manual_axes() else new

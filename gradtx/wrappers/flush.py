@@ -11,12 +11,12 @@ from gradtx.core.count import increment
 from gradtx.core.flow import Flow, run_flow
 from gradtx.core.pair import extra_of
 from gradtx.core.transformation import Transformation, accept, add_notes, advance
-from gradtx.core.walk import Node, parts_of, state_at, walk, with_state_at
+from gradtx.core.walk import Node, parts_of, state_at, walk, with_state_at, writes
 from gradtx.values.errors import Refusal, errors_of
 from gradtx.values.printing import excerpt
 from gradtx.values.value import build
 from gradtx.wrappers.accumulate import AccumulateState, accumulate, is_foreign, is_of_optax
-from gradtx.wrappers.branch import cast_like
+from gradtx.wrappers.branch import cast_like, in_form_of
 from gradtx.wrappers.guard import skip_nonfinite, skip_spikes
 from gradtx.wrappers.select import freeze, masked, only, partition
 
@@ -84,10 +84,11 @@ def is_accumulation(tx: Any) -> bool:
 
 def run_flush(tx: Transformation, state: Any, params: Any, extra: dict[str, Any]) -> tuple[Any, Any]:
     state, params = check.as_jax_arrays((state, params))
-    nothing = jax.tree.map(jnp.zeros_like, check.movable(params))
+    updates = jax.tree.map(jnp.zeros_like, check.movable(params))
+    nothing = in_form_of(updates, updates, writes(tx))
 
     def close() -> tuple[Any, Any]:
-        made = run_flow(lambda flow: close_inside(tx, flow, state, extra), nothing, params)
+        made = run_flow(lambda flow: close_inside(tx, flow, state, extra), updates, params)
         return jax.tree.map(cast_like, made, (nothing, state))
 
     return jax.lax.cond(window_of(tx, state).state.mini_step > 0, close, lambda: (nothing, state))

@@ -74,7 +74,7 @@ def skip_nonfinite(tx: optax.GradientTransformation, limit: Natural = 10):
     """
 
     def init(params: Any) -> SkipNonfiniteState:
-        return SkipNonfiniteState(**start_counting(), inner_state=start(tx, params))
+        return SkipNonfiniteState(**start_counting(), exceeded=jnp.zeros([], bool), inner_state=start(tx, params))
 
     def advance_guarded(flow: Flow, state: Any, extra: dict[str, Any]) -> SkipNonfiniteState:
         check.require_state(state, SkipNonfiniteState)
@@ -171,9 +171,8 @@ def skip_spikes(
     def init(params: Any) -> SkipSpikesState:
         names = ["measured", "mean", "variance", "weight", "square_weight"]
         numbers = {name: jnp.zeros([], jnp.result_type(float)) for name in names}
-        return SkipSpikesState(
-            **start_counting(), accepted=jnp.zeros([], jnp.int32), **numbers, inner_state=start(tx, params)
-        )
+        numbers |= dict(exceeded=jnp.zeros([], bool), accepted=jnp.zeros([], jnp.int32))
+        return SkipSpikesState(**start_counting(), **numbers, inner_state=start(tx, params))
 
     def followed(state: Any, x: jax.Array) -> dict[str, jax.Array]:
         """The statistics with one more accepted step."""
@@ -219,21 +218,20 @@ def deviation(state: SkipSpikesState) -> jax.Array:
 
 
 def start_counting() -> dict[str, jax.Array]:
-    flag, count = (lambda: jnp.zeros([], bool)), (lambda: jnp.zeros([], jnp.int32))
-    return dict(skipped=flag(), total=count(), in_a_row=count(), exceeded=flag())
+    """Of the skipped steps, what `count_skipped` counts."""
+    return dict(skipped=jnp.zeros([], bool), total=jnp.zeros([], jnp.int32), in_a_row=jnp.zeros([], jnp.int32))
 
 
 def guard(tx: Any, ok: jax.Array, limit: Any, flow: Flow, state: Any, extra: dict[str, Any]) -> dict[str, Any]:
     """Take the flow through the transformation where it is ok; the fields of the state that both guards have."""
-    inner_state = advance_where(ok, tx, flow, state.inner_state, extra, "tx")
-    in_a_row = jnp.where(ok, 0, increment(state.in_a_row))
-    return dict(
-        skipped=~ok,
-        total=jnp.where(ok, state.total, increment(state.total)),
-        in_a_row=in_a_row,
-        exceeded=state.exceeded | (as_real(in_a_row) > limit),
-        inner_state=inner_state,
-    )
+    inner_state, counts = advance_where(ok, tx, flow, state.inner_state, extra, "tx"), count_skipped(state, ok)
+    exceeded = state.exceeded | (as_real(counts["in_a_row"]) > limit)
+    return counts | dict(exceeded=exceeded, inner_state=inner_state)
+
+
+def count_skipped(state: Any, ok: jax.Array) -> dict[str, jax.Array]:
+    total = jnp.where(ok, state.total, increment(state.total))
+    return dict(skipped=~ok, total=total, in_a_row=jnp.where(ok, 0, increment(state.in_a_row)))
 
 
 def skip_metrics(state: Any) -> dict[str, jax.Array]:

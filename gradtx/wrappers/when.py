@@ -13,10 +13,11 @@ from gradtx.core.factories import transformation
 from gradtx.core.flow import Flow
 from gradtx.core.rule import Part, Rule
 from gradtx.core.transformation import start
+from gradtx.core.walk import writes
 from gradtx.transforms.rate import require_block
 from gradtx.values.annotations import Natural, Steps
 from gradtx.values.errors import Refusal
-from gradtx.wrappers.branch import run_branch
+from gradtx.wrappers.branch import in_form_of, run_branch
 
 
 class EveryState(NamedTuple):
@@ -67,9 +68,10 @@ def every(tx: optax.GradientTransformation, k: Steps):
     def advance_every(flow: Flow, state: Any, extra: dict[str, Any]) -> EveryState:
         check.require_state(state, EveryState)
         updates, waited = flow.updates(), increment(state.waited)
-        due, as_it_is = ~(as_real(waited) < k), (updates, state.inner_state)
+        due, exact = ~(as_real(waited) < k), writes(tx)
+        as_it_is = in_form_of(updates, updates, exact), state.inner_state
         out, inner_state = jax.lax.cond(
-            due, lambda: run_branch(tx, flow, state.inner_state, extra, "tx"), lambda: as_it_is
+            due, lambda: run_branch(tx, flow, state.inner_state, extra, "tx", exact), lambda: as_it_is
         )
         flow.put(out)
         return EveryState(jnp.where(due, 0, waited), inner_state)
@@ -127,6 +129,7 @@ def switch(*parts: optax.GradientTransformation, choice: Natural):
         raise Refusal(ValueError, f"choice must be below {len(parts)}, the number of parts, got {choice:g}")
 
     several = {f"parts[{i}]": Part(tx, ("inner_state", i)) for i, tx in enumerate(parts)}
+    exact = any(map(writes, parts))
 
     def init(params: Any) -> SwitchState:
         return SwitchState(jnp.zeros([], jnp.int32), tuple(start(part, params) for part in parts))
@@ -140,7 +143,7 @@ def switch(*parts: optax.GradientTransformation, choice: Natural):
 
         def through(i: int, name: str) -> Callable[[], tuple[Any, Any]]:
             def run() -> tuple[Any, Any]:
-                out, after = run_branch(parts[i], flow, states[i], extra, name)
+                out, after = run_branch(parts[i], flow, states[i], extra, name, exact)
                 return out, (*states[:i], after, *states[i + 1 :])
 
             return run

@@ -54,19 +54,37 @@ PAIRS = [
     OptaxPair("adamax(1e-2)", gx.adamax(1e-2, eps=0.0, eps_max=1e-8)),
     OptaxPair(
         "adamaxw(1e-2, weight_decay=0.1)",
-        gx.chain(
-            gx.scale_by_adamax(eps=0.0, eps_max=1e-8), gx.add_decayed_weights(0.1), gx.scale_by_learning_rate(1e-2)
-        ),
+        gx.adamaxw(1e-2, eps=0.0, eps_max=1e-8, weight_decay=0.1),
     ),
+    OptaxPair("radam(1e-2)", gx.radam(1e-2)),
+    OptaxPair("yogi(1e-2)", gx.yogi(1e-2)),
+    OptaxPair("adabelief(falling)", gx.adabelief(FALLING)),
+    OptaxPair("chain(contrib.scale_by_acprop(), scale(-1e-2))", gx.chain(gx.scale_by_acprop(), gx.scale(-1e-2))),
+    OptaxPair("novograd(1e-2, weight_decay=0.1)", gx.novograd(1e-2, weight_decay=0.1)),
     OptaxPair("amsgrad(1e-2)", gx.amsgrad(1e-2, debias_first=True)),
     OptaxPair("amsgrad(1e-2, bias_correction_mu=False, bias_correction_nu=False)", gx.amsgrad(1e-2, debias=False)),
+    OptaxPair(
+        "chain(scale_by_factored_rms(True, 0.8, 0, 2, decay_rate_fn=exactly), clip_by_block_rms(1.0), scale(-1e-2))",
+        gx.adafactor(1e-2, 2, relative=False),
+    ),
     OptaxPair("sign_sgd(1e-3)", gx.sign_sgd(1e-3)),
-    OptaxPair("signum(1e-3, 0.9)", gx.chain(gx.ema(0.9), gx.sign_sgd(1e-3)), is_made=False),  # a chain in a chain
+    OptaxPair("signum(1e-3, 0.9)", gx.signum(1e-3, 0.9)),
     OptaxPair("lion(1e-3, weight_decay=0.1)", gx.lion(1e-3, weight_decay=0.1)),
+    OptaxPair(
+        "contrib.dowg(weight_decay=0.1)", gx.chain(gx.add_decayed_weights(0.1), gx.dowg()), is_made=False
+    ),  # here a chain in a chain
+    OptaxPair("contrib.prodigy(estim_lr0=0.1)", gx.prodigy(d0=0.1, debias=True)),
+    OptaxPair("contrib.dadapt_adamw(estim_lr0=0.1)", gx.dadapt_adamw(d0=0.1)),
+    OptaxPair("contrib.momo(adapt_lower_bound=True)", gx.momo(adapt_lower_bound=True)),
+    OptaxPair("contrib.momo_adam(0.1)", gx.momo_adam(0.1)),
+    OptaxPair("contrib.scale_by_cocob()", gx.cocob()),
     OptaxPair("chain(ema(0.9), sgd(1e-2))", gx.chain(gx.ema(0.9), gx.bias_correction(0.9), gx.sgd(1e-2))),
     OptaxPair(
         "chain(clip(0.5), clip_by_global_norm(1.0), adamw(1e-2))",
         gx.chain(gx.clip_by_value(0.5), gx.clip_by_global_norm(1.0), gx.adamw(1e-2)),
+    ),
+    OptaxPair(
+        "chain(zero_nans(), centralize(), adam(1e-2))", gx.chain(gx.zero_nans(), gx.centralize(axis=0), gx.adam(1e-2))
     ),
     OptaxPair("chain(scale_by_schedule(falling), trace(0.9))", gx.chain(gx.scale(FALLING), gx.scale_by_momentum(0.9))),
     OptaxPair(
@@ -101,6 +119,7 @@ PAIRS = [
         is_made=False,
     ),
     OptaxPair("MultiSteps(adam(falling), 3, accumulator_dtype=float)", gx.accumulate(gx.adam(FALLING), 3)),
+    OptaxPair("contrib.mechanize(adam(falling), s_init=0.1)", gx.mechanize(gx.adam(FALLING), s_init=0.1)),
     OptaxPair("apply_if_finite(adam(1e-2), 5)", gx.skip_nonfinite(gx.adam(1e-2), limit=5)),
     OptaxPair(
         "MultiSteps(adam(1e-2), 3, should_skip_update_fn=skip_not_finite, accumulator_dtype=float)",
@@ -124,6 +143,7 @@ PAIRS = [
     OptaxPair("chain(trace(0.9), adabelief(1e-2))", gx.chain(gx.scale_by_momentum(0.9), optax.adabelief(1e-2))),
 ]
 NAMES: dict[str, Any] = dict(falling=FALLING, rising=RISING, whole=WHOLE, labels=LABELS)
+NAMES["exactly"] = lambda step, rate: 1.0 - (step + 1.0) ** -rate  # Optax's own is in float32
 
 
 def counterpart(pair: OptaxPair) -> Any:

@@ -54,7 +54,7 @@ def test_every_member_comes_back(member):
     for seed in (1, 2):
         _, state = member.step(tree(seed=seed), state, params)
     flat = gx.to_flat(member.tx, state)
-    assert len(flat) == 1 + len(jax.tree.leaves(state))
+    assert sum(not key.endswith("/codec") for key in flat) == 1 + len(jax.tree.leaves(state))
     assert_equal(gx.from_flat(member.tx, params, flat), state)
     on_disk = {key: np.asarray(x) for key, x in flat.items()}
     assert_equal(gx.from_flat(member.tx, params, on_disk), state)

@@ -75,7 +75,7 @@ ORDER = "give the transformation whose parts stand in this order"
         (
             gx.every(gx.clip_by_norm(1.0), 2),
             state_of(optax.clip(1.0)),
-            "every has no counterpart in Optax; leave it out, and start it anew with init",
+            "every has no known counterpart in Optax; leave it out, and start it anew with init",
         ),
         (
             gx.partition((gx.by_path("b$"), gx.adam(0.1)), default=gx.adam(0.1)),

@@ -16,7 +16,7 @@ from tests.problems import START, apart, gradient
 from tests.refusals import refused
 from tests.row import BOUND
 
-ROWS = {row.call: row for rows in torch_rows.ROWS.values() for row in rows}
+ROWS = torch_rows.TAKEN_OVER
 PATHS = ("quadratic", "rosenbrock", "network")
 NAMES = dict(zip(PATHS, range(3), strict=True))
 

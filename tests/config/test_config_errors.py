@@ -70,7 +70,7 @@ def nested(levels):
 
 
 BAD: dict[str, Any] = {
-    "the value: unknown name 'adamm'; did you mean adam or nadam": {"adamm": {}},
+    "the value: unknown name 'adamm'; did you mean adam or radam or nadam": {"adamm": {}},
     "parts[1]: unknown name 'nothing_like_it'; known are the factories in gradtx": {
         "chain": {"parts": [SGD, {"nothing_like_it": {}}]}
     },

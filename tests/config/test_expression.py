@@ -42,7 +42,7 @@ def test_reads_what_a_user_types():
 ALLOWED = "; allowed are calls of gradtx's factories"
 BAD = {
     # unknown names, and known ones in the wrong place
-    "adamm(1e-3)": "column 1: unknown name 'adamm'; did you mean adam or nadam or adamw?",
+    "adamm(1e-3)": "column 1: unknown name 'adamm'; did you mean adam or radam or nadam?",
     "chain(clip_by_norm(1.0), bogus_thing(2))": "column 26: unknown name 'bogus_thing'; known are sgd, adam and",
     "__import__('os').system('true')": f"column 1: found a call of `__import__('os').system`{ALLOWED}",
     "__import__('os')": "column 1: unknown name '__import__'",

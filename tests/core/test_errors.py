@@ -212,7 +212,7 @@ def test_trees_that_do_not_fit(update, updates, state, params, error, message):
 def test_an_integer_is_refused_with_a_remedy(member):
     params = {"w": jnp.ones(2), "step": jnp.zeros([], jnp.int32)}
     with refused(TypeError, "updates['step'] must be floating-point or complex, got int32; to freeze it"):
-        member.update(params, member.tx.init({"w": params["w"], "step": None}), None)
+        member.update(params, member.tx.init({"w": params["w"], "step": None}), params if member.needs_params else None)
 
 
 def test_leaves_that_are_no_arrays():

@@ -205,3 +205,11 @@ def test_errors_at_update():
     with pytest.raises(ValueError, match="add_decayed_weights: update needs the parameters") as caught:
         tx.update(g, tx.init(g))
     assert "in branch 1 of a parallel, add_decayed_weights(weight_decay=0.1)" in caught.value.__notes__
+
+
+def test_on_some_arrays_the_others_keep_their_updates():
+    twice = gx.parallel(gx.sgd(0.1), gx.sgd(0.1), join=operator.add)
+    g = {"m": jnp.ones(2), "v": jnp.ones(2)}
+    tx = gx.partition((gx.by_path("m"), twice), default=gx.sgd(0.1))
+    updates, _ = tx.update(g, tx.init(g), g)
+    assert jax.tree.map(float, jax.tree.map(jnp.min, updates)) == {"m": -0.2, "v": -0.1}

@@ -28,7 +28,7 @@ def test_compares_all_optimizers_and_draws_them(shown, tmp_path):
     out = shown("--steps", "3", "--batch-size", "16", "--seed", "1")
     plain = " ".join(out.split())  # as if the terminal were endless
     for name, tx in optimizers("digits", 3).items():
-        assert re.search(rf"^{name} +\S+e[-+]\d\d +\d+\.\d% +[\d,]+ +(0|4|8|12)\.0$", out, re.MULTILINE), name
+        assert re.search(rf"^{name} +\S+e[-+]\d\d +\d+\.\d% +[\d,]+ +(0|4|8|12|16)\.0$", out, re.MULTILINE), name
         assert text_of(tx) in plain
     assert "Steps: 3, each of 16 images; seed: 1; device: cpu." in plain
     figure = tmp_path / "new" / "out" / "optimizers.png"

@@ -66,6 +66,12 @@ def three_steps(step, params, state):
     return params, state
 
 
+@functools.cache
+def three_steps_of(member):
+    """The parameters and the state after three steps of a member of the catalogue, for all tests that compare."""
+    return three_steps(train(member.tx, member.extra), example(), member.tx.init(example()))
+
+
 def bytes_per_device(tree):
     """What the first device holds of it."""
     first = jax.devices()[0]

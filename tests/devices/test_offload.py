@@ -9,8 +9,18 @@ import pytest
 import gradtx as gx
 from gradtx import offload, state_shardings, zero_redundancy
 from gradtx.devices.offload import has_host
-from tests.catalogue import MEMBERS
-from tests.devices.placed import KINDS, assert_close, assert_laid, example, mesh_with, put, three_steps, train
+from tests.catalogue import BLOCKS
+from tests.devices.placed import (
+    KINDS,
+    assert_close,
+    assert_laid,
+    example,
+    mesh_with,
+    put,
+    three_steps,
+    three_steps_of,
+    train,
+)
 from tests.refusals import refused
 
 kinds = pytest.mark.parametrize("kind", KINDS, ids=lambda kind: kind.name)
@@ -21,17 +31,17 @@ def memories(tree):
     return [x.sharding.memory_kind for x in jax.tree.leaves(tree)]
 
 
-@pytest.mark.parametrize("member", MEMBERS)
+@pytest.mark.parametrize("member", BLOCKS)
 def test_equals_the_transformation(member):
     tx = offload(member.tx)
     params = example()
     state = tx.init(params)
-    own_state = member.tx.init(params)
-    held = ["pinned_host" if has_host() and x.ndim else x.sharding.memory_kind for x in jax.tree.leaves(own_state)]
+    fresh = jax.tree.leaves(member.tx.init(params))
+    held = ["pinned_host" if has_host() and x.ndim else x.sharding.memory_kind for x in fresh]
     assert memories(state) == held
     after, state = three_steps(train(tx, member.extra), params, state)
     assert memories(state) == held
-    alone, own_state = three_steps(train(member.tx, member.extra), params, own_state)
+    alone, own_state = three_steps_of(member)
     assert jax.tree.structure(state) == jax.tree.structure(own_state)
     assert_close((after, state), (alone, own_state), rtol=1e-6, atol=1e-7)
 

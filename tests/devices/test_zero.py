@@ -11,7 +11,7 @@ from jax.sharding import AxisType, NamedSharding, PartitionSpec
 
 import gradtx as gx
 from gradtx import state_shardings, zero_redundancy
-from tests.catalogue import MEMBERS
+from tests.catalogue import BLOCKS
 from tests.devices.placed import (
     KINDS,
     assert_close,
@@ -21,6 +21,7 @@ from tests.devices.placed import (
     mesh_with,
     put,
     three_steps,
+    three_steps_of,
     train,
 )
 from tests.refusals import refused
@@ -35,7 +36,7 @@ def placed_init(tx, params):
 
 
 @kinds
-@pytest.mark.parametrize("member", MEMBERS)
+@pytest.mark.parametrize("member", BLOCKS)
 def test_equals_the_transformation_on_one_device(member, kind):
     mesh = mesh_with(kind, data=8)
     params = jax.tree.map(lambda x: put(x, mesh), example())
@@ -46,7 +47,7 @@ def test_equals_the_transformation_on_one_device(member, kind):
     assert step._cache_size() == 1  # pyright: ignore[reportAttributeAccessIssue]
     assert_laid(after, jax.tree.map(lambda p: p.sharding, params))
     assert_laid(state, shardings)
-    alone, own_state = three_steps(train(member.tx, member.extra), example(), member.tx.init(example()))
+    alone, own_state = three_steps_of(member)
     assert jax.tree.structure(state) == jax.tree.structure(own_state)
     largest = max(float(np.max(np.abs(p))) for p in jax.tree.leaves(alone))  # a rounding of one that cancels stays
     tolerance = 2.4e-7 * largest if member.elementwise else 1e-5

@@ -1,12 +1,16 @@
 """Keras' optimizers, by rule, each with ours."""
 
+from typing import Any
+
 import jax.numpy as jnp
 
 import gradtx as gx
+from tests.golden.torch_rows import FROM_25
 from tests.row import Row
 
 RATE = gx.exponential(1e-3, 0.95, every=1)
 FALLING = gx.scale_by_learning_rate(RATE)
+LAST_TWO: dict[str, Any] = dict(min_dim=1, dims=(-2, -1))
 
 
 @gx.schedule
@@ -92,6 +96,45 @@ ROWS = {
     "AdaDelta": [
         Row("Adadelta(1.0)", gx.adadelta(1.0, 0.95, 1e-7), "Keras' own rate is 1e-3"),
         Row("Adadelta(0.5, epsilon=1e-3)", gx.adadelta(0.5, 0.95, 1e-3)),
+    ],
+    "Adafactor": [
+        Row("in_float64(Adafactor(5e-3))", gx.adafactor(5e-3, **LAST_TWO)),
+        Row(
+            "in_float64(Adafactor(2e-3, -0.5, 1.0, 0.5, 2.0))",
+            gx.chain(
+                gx.scale_by_factored_rms(0.5, eps=1.0, **LAST_TWO),
+                gx.clip_by_rms(2.0),
+                gx.scale_by_learning_rate(2e-3),
+                gx.scale_by_parameter_rms(0.5),
+            ),
+        ),
+        Row(
+            "in_float64(Adafactor(0.2, -0.5, weight_decay=0.1))",
+            gx.adafactor(0.98 * FROM_25, decay_rate=0.5, weight_decay=0.02, **LAST_TWO),
+            "the rate is min(0.2, 1/√t); the decay, times 0.2, comes first: the parameter's size is then 0.98 of it",
+        ),
+    ],
+    "Muon": [
+        Row(
+            "in_float64(Muon(1e-2))",
+            gx.muon(1e-2, weight_decay=4e-3, scale=gx.rms_factor(0.2), eps=5e-9),
+            "its momentum is no average, 20 times as long: ε is a 20th",
+        ),
+        Row(
+            "in_float64(Muon(1e-2, weight_decay=None, momentum=0.9, ns_steps=3, nesterov=False, rms_rate=None))",
+            gx.muon(1e-2, 0.9, nesterov=False, coefficients=gx.jordan_coefficients(3), scale=None, eps=1e-8),
+            "without a factor: the author's is not in Keras",
+        ),
+        Row(
+            "Muon(1e-2, exclude_layers=['.'], adam_lr_ratio=0.5)",
+            gx.chain(
+                gx.scale_by_adam(eps=folded(1e-7)),
+                gx.scale(0.5),
+                gx.add_decayed_weights(4e-3),
+                gx.scale_by_learning_rate(1e-2),
+            ),
+            "what is excluded: Adam, folded; its decay is times the rate alone",
+        ),
     ],
     "Signs": [
         Row("Lion(1e-3)", gx.lion(1e-3, weight_decay=0.0), "no decay unless asked for"),

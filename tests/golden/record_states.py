@@ -29,12 +29,12 @@ def record() -> None:
     """All arrays in one, and beside it, as JSON, what each is, and the groups."""
     index: dict[str, dict[str, Any]] = {}
     arrays: list[Any] = []
-    for row in [row for section in torch_rows.ROWS.values() for row in section]:
-        found = state_dict_in_the_middle(row.call)
-        index[row.call] = dict(param_groups=found["param_groups"], state={})
+    for call in torch_rows.TAKEN_OVER:
+        found = state_dict_in_the_middle(call)
+        index[call] = dict(param_groups=found["param_groups"], state={})
         for place, fields in found["state"].items():
             several = {name: np.asarray(x) for name, x in fields.items() if x is not None}
-            index[row.call]["state"][place] = {name: x.shape for name, x in several.items()}
+            index[call]["state"][place] = {name: x.shape for name, x in several.items()}
             arrays += [x.ravel() for x in several.values()]
     version = sys.modules["torch"].__version__
     np.savez_compressed(RECORDING, version=version, index=json.dumps(index), arrays=np.concatenate(arrays))

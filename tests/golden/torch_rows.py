@@ -2,12 +2,18 @@
 step; a scheduler moves on after it.
 """
 
+from typing import Any
+
 import gradtx as gx
+from tests.problems import OF_MATRICES
 from tests.row import Row
 
 FALLING = gx.exponential(1e-3, 0.95, every=1)
 L2 = gx.add_decayed_weights(0.1)
 FIRST_WHOLE = gx.constant(0.0).then(gx.constant(0.5), at=1)
+FROM_25 = gx.constant(0.2).then(gx.power(0.2, 25, -0.5), at=24)  # min(0.2, 1/√t) at update t
+LAST_TWO: dict[str, Any] = dict(min_dim=1, eps=0.0, dims=(-2, -1))
+OUTPUTS_FIRST = gx.matrices(reduce=1, output=0)
 
 
 ROWS = {
@@ -89,6 +95,54 @@ ROWS = {
         Row("Adadelta(w)", gx.adadelta(), "the rate is 1"),
         Row("Adadelta(w, 0.5, rho=0.95, eps=1e-3)", gx.adadelta(0.5, 0.95, 1e-3)),
     ],
+    "Adafactor": [
+        Row("Adafactor(w, 5e-3)", gx.adafactor(5e-3, **LAST_TWO)),
+        Row(
+            "Adafactor(w, 1e-2, beta2_decay=-0.5, eps=(None, 0.5), d=2.0)",
+            gx.chain(
+                gx.scale_by_factored_rms(0.5, **LAST_TWO),
+                gx.clip_by_rms(2.0),
+                gx.scale_by_learning_rate(1e-2),
+                gx.scale_by_parameter_rms(0.5),
+            ),
+        ),
+        Row(
+            "Adafactor(w, 0.2, beta2_decay=-0.5, weight_decay=0.1)",
+            gx.adafactor(FROM_25, decay_rate=0.5, weight_decay=0.02, **LAST_TWO),
+            "the rate is min(0.2, 1/√t), and the decay times 0.2",
+        ),
+        Row(
+            "Adafactor(w, 5e-3, eps=(0.01, 1e-3))",
+            gx.adafactor(5e-3, 1, eps=1e-4, dims=(-2, -1)),
+            "bounds the root below by ε₁, gradtx adds its ε to the squares; without ε is as far",
+            apart=0.04,
+        ),
+    ],
+    "Muon": [
+        Row(
+            "in_float64(Muon(w, 1e-2))",
+            gx.muon(1e-2, weight_decay=0.1, eps=0.0, view=OUTPUTS_FIRST),
+            "decoupled, times the rate alone",
+        ),
+        Row(
+            "in_float64(Muon(w, 1e-2, 0.0, 0.9, nesterov=False))",
+            gx.muon(1e-2, 0.9, nesterov=False, eps=0.0, view=OUTPUTS_FIRST),
+        ),
+        Row(
+            "in_float64(Muon(w, 1e-2, adjust_lr_fn='match_rms_adamw'))",
+            gx.muon(1e-2, weight_decay=0.1, scale=gx.rms_factor(0.2), eps=0.0, view=OUTPUTS_FIRST),
+        ),
+        Row(
+            "in_float64(Muon(w, 1e-2, ns_coefficients=(15 / 8, -10 / 8, 3 / 8), ns_steps=2))",
+            gx.muon(1e-2, weight_decay=0.1, coefficients=gx.newton_schulz_coefficients(2), eps=0.0, view=OUTPUTS_FIRST),
+        ),
+        Row(
+            "Muon(w, 1e-2)",
+            gx.muon(1e-2, weight_decay=0.1, eps=0.0, view=OUTPUTS_FIRST),
+            "as it is: torch's products are in bfloat16",
+            apart=2e-3,
+        ),
+    ],
     "Clipping": [
         Row("clip_grad_value_(w, 0.5); SGD(w, 1e-2)", gx.chain(gx.clip_by_value(0.5), gx.sgd(1e-2))),
         Row(
@@ -99,3 +153,6 @@ ROWS = {
         ),
     ],
 }
+
+# Those whose states `from_torch` takes over.
+TAKEN_OVER = {row.call: row for rule, rows in ROWS.items() if rule not in OF_MATRICES for row in rows}

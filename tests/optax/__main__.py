@@ -15,7 +15,7 @@ FILES = [
     "schedules/*_test.py",
     "tree_utils/_state_utils_test.py",
     "contrib/_common_test.py",
-    "contrib/_reduce_on_plateau_test.py",
+    *[f"contrib/_{name}_test.py" for name in ("reduce_on_plateau", "schedule_free", "mechanic")],
 ]
 
 if __name__ == "__main__":

@@ -11,8 +11,9 @@ import optax
 import gradtx.optax
 from gradtx.optax import contrib, schedules, transforms
 from gradtx.values.value import text_of
-from tests.optax.examples import SCHEDULES, TRANSFORMATIONS
+from tests.optax.examples import TRANSFORMATIONS
 from tests.optax.runs import make
+from tests.optax.schedule_examples import SCHEDULES
 
 PAGE = Path(__file__).parent.parent.parent / "docs" / "optax_names.md"
 PAIRS: list[tuple[str, Any, Any]] = [

@@ -15,10 +15,26 @@ def matrices(params: Any) -> Any:
     return jax.tree.map(lambda x: jnp.ndim(x) >= 2, params)
 
 
+def numbers_of(reduce: int, output: int) -> Any:
+    return optax.contrib.MuonDimensionNumbers(reduce, output)
+
+
+def numbers(params: Any) -> Any:
+    """How arrays are matrices, as a function."""
+
+    def of_array(x: Any) -> Any:
+        return numbers_of(0, 1) if jnp.ndim(x) >= 2 else None
+
+    return jax.tree.map(of_array, params)
+
+
 def make(expression: str, module: Any) -> Any:
     """The value of a call, with the names of one of the two modules."""
     names = [name for name in re.findall(r"[A-Za-z_]\w*", expression) if name in dir(module)]
-    return eval(expression, dict(jax=jax, jnp=jnp, matrices=matrices) | {name: getattr(module, name) for name in names})
+    return eval(expression, OWN | {name: getattr(module, name) for name in names})
+
+
+OWN = dict(jax=jax, jnp=jnp, matrices=matrices, numbers=numbers, numbers_of=numbers_of, their_lamb=optax.lamb)
 
 
 def grads(step: Any) -> Any:

@@ -14,9 +14,11 @@ import pytest
 
 import gradtx as gx
 import gradtx.optax as optax
+from gradtx.core.check import is_key
 from gradtx.core.walk import walk
-from tests.optax.examples import SCHEDULES, TRANSFORMATIONS
+from tests.optax.examples import TRANSFORMATIONS
 from tests.optax.runs import PARAMS, make, run
+from tests.optax.schedule_examples import SCHEDULES
 
 PAIRS: list[tuple[Any, Any]] = [
     (optax, real),
@@ -48,7 +50,7 @@ def test_every_name_of_its_own_has_a_call_in_the_table():
     plain = {"apply_updates", "global_norm"}
     assert OWN.keys() == TRANSFORMATIONS.keys() | SCHEDULES.keys() | plain
     listed = {x for x in optax.__all__ if not inspect.ismodule(getattr(optax, x))}
-    assert listed | {"reduce_on_plateau"} == OWN.keys()
+    assert listed | set(optax.contrib.__all__) == OWN.keys()
 
 
 @pytest.mark.skipif(importlib.metadata.version("optax") < "0.2.8", reason="the signatures are those of Optax 0.2.8")
@@ -64,14 +66,21 @@ def test_signatures_are_optaxs(name):
 @pytest.mark.parametrize(("name", "call"), CALLS, ids=[call for _, call in CALLS])
 def test_results_and_states_are_optaxs(name, call):
     own, theirs = (run(make(call, module), True, name == "lbfgs") for module in (optax, real))
-    jax.tree.map(lambda a, b: np.testing.assert_allclose(a, b, rtol=1e-4, atol=1e-6), own[:2], theirs[:2])
+    # Optax rounds the product of a moment and its decay to a narrow dtype too; gradtx rounds what it stores.
+    rtol, atol = (1e-2, 5e-3) if "float16" in call else (1e-4, 1e-6)
+    jax.tree.map(lambda a, b: np.testing.assert_allclose(a, b, rtol=rtol, atol=atol), own[:2], theirs[:2])
     if name in OWN_STATES:
         return
     assert jax.tree.structure(own[2]) == jax.tree.structure(theirs[2])
     for a, b in zip(jax.tree.leaves(own[2]), jax.tree.leaves(theirs[2]), strict=True):
         assert jnp.shape(a) == jnp.shape(b)
         assert name in WIDER or jnp.result_type(a) == jnp.result_type(b)
-        np.testing.assert_allclose(jnp.float32(a), jnp.float32(b), rtol=1e-4, atol=1e-6)
+        np.testing.assert_allclose(as_numbers(a), as_numbers(b), rtol=rtol, atol=atol)
+
+
+def as_numbers(x):
+    """In one dtype, a random key too."""
+    return jnp.float32(jax.random.key_data(x) if is_key(x) else x)
 
 
 @pytest.mark.parametrize("call", EAGER)
@@ -136,10 +145,10 @@ def test_the_rest_is_optaxs_own():
 
     assert losses is real.losses
     assert projections is real.projections
-    assert optax.contrib.muon is real.contrib.muon
+    assert optax.contrib.split_real_and_imaginary is real.contrib.split_real_and_imaginary
     assert optax.tree_utils is real.tree_utils
     assert optax.tree is real.tree
-    assert optax.transforms.zero_nans is real.transforms.zero_nans
+    assert optax.transforms.conditionally_mask is real.transforms.conditionally_mask
     assert optax.schedules.InjectStatefulHyperparamsState is real.schedules.InjectStatefulHyperparamsState
     assert optax.__version__ == real.__version__
     for ours, theirs in PAIRS:
@@ -168,7 +177,7 @@ def test_names_of_parts_are_the_same_objects_wherever_they_are_read():
 
 
 @pytest.mark.parametrize(
-    "call", ["adam(0.1, mu_dtype='bfloat16')", "sgd(0.1, momentum=1.5)", "scale_by_lion(mode='smooth')"]
+    "call", ["adam(0.1, mu_dtype='float64')", "sgd(0.1, momentum=1.5)", "scale_by_lion(mode='smooth')"]
 )
 def test_what_gradtx_lacks_makes_a_value_of_optaxs_own(call):
     tx = make(call, optax)

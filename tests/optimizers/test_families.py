@@ -21,10 +21,18 @@ FAMILIES = {
     "adadelta": gx.adadelta(1.0),
     "adam, adamw": gx.adam(1.0),
     "nadam, nadamw": gx.nadam(1.0),
-    "adamax": gx.adamax(1.0),
+    "adamax, adamaxw": gx.adamax(1.0),
     "amsgrad": gx.amsgrad(1.0),
-    "lion": gx.lion(1.0, weight_decay=0.0),
+    "radam, yogi, adabelief, laprop, stable_adamw": gx.radam(1.0),
+    "adan": gx.adan(1.0),
+    "lion, signum, tiger": gx.lion(1.0, weight_decay=0.0),
     "sign_sgd": gx.sign_sgd(1.0),
+    "lamb": gx.lamb(1.0),
+    "lars": gx.lars(1.0),
+    "fromage": gx.fromage(1.0),
+    "ademamix": gx.ademamix(1.0),
+    "adopt": gx.adopt(1.0, b2=0.99),
+    "ano": gx.ano(1.0),
 }
 
 

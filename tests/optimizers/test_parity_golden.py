@@ -11,13 +11,13 @@ import pytest
 import gradtx as gx
 from tests.golden import keras_rows, torch_rows
 from tests.golden.record import recording
-from tests.problems import START, apart, gradient, moves, trajectory
+from tests.problems import OF_MATRICES, START, apart, gradient, moves, on_a_matrix, trajectory
 from tests.row import BOUND
 
 pytestmark = pytest.mark.slow  # formulas do not turn on versions
 
 PEERS = {"torch": torch_rows.ROWS, "keras": keras_rows.ROWS}
-CASES = [(peer, row) for peer, rules in PEERS.items() for rows in rules.values() for row in rows]
+CASES = [(peer, rule, row) for peer, rules in PEERS.items() for rule, rows in rules.items() for row in rows]
 
 
 class Recording(NamedTuple):
@@ -35,15 +35,16 @@ def recorded(peer):
 
 @pytest.mark.parametrize("peer", PEERS)
 def test_every_row_is_recorded(peer):
-    rows = {row.call for p, row in CASES if p == peer}
+    rows = {row.call for p, _, row in CASES if p == peer}
     assert recorded(peer).paths.keys() == rows, f"run: python -m tests.golden.record {peer}"
 
 
-@pytest.mark.parametrize(("peer", "row"), CASES, ids=[f"{peer}: {row.call}" for peer, row in CASES])
-def test_same_path_as_recorded(peer, row):
+@pytest.mark.parametrize(("peer", "rule", "row"), CASES, ids=[f"{peer}: {row.call}" for peer, _, row in CASES])
+def test_same_path_as_recorded(peer, rule, row):
     expected = recorded(peer).paths[row.call]
     assert min(moves(expected).values()) > 1e-2
-    distances = apart(trajectory(row.ours)[recorded(peer).steps - 1], expected)
+    seen = (on_a_matrix(row.ours, peer), np.concatenate(START)) if rule in OF_MATRICES else (row.ours, START)
+    distances = apart(trajectory(*seen)[recorded(peer).steps - 1], expected)
     if row.apart:  # no option equals it
         assert max(distances.values()) == pytest.approx(row.apart, rel=0.2), distances
     else:

@@ -1,10 +1,17 @@
-"""The flags that the tests run under."""
+"""The flags that the tests run under, and what is let go of between them."""
 
 import os
 import subprocess
 import sys
+from typing import Any
 
-from tests.conftest import FAST_XLA, IS_FAST, accepts
+import jax
+import jax.numpy as jnp
+from jax._src import pjit
+
+from tests.conftest import COMPILED, FAST_XLA, IS_FAST, LOWERED, accepts, caches_of_jax, let_go_of_programs
+
+COMPILATION = "/jax/core/compile/backend_compile_duration"
 
 
 def test_a_flag_that_xla_does_not_know_is_refused(tmp_path, monkeypatch):
@@ -37,3 +44,42 @@ def test_what_is_measured_runs_with_the_default_flags_alone():
 
     assert ("deselected" in collected()) == accepts(FAST_XLA)
     assert "deselected" not in collected(GRADTX_TESTS_DEFAULT_XLA="1")
+
+
+def test_a_cache_of_compiled_programs_has_room_for_a_new_function(monkeypatch):
+    assert len(caches_of_jax(COMPILED)) == 2
+    small = pjit.make_jit_cpp_cache(8)
+    for module, name in COMPILED:
+        monkeypatch.setattr(sys.modules[module], name, small)
+
+    def run() -> Any:
+        f = jax.jit(lambda x, i: x + i, static_argnums=1)
+        for i in range(12):
+            f(1.0, i)
+        return f
+
+    first, second = run(), run()
+    assert first._cache_size() == 8
+    assert second._cache_size() == 0  # what a test that counts would see
+    let_go_of_programs()
+    assert run()._cache_size() > 0
+
+
+def test_lowered_programs_are_let_go_of_and_compiled_ones_are_not():
+    compiled = []
+
+    def note(event: str, duration_secs: float, **rest: str | int) -> None:
+        compiled.append(event)
+
+    jax.monitoring.register_event_duration_secs_listener(note)
+    step, x = jax.jit(lambda x: 3 * x + 1), jnp.ones(7)
+    step(x)
+    assert COMPILATION in compiled
+    caches = caches_of_jax(LOWERED)
+    assert caches
+    assert all(cache.cache_info().currsize for cache in caches)
+    let_go_of_programs()
+    assert not any(cache.cache_info().currsize for cache in caches)
+    compiled.clear()
+    step(x)
+    assert COMPILATION not in compiled

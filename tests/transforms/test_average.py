@@ -105,14 +105,46 @@ def test_it_is_found_wherever_it_stands():
         np.testing.assert_allclose(gx.evaluation_parameters(state, w), 1.0 - 1.0j)
 
 
+def test_of_the_transformation_too_it_is_an_average_or_the_parameters():
+    w = {"w": jnp.ones(2), "activation": jnp.tanh}
+    averaging = gx.chain(gx.sgd(1.0), gx.average_parameters(0.5))
+    for tx, expected in ((gx.sgd(1.0), 1.0), (averaging, 0.5)):
+        state = tx.init({"w": w["w"], "activation": None})
+        _, state = tx.update({"w": w["w"], "activation": None}, state, w)
+        weights = gx.evaluation_parameters(tx, state, w)
+        np.testing.assert_allclose(weights["w"], expected)
+        assert weights["w"] is not w["w"]
+        assert weights["activation"] is jnp.tanh
+
+
+def test_of_groups_of_arrays_it_is_each_ones_own():
+    tx = gx.partition((gx.by_path("w"), gx.schedule_free_sgd(0.1)), (gx.by_path("b"), gx.schedule_free_sgd(0.5)))
+    params = {"w": jnp.ones(2), "b": jnp.ones(2)}
+    updates, state = tx.update(params, tx.init(params), params)
+    weights = gx.evaluation_parameters(tx, state, gx.apply_updates(params, updates))
+    np.testing.assert_allclose(weights["w"], 0.9)
+    np.testing.assert_allclose(weights["b"], 0.5)
+
+
+@pytest.mark.parametrize("codec", [gx.bfloat16(stochastic=False), gx.blocks(8, min_size=0)])
+def test_an_average_in_codes_is_decoded(codec):
+    w = {"w": jnp.linspace(0.0, 1.0, 64)}
+    tx = gx.chain(gx.sgd(0.1), gx.hold(gx.average_parameters(), average=codec))
+    _, state = tx.update(w, tx.init(w), w)
+    np.testing.assert_allclose(gx.evaluation_parameters(tx, state, w)["w"], 0.9 * w["w"], atol=0.02)
+
+
 def test_what_does_not_fit_is_refused():
     tx, w = gx.average_parameters(), jnp.ones(2)
     with refused(ValueError, "average_parameters: update needs the parameters: call update(updates, state, params)"):
         tx.update(w, tx.init(w))
-    with refused(ValueError, "evaluation_parameters: the state must hold one AverageParametersState, got none"):
+    with refused(ValueError, "evaluation_parameters: the state keeps no parameters for evaluation; "):
         gx.evaluation_parameters(gx.adam(0.1).init(w), w)
     both = gx.chain(gx.average_parameters(0.9), gx.average_parameters()).init(w)
-    with refused(ValueError, "must hold one AverageParametersState, got 2; hand in the one that is meant"):
+    with refused(
+        ValueError,
+        "must hold one that keeps an average, got 2 ['AverageParametersState']; hand in the one that is meant",
+    ):
         gx.evaluation_parameters(both, w)
     with refused(
         ValueError, "evaluation_parameters: params is float64[3], in the state's average it is float64[2]; call"

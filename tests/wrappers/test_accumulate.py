@@ -13,7 +13,7 @@ import pytest
 import gradtx as gx
 from gradtx.core import transformation
 from gradtx.testing.examples import FEW, in_dtype, normal
-from tests.catalogue import TRANSFORMATIONS
+from tests.catalogue import BLOCKS
 
 compiled_update: Any = transformation.compiled_update
 G = jnp.array([[1.0, -2.0], [4.0, 2.0], [-1.0, 1.0], [2.0, 8.0]])
@@ -41,9 +41,7 @@ def averaged(x):
     return jnp.mean(x.reshape(-1, K, *x.shape[1:]), axis=1)
 
 
-@pytest.mark.parametrize(
-    "member", [pytest.param(m, marks=[pytest.mark.slow] * m.slow, id=repr(m.tx)) for m in TRANSFORMATIONS]
-)
+@pytest.mark.parametrize("member", BLOCKS)
 def test_micro_batches_equal_one_large_batch(member):
     """With the extra arguments of each micro-batch; a function that is one of them is that of the whole window."""
     params = normal(in_dtype(FEW, jnp.float64))

@@ -1,0 +1,230 @@
+"""Optax's rules that find their rate, with its states: what a member keeps is in them by Optax's names."""
+
+from collections.abc import Callable
+from typing import Any, Literal
+
+import jax
+import optax
+
+from gradtx.core import check
+from gradtx.core.count import ScheduledState
+from gradtx.core.flow import Flow, is_promise, keep_promises
+from gradtx.core.rule import Rule
+from gradtx.core.transformation import Transformation, advance, start, takes
+from gradtx.optax.blocks import add_decayed_weights, identity, scale_by_learning_rate
+from gradtx.optax.borrow import Fixed, Real, leave_unless, optax_transformation
+from gradtx.optax.optimizers import sgd
+from gradtx.optax.states import NO_NUMBER, stateless_member
+from gradtx.optax.trees import OptionalMask
+from gradtx.optax.wrappers import chain
+from gradtx.optimizers import cocob as of_cocob
+from gradtx.optimizers import d_adaptation as of_d_adaptation
+from gradtx.optimizers import distance_over_gradients as of_distance
+from gradtx.optimizers import momo as of_momo
+from gradtx.optimizers import polyak as of_polyak
+from gradtx.optimizers import prodigy as of_prodigy
+from gradtx.values.value import build
+
+
+class Exchanged(Rule):
+    """The rule of a member whose state is Optax's between updates."""
+
+    tx: Transformation
+    kind: type[Any]
+    inside: Callable[[Any], Any]  # the member's state from Optax's
+    outside: Callable[[Any], Any]  # and back
+
+    def init(self, params: Any) -> Any:
+        return self.outside(start(self.tx, params))
+
+    def advance(self, flow: Flow, state: Any, extra: dict[str, Any]) -> Any:
+        check.require_state(state, self.kind)
+        after = advance(self.tx, flow, self.inside(state), extra)
+        if any(map(is_promise, jax.tree.leaves(after, is_leaf=is_promise))):
+            return flow.promise(lambda: self.outside(keep_promises(after)))
+        return self.outside(after)
+
+
+def exchange_state(tx: Transformation, own: Any, kind: Any) -> Rule:
+    """The rule of a member that has the fields of Optax's state; a schedule of it reads the state's count."""
+    schedules = [name for name, x in tx.arguments.items() if callable(x)]
+    leave_unless(**dict.fromkeys(schedules, "count" in kind._fields))
+
+    def inside(state: Any) -> Any:
+        made = own(**{name: getattr(state, name) for name in own._fields})
+        numbers: Any = dict.fromkeys(schedules, NO_NUMBER)
+        return ScheduledState(state.count, numbers, made) if schedules else made
+
+    def outside(state: Any) -> Any:
+        made = state.inner_state if schedules else state
+        return kind(**{name: getattr(made, name) for name in kind._fields})
+
+    known: dict[str, Any] = dict(takes=takes(tx), needs=build(tx).needs, descends=build(tx).descends)
+    return Exchanged.of(tx=tx, kind=kind, inside=inside, outside=outside, **known)
+
+
+def decayed(weight_decay: Any, mask: Any) -> Any:
+    return identity() if weight_decay is None else add_decayed_weights(weight_decay, mask)
+
+
+# ---- by the distance ----
+
+
+@optax_transformation
+def step_by_dog(init_step: Any, eps: Real = 1e-8):
+    leave_unless(init_step=isinstance(init_step, tuple) and len(init_step) == 2 and init_step[0] in STARTS)
+    name, number = init_step
+    member = of_distance.scale_by_dog(eps=eps, **{STARTS[name]: number})
+    own, kind = of_distance.ScaleByDogState, optax.contrib.DoGState
+
+    def inside(state: Any) -> Any:
+        return own(*state[1:])
+
+    def outside(state: Any) -> Any:  # no gradient, or zeros, so far
+        return kind(state.sum_sq_norm_grads == 0.0, *state)
+
+    return Exchanged.of(tx=member, kind=kind, inside=inside, outside=outside)
+
+
+STARTS = {"distance": "initial_distance", "learning_rate": "initial_rate", "heuristic": "reps"}
+
+
+@optax_transformation
+def dog(
+    learning_rate: Real = 1.0,
+    init_step: Any = ("heuristic", 1e-6),
+    eps: Real = 1e-8,
+    weight_decay: Real | None = None,
+    mask: OptionalMask = None,
+):
+    return chain(decayed(weight_decay, mask), step_by_dog(init_step, eps), scale_by_learning_rate(learning_rate))
+
+
+@optax_transformation
+def step_by_dowg(init_estim_sq_dist: Real | None = None, eps: Real = 1e-4):
+    distance = None if init_estim_sq_dist is None else init_estim_sq_dist**0.5
+    member = of_distance.scale_by_dowg(eps, initial_distance=distance)
+    return exchange_state(member, of_distance.ScaleByDowgState, optax.contrib.DoWGState)
+
+
+@optax_transformation
+def dowg(
+    learning_rate: Real = 1.0,
+    init_estim_sq_dist: Real | None = None,
+    eps: Real = 1e-4,
+    weight_decay: Real | None = None,
+    mask: OptionalMask = None,
+):
+    direction = step_by_dowg(init_estim_sq_dist, eps)
+    return chain(decayed(weight_decay, mask), direction, scale_by_learning_rate(learning_rate))
+
+
+@optax_transformation
+def prodigy(
+    learning_rate: Real = 1.0,
+    betas: tuple[Real, Real] = (0.9, 0.999),
+    beta3: Real | None = None,
+    eps: Real = 1e-8,
+    estim_lr0: Real = 1e-6,
+    estim_lr_coef: Real = 1.0,
+    weight_decay: Real = 0.0,
+    safeguard_warmup: bool = False,
+):
+    leave_unless(betas=not any(map(callable, betas)))
+    member = of_prodigy.prodigy(
+        learning_rate,
+        *betas,
+        beta3,
+        eps,
+        weight_decay,
+        d0=estim_lr0,
+        coef=estim_lr_coef,
+        debias=True,
+        safeguard=safeguard_warmup,
+    )
+    return exchange_state(member, of_prodigy.ProdigyState, optax.contrib.ProdigyState)
+
+
+@optax_transformation
+def dadapt_adamw(
+    learning_rate: Real = 1.0,
+    betas: tuple[Real, Real] = (0.9, 0.999),
+    eps: Real = 1e-8,
+    estim_lr0: Real = 1e-6,
+    weight_decay: Real = 0.0,
+):
+    leave_unless(betas=not any(map(callable, betas)))
+    member = of_d_adaptation.dadapt_adamw(learning_rate, *betas, eps, weight_decay, d0=estim_lr0)
+    return exchange_state(member, of_d_adaptation.DAdaptAdamwState, optax.contrib.DAdaptAdamWState)
+
+
+# ---- by the loss ----
+
+
+@optax_transformation
+def scale_by_polyak(
+    f_min: Real = 0.0, max_learning_rate: Real = 1.0, eps: Real = 0.0, variant: Literal["sps", "sps+"] = "sps"
+):
+    leave_unless(variant=variant in ("sps", "sps+"))
+    member = of_polyak.scale_by_polyak(max_learning_rate, f_min, eps, positive=variant == "sps+")
+    return stateless_member(member)
+
+
+@optax_transformation
+def polyak_sgd(
+    max_learning_rate: Real = 1.0,
+    scaling: Real = 1.0,
+    f_min: Real = 0.0,
+    eps: Real = 0.0,
+    variant: Literal["sps", "sps+"] = "sps",
+):
+    return chain(sgd(scaling), scale_by_polyak(f_min, max_learning_rate, eps, variant))
+
+
+@optax_transformation
+def momo(
+    learning_rate: Real = 1.0,
+    beta: Real = 0.9,
+    lower_bound: Real = 0.0,
+    weight_decay: Fixed = 0.0,
+    adapt_lower_bound: bool = False,
+):
+    leave_unless(weight_decay=isinstance(weight_decay, float | int) and weight_decay == 0)  # it decays otherwise
+    member = of_momo.momo(learning_rate, beta, lower_bound, adapt_lower_bound=adapt_lower_bound)
+    return exchange_state(member, of_momo.MomoState, optax.contrib.MomoState)
+
+
+@optax_transformation
+def momo_adam(
+    learning_rate: Real = 1e-2,
+    b1: Real = 0.9,
+    b2: Real = 0.999,
+    eps: Real = 1e-8,
+    lower_bound: Real = 0.0,
+    weight_decay: Real = 0.0,
+    adapt_lower_bound: bool = False,
+):
+    member = of_momo.momo_adam(
+        learning_rate, b1, b2, eps, lower_bound, weight_decay, adapt_lower_bound=adapt_lower_bound
+    )
+    return exchange_state(member, of_momo.MomoAdamState, optax.contrib.MomoAdamState)
+
+
+# ---- by bets ----
+
+
+@optax_transformation
+def scale_by_cocob(alpha: Real = 100.0, eps: Real = 1e-8):
+    return exchange_state(of_cocob.cocob(alpha, eps), of_cocob.CocobState, optax.contrib.COCOBState)
+
+
+@optax_transformation
+def cocob(
+    learning_rate: Real = 1.0,
+    alpha: Real = 100.0,
+    eps: Real = 1e-8,
+    weight_decay: Real = 0.0,
+    mask: OptionalMask = None,
+):
+    rate = scale_by_learning_rate(learning_rate, flip_sign=False)
+    return chain(add_decayed_weights(weight_decay, mask), rate, scale_by_cocob(alpha, eps))

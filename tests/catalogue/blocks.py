@@ -1,0 +1,63 @@
+"""Blocks that several optimizers use, and the direction of each optimizer."""
+
+import gradtx as gx
+from gradtx.testing import measured
+from tests.catalogue.member import Member
+
+BLOCKS = [
+    Member(gx.identity()),
+    Member(gx.square()),
+    Member(gx.scale(0.5)),
+    Member(gx.scale_by_tree(0.5)),
+    Member(gx.scale_by_tree((("", 0.5),))),
+    Member(gx.layerwise(0.8, {"": 2})),
+    Member(gx.conjugate(), pairs=False),
+    Member(gx.scale_by_learning_rate(0.1)),
+    Member(gx.scale_by_momentum(0.9)),
+    Member(gx.scale_by_momentum(0.9, nesterov=True, dampening=0.1)),
+    Member(gx.ema(0.9)),
+    Member(gx.bias_correction(0.9)),
+    Member(gx.scale_by_rms(0.9)),
+    Member(gx.scale_by_rms(0.9, eps_root=1e-8, centered=True, initial=0.1)),
+    Member(gx.scale_by_rms(0.9, debias=True, initial=0.1)),  # not centered too: one gradient has no variance
+    Member(gx.scale_by_adam()),
+    Member(gx.scale_by_adam(0.8, 0.99, eps_root=1e-8, nesterov=True)),
+    Member(gx.scale_by_rss()),
+    Member(gx.scale_by_rss(0.1, eps_root=0.1, initial=0.1)),
+    Member(gx.scale_by_adadelta(eps=1e-3)),
+    Member(gx.scale_by_nadam()),
+    Member(gx.scale_by_nadam(0.8, 0.99, eps_root=1e-8, momentum_decay=0.1)),
+    Member(gx.scale_by_adamax(0.8, 0.9, eps=0.1, eps_max=0.1)),
+    Member(gx.scale_by_amsgrad(0.8, 0.9)),
+    Member(gx.scale_by_amsgrad(0.8, 0.9, debias_first=True)),
+    Member(gx.scale_by_amsgrad(0.8, 0.9, debias=False)),
+    Member(gx.scale_by_factored_rms(eps=0.1), elementwise=False, factored=True),
+    Member(gx.scale_by_factored_rms(0.5, 1, 2, eps=0.1), elementwise=False, factored=True),
+    Member(gx.scale_by_factored_rms(min_dim=1, eps=0.1, dims=(-2, -1)), elementwise=False, factored=True),
+    Member(gx.scale_by_sign()),
+    Member(gx.scale_by_lion(b2=0.8)),
+    Member(gx.clip_by_value(0.3)),
+    Member(gx.clip_by_norm(0.3), elementwise=False),
+    Member(gx.clip_by_rms(0.3), elementwise=False),
+    Member(gx.clip_by_global_norm(0.3), elementwise=False),
+    Member(gx.clip_by_group_norm(0.3), elementwise=False),
+    Member(gx.record("size", gx.global_norm), elementwise=False, printed=False),
+    Member(gx.scale_by_parameter_norm(5.0), needs_params=True, elementwise=False),
+    Member(gx.scale_by_parameter_rms(5.0), needs_params=True, elementwise=False),
+    Member(gx.add_decayed_weights(0.1), needs_params=True),
+    Member(gx.add_decayed_weights(0.1, mask=gx.by_ndim(at_least=1)), needs_params=True),
+    Member(gx.add_sign_decay(0.1), needs_params=True),
+    Member(gx.soft_threshold(0.1, 0.5), needs_params=True),
+    Member(gx.constrain_norm(0.3), needs_params=True, elementwise=False, pairs=False),
+    # With these numbers three measurements show each of them: the first is the best, the third only just is not.
+    Member(gx.reduce_on_plateau(0.3, 1, rtol=0.7, atol=1.6, maximize=True), extra=measured, elementwise=False),
+    Member(
+        gx.early_stopping(2, 3.1, maximize=True),
+        extra=measured,
+        needs_params=True,
+        elementwise=False,
+        copies_params=True,
+    ),
+    Member(gx.average_parameters(), needs_params=True),
+    Member(gx.average_parameters(0.9), needs_params=True, unused=("decay",)),
+]
