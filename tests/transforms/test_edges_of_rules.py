@@ -1,5 +1,6 @@
 """Where norms tell nothing, where an array has one long axis, and what may stand in a mask."""
 
+import chex
 import jax.numpy as jnp
 import numpy as np
 import optax
@@ -24,7 +25,7 @@ def test_an_array_with_one_long_axis_is_one_unit_as_in_optax():
     ours, theirs = (
         tx.update(g, tx.init(w), w)[0] for tx in (gx.adaptive_grad_clip(0.1), optax.adaptive_grad_clip(0.1))
     )
-    np.testing.assert_allclose(ours, theirs, rtol=1e-12)
+    chex.assert_trees_all_close(ours, theirs, rtol=1e-12)
 
 
 @pytest.mark.parametrize("tx", [gx.prodigy(), gx.dadapt_adamw(), gx.madgrad(), gx.ftrl(0.1), gx.cocob()], ids=repr)
