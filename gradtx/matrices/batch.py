@@ -20,7 +20,7 @@ from gradtx.core.tree import narrow, widen
 from gradtx.values.errors import Refusal
 
 S = TypeVar("S", bound=NamedTuple)
-AT_ONCE = 2**24  # elements of matrices: 64 MB in float32
+AT_ONCE = 2**25  # elements of matrices: 128 MB in float32
 
 
 def per_matrix(

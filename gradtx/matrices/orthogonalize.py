@@ -82,8 +82,7 @@ def orthogonalize(
 
 def newton_schulz(x: jax.Array, coefficients: Triples, dtype: Any = None) -> jax.Array:
     """The polynomials of these coefficients of a matrix's singular values, one after the other."""
-    if tall := x.shape[0] > x.shape[1]:
-        x = x.T
+    tall = x.shape[0] > x.shape[1]
     wide, narrow = jnp.promote_types(x.dtype, jnp.float32), dtype or x.dtype
 
     def times(a: jax.Array, b: jax.Array) -> jax.Array:
@@ -91,8 +90,9 @@ def newton_schulz(x: jax.Array, coefficients: Triples, dtype: Any = None) -> jax
 
     def step(x: jax.Array, triple: jax.Array) -> tuple[jax.Array, None]:
         a, b, c = triple
-        s = times(x, x.T)
-        return a * x + times(b * s + c * times(s, s), x), None
+        s = times(x.T, x) if tall else times(x, x.T)
+        s = b * s + c * times(s, s)
+        return a * x + (times(x, s) if tall else times(s, x)), None
 
-    x, _ = jax.lax.scan(step, x, jnp.asarray(coefficients, x.dtype))  # unrolled, XLA would keep all that is between
-    return x.T if tall else x
+    # Unrolled, XLA would keep all that is between.
+    return jax.lax.scan(step, x, jnp.asarray(coefficients, x.dtype))[0]
