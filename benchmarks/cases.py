@@ -23,14 +23,14 @@ def one(elements: int) -> Shapes:
     return {"w": (elements,)}
 
 
-def gpt2(width: int) -> Shapes:
+def gpt2(width: int, layers: int = 12) -> Shapes:
     """The parameters of GPT-2 small, whose width is 768; its head shares the token embedding."""
 
     def with_bias(name: str, *shape: int) -> Shapes:
         return {f"{name}.weight": shape, f"{name}.bias": shape[-1:]}
 
     shapes: Shapes = {"wte": (50257, width), "wpe": (1024, width)}
-    for i in range(12):
+    for i in range(layers):
         shapes |= with_bias(f"h.{i}.ln_1", width)
         shapes |= with_bias(f"h.{i}.attn.c_attn", width, 3 * width)
         shapes |= with_bias(f"h.{i}.attn.c_proj", width, width)
