@@ -85,6 +85,7 @@ class Value:
     __replace__ = replace
 
 
+@functools.cache
 def methods(kind: type[Value]) -> list[str]:
     """What a class of values offers beside the arguments."""
     own = [name for cls in kind.__mro__ if issubclass(cls, Value) for name in vars(cls)]
