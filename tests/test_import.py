@@ -25,7 +25,7 @@ def test_an_import_loads_no_other_package_and_reads_no_docstring():
     run = subprocess.run([sys.executable, "-c", CODE], capture_output=True, text=True, check=True, timeout=120)
     found = json.loads(run.stdout)
     assert "gradtx.core.flow" in found["modules"]
-    assert {name.partition(".")[0] for name in found["modules"]} - sys.stdlib_module_names == {"gradtx", "jax"}
+    assert {name.partition(".")[0] for name in found["modules"]} - sys.stdlib_module_names <= {"gradtx", "jax"}
     of_jax = {name for name in found["modules"] if name.startswith("jax.") and not name.startswith("jax._")}
     assert of_jax <= OF_JAX
     assert not {"gradtx.plot", "gradtx.testing", "gradtx.demo", "gradtx.optax"} & {*found["modules"]}

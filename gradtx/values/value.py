@@ -186,7 +186,9 @@ class Static:
 def restore(kind: type[V], recipe: Any, arguments: dict[str, Any]) -> V:
     """A value as it was: unchecked and not built, since JAX puts tracers, None and other marks in its leaves."""
     value = kind._blank(kind)  # pyright: ignore[reportPrivateUsage]  # no public name: it would hide an argument
-    value.__dict__.update(arguments, recipe=recipe, arguments=arguments)
+    own = value.__dict__
+    own.update(arguments)
+    own["recipe"], own["arguments"] = recipe, arguments
     return value
 
 
