@@ -2,6 +2,7 @@
 
 import functools
 import os
+import pickle
 import sys
 from typing import Any
 
@@ -12,7 +13,7 @@ import pytest
 
 import gradtx as gx
 from gradtx.core import transformation
-from gradtx.values.value import text_of
+from gradtx.values.value import Value, arguments, text_of
 from tests.budgets import HEAD, TABLE, N, analysed, committed, cost, measured, train
 from tests.catalogue import TRANSFORMATIONS
 
@@ -125,6 +126,26 @@ def test_a_step_is_traced_in_few_calls(as_argument):
     else:
         calls = calls_of_gradtx(lambda: jax.jit(functools.partial(step, tx)).trace(params, state, params))
     assert 100 < calls <= (500 if as_argument else 300)
+
+
+@pytest.mark.parametrize("tx", [ADAM, gx.chain(gx.clip_by_norm(1.0), gx.adamw(gx.cosine(1e-3, 100)))], ids=text_of)
+def test_a_compiled_step_takes_a_value_apart_without_python(tx):
+    step: Any = jax.jit(lambda tx, params, state: tx.update(params, state, params))
+    params = jnp.ones(3)
+    state = tx.init(params)
+
+    def calls(tx):
+        return calls_of_gradtx(lambda: step(tx, params, state))
+
+    assert calls(tx) > 100  # which compiles
+    assert calls(tx) == 0
+    another = pickle.loads(pickle.dumps(tx.replace(eps=1e-6)))
+    assert 0 < calls(another) <= 10 * len([x for _, x in arguments(another) if isinstance(x, Value)]) + 10  # once
+    assert calls(another) == 0
+    assert step._cache_size() == 1
+    placed = jax.device_put(tx)
+    calls(placed)
+    assert calls(placed) == 0
 
 
 def test_a_formula_is_traced_once_per_shape():

@@ -41,7 +41,7 @@ CORE = [
     "combine",
     "apply",
 ]
-VALUES = ["printing", "mathematics", "errors", "ranges", "annotations", "value", "recipe"]
+VALUES = ["printing", "mathematics", "errors", "ranges", "annotations", "binding", "value", "recipe"]
 LAYERS = [
     *[f"gradtx.values.{name}" for name in VALUES],
     *[f"gradtx.core.{name}" for name in CORE],

@@ -46,11 +46,15 @@ class transformation(Recipe[P, Transformation]):
 
     kind = Transformation
 
-    def __init__(self, factory: Callable[P, Any]):
-        super().__init__(factory)
-        annotations = [p.annotation for p in self.signature.parameters.values()]
-        self.holds_parts = any(mentions_parts(x) for x in annotations)
-        self.selects = any(own.selects for own in map(check_in, annotations) if own)
+    @functools.cached_property
+    def holds_parts(self) -> bool:
+        """Whether there may be transformations among the arguments."""
+        return any(mentions_parts(p.annotation) for p in self.parameters)
+
+    @functools.cached_property
+    def selects(self) -> bool:
+        """Whether one of the arguments decides which arrays are meant."""
+        return any(own.selects for p in self.parameters if (own := check_in(p.annotation)))
 
     def check_of(self, parameter: inspect.Parameter) -> Callable[[str, Any], Any]:
         annotation = parameter.annotation

@@ -73,7 +73,7 @@ class Rule(Pair):
     def of(cls, **own: Any) -> Self:
         """The rule with these attributes."""
         self = tuple.__new__(cls)
-        self.__dict__.update(own)
+        self.__dict__ = own
         return self
 
     def update(self, updates: Any, state: Any, params: Any = None, **extra: Any) -> tuple[Any, Any]:

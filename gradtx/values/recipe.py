@@ -11,7 +11,8 @@ import numpy as np
 from jax.core import Tracer
 
 from gradtx.values.annotations import check_in, range_of
-from gradtx.values.errors import Refusal
+from gradtx.values.binding import make_binder, names_of_arguments
+from gradtx.values.errors import Refusal, errors_of
 from gradtx.values.mathematics import readable_docstring
 from gradtx.values.printing import excerpt
 from gradtx.values.ranges import Range, require_number, require_schedule
@@ -29,50 +30,106 @@ class Controlled(Value):
         return self.arguments["value"]
 
 
+class Readable:
+    """The docstring of a factory in plain text, made when someone reads it: `help` does, an import does not."""
+
+    def __init__(self, of_class: str | None):
+        self.of_class = of_class
+
+    def __get__(self, instance: Any, owner: Any = None) -> str | None:
+        if instance is None:
+            return self.of_class
+        instance.__dict__["__doc__"] = text = readable_docstring(instance.factory.__doc__)
+        return text
+
+
 class Recipe(Generic[P, V]):
-    """A factory of values: binds the arguments of a call, checks them, and says how a value is written."""
+    """A factory of values: binds the arguments of a call, checks them, and says how a value is written.
+
+    What it knows of its arguments it reads when it is first asked, since an import makes hundreds and calls few.
+    """
 
     kind: type[V]
     __name__: str
     __qualname__: str
 
-    def __init__(self, factory: Callable[P, Any]):
-        functools.update_wrapper(self, factory)
-        self.__doc__ = readable_docstring(factory.__doc__)
-        self.factory = factory
-        signature = inspect.signature(factory)
-        resolved = [p.replace(annotation=self.resolve(p.annotation)) for p in signature.parameters.values()]
-        self.signature = signature.replace(parameters=resolved)
-        for p in resolved:
-            if self.is_taken(p.name):
-                raise TypeError(f"{self.__name__}: {p.name} can't be an argument: values have one of that name")
-            if p.kind is p.POSITIONAL_ONLY:
-                raise TypeError(
-                    f"{self.__name__}: {p.name} must have a name, since a value is written with it: remove /"
-                )
-        self.variadic = next((p.name for p in resolved if p.kind is p.VAR_POSITIONAL), None)
-        self.named = next((p.name for p in resolved if p.kind is p.VAR_KEYWORD), None)
-        self.ranges = {p.name: allowed for p in resolved if (allowed := range_of(p.annotation))}
-        self.checks = {p.name: self.check_of(p) for p in resolved}
-        self.positional = [p.name for p in resolved if p.kind is p.POSITIONAL_OR_KEYWORD]
-        self.defaults = {p.name: p.default for p in resolved if p.default is not p.empty}
-        self.shown = {
-            p.name for p in resolved if (own := check_in(p.annotation)) and own.selects and p.default is not None
-        }
-        self.reals = {name: allowed for name, allowed in self.ranges.items() if not allowed.whole}
-        for name in self.defaults.keys() & self.ranges:
-            self.defaults[name] = self.checks[name](name, self.defaults[name])
-        self.binder = make_binder(resolved, self.defaults)
+    def __init_subclass__(cls) -> None:
+        super().__init_subclass__()
+        cls.__doc__ = Readable(cls.__doc__)  # pyright: ignore[reportAttributeAccessIssue]  # it reads as a string
 
-    def __call__(self, /, *args: P.args, **kwargs: P.kwargs) -> V:
+    def __init__(self, factory: Callable[P, Any]):
+        functools.update_wrapper(self, factory, [x for x in functools.WRAPPER_ASSIGNMENTS if x != "__doc__"])
+        self.factory = factory
+        names, unnamed = names_of_arguments(factory)
+        for name in names:
+            if self.is_taken(name):
+                raise TypeError(f"{self.__name__}: {name} can't be an argument: values have one of that name")
+        for name in unnamed:
+            raise TypeError(f"{self.__name__}: {name} must have a name, since a value is written with it: remove /")
+
+    # ---- what is read of the factory ----
+
+    @functools.cached_property
+    def signature(self) -> inspect.Signature:
+        signature = inspect.signature(self.factory)
+        resolved = [p.replace(annotation=self.resolve(p.annotation)) for p in signature.parameters.values()]
+        return signature.replace(parameters=resolved)
+
+    def resolve(self, annotation: Any) -> Any:
+        """An annotation that was kept as text, where it can be told what it stands for."""
         try:
-            arguments = self.binder(*args, **kwargs)
-        except TypeError:
-            raise self.explain(args, kwargs) from None
-        return self.make(arguments)
+            return eval(annotation, self.factory.__globals__) if isinstance(annotation, str) else annotation
+        except NameError:
+            return annotation
+
+    @functools.cached_property
+    def parameters(self) -> list[inspect.Parameter]:
+        return [*self.signature.parameters.values()]
+
+    @functools.cached_property
+    def variadic(self) -> str | None:
+        return next((p.name for p in self.parameters if p.kind is p.VAR_POSITIONAL), None)
+
+    @functools.cached_property
+    def named(self) -> str | None:
+        return next((p.name for p in self.parameters if p.kind is p.VAR_KEYWORD), None)
+
+    @functools.cached_property
+    def positional(self) -> list[str]:
+        return [p.name for p in self.parameters if p.kind is p.POSITIONAL_OR_KEYWORD]
+
+    @functools.cached_property
+    def ranges(self) -> dict[str, Range]:
+        return {p.name: allowed for p in self.parameters if (allowed := range_of(p.annotation))}
+
+    @functools.cached_property
+    def reals(self) -> dict[str, Range]:
+        return {name: allowed for name, allowed in self.ranges.items() if not allowed.whole}
+
+    @functools.cached_property
+    def checks(self) -> dict[str, Callable[[str, Any], Any]]:
+        return {p.name: self.check_of(p) for p in self.parameters}
+
+    @functools.cached_property
+    def defaults(self) -> dict[str, Any]:
+        own = {p.name: p.default for p in self.parameters if p.default is not p.empty}
+        with errors_of(self.__name__):
+            return {name: self.checks[name](name, x) if name in self.ranges else x for name, x in own.items()}
+
+    @functools.cached_property
+    def shown(self) -> set[str]:
+        """The arguments that are printed also where they are the default."""
+        selecting = [p for p in self.parameters if (own := check_in(p.annotation)) and own.selects]
+        return {p.name for p in selecting if p.default is not None}
+
+    @functools.cached_property
+    def binder(self) -> Callable[..., dict[str, Any]]:
+        return make_binder(self.parameters, self.defaults)
+
+    # ---- a factory in the place of its function ----
 
     def __repr__(self) -> str:
-        words = [str(p.replace(annotation=p.empty)) for p in self.signature.parameters.values()]
+        words = [str(p.replace(annotation=p.empty)) for p in self.parameters]
         return (
             f"<{self.__module__.partition('.')[0]}.{self.__name__}({', '.join(words)}), makes a {self.kind.__name__}>"
         )
@@ -87,13 +144,6 @@ class Recipe(Generic[P, V]):
     def __deepcopy__(self, memo: Any) -> Self:
         return self
 
-    def resolve(self, annotation: Any) -> Any:
-        """An annotation that was kept as text, where it can be told what it stands for."""
-        try:
-            return eval(annotation, self.factory.__globals__) if isinstance(annotation, str) else annotation
-        except NameError:
-            return annotation
-
     def __get__(self, instance: Any, owner: Any = None) -> Self:
         return self  # with this, help() and doctest take the factory for the function that it stands for
 
@@ -103,6 +153,13 @@ class Recipe(Generic[P, V]):
 
     # ---- a call ----
 
+    def __call__(self, /, *args: P.args, **kwargs: P.kwargs) -> V:
+        try:
+            arguments = self.binder(*args, **kwargs)
+        except TypeError:
+            raise self.explain(args, kwargs) from None
+        return self.make(arguments)
+
     def explain(self, args: tuple[Any, ...], kwargs: Mapping[str, Any]) -> TypeError:
         """Why the arguments of a call do not fit the signature."""
         try:
@@ -111,7 +168,7 @@ class Recipe(Generic[P, V]):
             unknown = sorted(kwargs.keys() - self.signature.parameters.keys())
             problem = f"unknown argument {unknown[0]!r}" if unknown else error
             given = {*self.positional[: len(args)], *kwargs}
-            missing = [p for p in self.signature.parameters.values() if p.default is p.empty and p.name not in given]
+            missing = [p for p in self.parameters if p.default is p.empty and p.name not in given]
             words = [f", {p.name} being {own.words}" for p in missing if (own := check_in(p.annotation)) and own.words]
             takes = ", ".join(self.signature.parameters) + "".join(words)
             return TypeError(f"{self.__name__}: {problem}; it takes {takes}")
@@ -203,25 +260,6 @@ class Operator(Recipe[P, V]):
 
     def show(self, arguments: dict[str, Any]) -> str:
         return self.form.format(*map(text_of, arguments.values()))
-
-
-def make_binder(parameters: list[inspect.Parameter], defaults: dict[str, Any]) -> Callable[..., dict[str, Any]]:
-    """A function of these parameters that returns its arguments by name, in their order: what `inspect` does at twenty
-    times the cost.
-    """
-    words: list[str] = []
-    kinds = [p.kind for p in parameters]
-    for i, p in enumerate(parameters):
-        if p.kind is p.KEYWORD_ONLY and not {p.KEYWORD_ONLY, p.VAR_POSITIONAL} & {*kinds[:i]}:
-            words.append("*")
-        star = {p.VAR_POSITIONAL: "*", p.VAR_KEYWORD: "**"}.get(p.kind, "")
-        words.append(f"{star}{p.name}=None" if p.name in defaults else f"{star}{p.name}")
-    pairs = [f"**{p.name}" if p.kind is p.VAR_KEYWORD else f"{p.name}={p.name}" for p in parameters]
-    binder = eval(f"lambda {', '.join(words)}: dict({', '.join(pairs)})")  # names alone, and no one's text
-    own = [p for p in parameters if p.name in defaults]
-    binder.__defaults__ = tuple(defaults[p.name] for p in own if p.kind is not p.KEYWORD_ONLY)
-    binder.__kwdefaults__ = {p.name: defaults[p.name] for p in own if p.kind is p.KEYWORD_ONLY}
-    return binder
 
 
 def as_number(name: str, value: Any, allowed: Range) -> Any:

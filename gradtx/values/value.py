@@ -1,7 +1,8 @@
 """What optimizers, schedules and selectors have in common: they are values, which know what they were built from."""
 
+import functools
 from collections.abc import Iterator
-from dataclasses import dataclass
+from operator import attrgetter
 from typing import Any, Self, TypeVar
 
 import jax
@@ -27,6 +28,7 @@ class Value:
     recipe: Any  # the Recipe
     arguments: dict[str, Any]
     _blank: Any = staticmethod(object.__new__)  # makes one without anything in it
+    _flat: Any = functools.cached_property(lambda self: flatten(self))  # made once, then found in the instance
 
     def __getattr__(self, name: str) -> Any:  # reached for what is not there; the arguments are found before
         arguments = list(self.__dict__.get("arguments", ()))
@@ -83,6 +85,7 @@ class Value:
     __replace__ = replace
 
 
+@functools.cache
 def methods(kind: type[Value]) -> list[str]:
     """What a class of values offers beside the arguments."""
     own = [name for cls in kind.__mro__ if issubclass(cls, Value) for name in vars(cls)]
@@ -172,24 +175,20 @@ def text_of(x: Any) -> str:
 # ---- a value as a pytree ----
 
 
-@jax.tree_util.register_static
-@dataclass(frozen=True, eq=False)
 class Static:
     """Holds an argument that is no number, where JAX wants a child."""
 
-    value: Any
-
-    def __eq__(self, other: object) -> bool:
-        return isinstance(other, Static) and comparable(self.value) == comparable(other.value)
-
-    def __hash__(self) -> int:
-        return hash(comparable(self.value))
+    def __init__(self, value: Any):
+        self.value = value
+        self._flat = (), (comparable(value), value)  # what two of them are compared by, in C
 
 
 def restore(kind: type[V], recipe: Any, arguments: dict[str, Any]) -> V:
     """A value as it was: unchecked and not built, since JAX puts tracers, None and other marks in its leaves."""
     value = kind._blank(kind)  # pyright: ignore[reportPrivateUsage]  # no public name: it would hide an argument
-    value.__dict__.update(arguments, recipe=recipe, arguments=arguments)
+    own = value.__dict__
+    own.update(arguments)
+    own["recipe"], own["arguments"] = recipe, arguments
     return value
 
 
@@ -212,18 +211,25 @@ def as_argument(child: Any) -> Any:
     return child.value if isinstance(child, Static) else child
 
 
-def flatten(value: Value) -> tuple[list[Any], Any]:
+def flatten(value: Value) -> tuple[tuple[Any, ...], Any]:
+    """The children, and what is static beside them."""
     numbers = value.recipe.ranges
     children = [
         x if isinstance(x, Value) or (type(x) is float and name in numbers) else as_child(x, name in numbers)
         for name, x in value.arguments.items()
     ]
-    return children, (value.recipe, tuple(value.arguments))
+    return tuple(children), (value.recipe, tuple(value.arguments))
 
 
 def flatten_with_keys(value: Value) -> tuple[list[Any], Any]:
-    children, static = flatten(value)
+    children, static = kept_flat(value)
     return list(zip(map(GetAttrKey, value.arguments), children, strict=True)), static
+
+
+# A compiled step takes its arguments apart at every call. This is how it does so with a value: it reads an attribute,
+# and no Python runs.
+kept_flat: Any = attrgetter("_flat")
+jax.tree_util.register_pytree_node(Static, kept_flat, lambda flat, _: Static(flat[1]))
 
 
 def register(kind: type[V]) -> type[V]:
@@ -234,5 +240,5 @@ def register(kind: type[V]) -> type[V]:
         found = [as_argument(x) if type(x) is tuple or type(x) is Static else x for x in children]
         return restore(kind, recipe, dict(zip(names, found, strict=True)))
 
-    jax.tree_util.register_pytree_with_keys(kind, flatten_with_keys, unflatten, flatten)
+    jax.tree_util.register_pytree_with_keys(kind, flatten_with_keys, unflatten, kept_flat)
     return kind

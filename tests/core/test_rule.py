@@ -1,6 +1,7 @@
 """Rules as parts, and what is refused where parts, branches and states don't fit."""
 
 import copy
+import functools
 
 import jax
 import jax.numpy as jnp
@@ -82,6 +83,18 @@ def test_names_that_values_need_themselves():
 
     with refused(TypeError, "by_place: factor must have a name, since a value is written with it: remove /"):
         gx.composition(by_place)
+    for wrong in (hidden, by_place):  # and where only `inspect` tells which arguments there are
+        with refused(TypeError, f"{wrong.__name__}: "):
+            gx.composition(functools.wraps(wrong)(functools.partial(wrong)))
+
+
+def test_a_default_out_of_its_range_is_refused_with_the_factorys_name():
+    @gx.composition
+    def halved(factor: gx.Decay = 1.5):
+        return gx.scale(factor)
+
+    with refused(ValueError, "halved: factor must be in [0, 1), got 1.5"):
+        halved(0.5)
 
 
 def test_a_copy_of_a_local_factorys_value_is_equal():

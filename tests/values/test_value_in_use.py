@@ -31,6 +31,10 @@ def test_zero_and_false_are_different_static_arguments():
     by_column, whole = (centre(axis).update(g, centre(axis).init(g))[0] for axis in (0, False))
     np.testing.assert_allclose(by_column, [[-1, -1], [1, 1]])
     np.testing.assert_allclose(whole, [[-1.5, -0.5], [0.5, 1.5]])
+    structures = [jax.tree.structure(centre(axis)) for axis in (0, 0, False, None)]
+    assert structures[0] == structures[1]
+    assert len({*structures}) == 3
+    assert structures[2].unflatten([]) == centre(False)
 
 
 @gx.transformation
