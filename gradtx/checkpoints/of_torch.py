@@ -71,7 +71,7 @@ def from_torch(
         groups = groups_of(params, entries, state_dict["param_groups"])
         used: set[tuple[str, str]] = set()
         for member, _ in several:
-            if row := row_of(member):
+            if row := row_of(member, state_dict["param_groups"]):
                 fields, more = take_fields(member, row, entries, anew, steps)
                 own = with_state_at(own, member.keys, state_at(own, member.keys)._replace(**fields))
                 used |= more
@@ -98,10 +98,12 @@ def with_windows(own: Any, member: Member, steps: Any) -> Any:
     return with_state_at(own, member.keys, state_at(own, member.keys)._replace(count=count, steps=length))
 
 
-def row_of(member: Member) -> TorchRow | None:
+def row_of(member: Member, groups: list[TorchGroup]) -> TorchRow | None:
     """What torch has for a part; None for what has no arrays, or starts anew."""
     state = member.state
     row = TORCH_ROWS.get(type(state))
+    if row and row.is_optional and not any(row.mark in group for group in groups):
+        return None
     anew = parts_of(member.tx) or isinstance(state, ReduceOnPlateauState)
     if row is None and not anew and (type(state) in ROWS or (is_theirs(state) and jax.tree.leaves(state))):
         raise Refusal(ValueError, f"{member.name} has no counterpart in torch; start it anew with init")
@@ -132,14 +134,17 @@ def take_fields(
         own = {path: entries[path].fields[key] for path, _ in used if key in entries[path].fields}
         fields[name] = as_held(one_number(own, key, getattr(state, name)), getattr(state, name))
         used |= {(path, key) for path in own}
+    used |= {(path, key) for path, _ in used for key in row.derived}
     return fields, used
 
 
 def require_rule(member: Member, row: TorchRow, groups: list[TorchGroup]) -> None:
     """Refuse the state of an optimizer with another rule or other numbers."""
     for group in groups:
-        if row.mark not in group:
-            problem = f"the state is of another optimizer: its group has {list_some(group)}, and no {row.mark}"
+        more = [name for name in row.unlike if name in group]
+        if row.mark not in group or more:
+            lacking = f"among them {more[0]}" if more else f"and no {row.mark}"
+            problem = f"the state is of another optimizer: its group has {list_some(group)}, {lacking}"
             raise Refusal(ValueError, f"{member.name}: {problem}")
         for name, get in row.numbers.items():
             require_same_number(member, name, get(group), f"torch's {name}")

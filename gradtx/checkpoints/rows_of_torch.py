@@ -9,7 +9,11 @@ from gradtx.optimizers.adagrad import ScaleByRssState
 from gradtx.optimizers.adam import ScaleByAdamState
 from gradtx.optimizers.adamax import ScaleByAdamaxState
 from gradtx.optimizers.amsgrad import ScaleByAmsgradState
+from gradtx.optimizers.asgd import lower_rate, mean_from
 from gradtx.optimizers.nadam import ScaleByNadamState
+from gradtx.optimizers.radam import ScaleByRadamState
+from gradtx.optimizers.rprop import ScaleByRpropState
+from gradtx.transforms.average import AverageParametersState
 from gradtx.transforms.momentum import ScaleByMomentumState
 from gradtx.transforms.rms import ScaleByRmsState
 
@@ -23,6 +27,10 @@ class TorchRow(NamedTuple):
     numbers: dict[str, Callable[[TorchGroup], Any]]  # the hyperparameters, in a group of parameters
     mark: str  # an argument of torch's optimizer that tells it from others with such fields
     shared: Mapping[str, str] = MappingProxyType({})  # its names of scalars
+    unlike: tuple[str, ...] = ()  # arguments of others with the mark
+    derived: tuple[str, ...] = ()  # its scalars that follow from the count
+    is_optional: bool = False  # whether the part may stand behind any optimizer, and starts anew but with this one
+    has_rate: bool = False  # whether the part takes the step itself
     refusal: Callable[[Any], str] = lambda tx: ""  # why a transformation means something else by these fields
 
 
@@ -36,12 +44,26 @@ def with_maximum_first(tx: Any) -> str:
     return "torch's max_exp_avg_sq is the largest exp_avg_sq, corrected behind that; leave out debias and debias_first"
 
 
+def without_hat(tx: Any) -> str:
+    return "" if tx.eps_hat else "torch's epsilon stands beside the uncorrected root; take eps_hat=True"
+
+
+def with_another_mean(tx: Any) -> str:
+    is_same = getattr(tx.decay, "recipe", None) is mean_from
+    return "" if is_same else "torch's ax is the mean behind t0 updates; take asgd, whose average that is"
+
+
 BETAS: dict[str, Callable[[TorchGroup], Any]] = dict(
     b1=lambda group: group["betas"][0], b2=lambda group: group["betas"][1]
 )
 EPS: dict[str, Callable[[TorchGroup], Any]] = dict(eps=lambda group: group["eps"])
 MOMENTS = dict(mu="exp_avg", nu="exp_avg_sq")
 
+# The numbers inside of the schedules of `asgd`, with its names of them and torch's.
+OF_ASGD = {
+    lower_rate: dict(rate=("learning_rate", "lr"), decay=("weight_decay", "lambd"), power=("power", "alpha")),
+    mean_from: dict(start=("start", "t0")),
+}
 TORCH_ROWS: dict[type[Any], TorchRow] = {
     ScaleByMomentumState: TorchRow(
         dict(trace="momentum_buffer"),
@@ -68,6 +90,27 @@ TORCH_ROWS: dict[type[Any], TorchRow] = {
         BETAS | EPS | dict(momentum_decay=lambda group: group["momentum_decay"]),
         mark="momentum_decay",
         shared=dict(product="mu_product"),
+    ),
+    ScaleByRadamState: TorchRow(
+        MOMENTS,
+        BETAS | EPS | dict(threshold=lambda group: 5),
+        mark="decoupled_weight_decay",
+        unlike=("amsgrad", "momentum_decay"),
+        refusal=without_hat,
+    ),
+    ScaleByRpropState: TorchRow(
+        dict(step_sizes="step_size", prev_updates="prev"),
+        dict(
+            shrink=lambda group: group["etas"][0],
+            grow=lambda group: group["etas"][1],
+            min_step=lambda group: group["step_sizes"][0],
+            max_step=lambda group: group["step_sizes"][1],
+        ),
+        mark="etas",
+        has_rate=True,
+    ),
+    AverageParametersState: TorchRow(
+        dict(average="ax"), {}, mark="t0", derived=("eta", "mu"), is_optional=True, refusal=with_another_mean
     ),
     ScaleByAdamaxState: TorchRow(
         dict(mu="exp_avg", nu="exp_inf"),
