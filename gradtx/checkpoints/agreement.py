@@ -89,7 +89,9 @@ def require_same_descent(several: list[Reached], groups: Groups) -> None:
 def require_same_decay(path: str, group: TorchGroup, own: list[Reached]) -> None:
     if any(x.is_unknown for x in own):
         return  # which may be a decay
-    theirs = float(group.get("weight_decay", 0.0)) + float(group.get("lambd", 0.0))  # the second is ASGD's
+    names = [name for name in ("weight_decay", "lambd") if name in group]  # the second is ASGD's
+    theirs = sum([float(group[name]) for name in names], 0.0)
+    called = f"torch's {' + '.join(names) or 'weight_decay'} of {path}"
     rows = [i for i, x in enumerate(own) if x.is_row]
     decays = {i: x.member.tx.weight_decay for i, x in enumerate(own) if x.recipe is add_decayed_weights}
     behind = group.get("decoupled_weight_decay", None if "amsgrad" in group else False)  # an older AdamW has no mark
@@ -98,11 +100,11 @@ def require_same_decay(path: str, group: TorchGroup, own: list[Reached]) -> None
     if not any(map(callable, decays.values())):
         ours = float(sum(decays.values()))
         if not np.isclose(ours, theirs, rtol=1e-5, atol=0.0):
-            problem = f"torch's weight_decay of {path} is {theirs:g} in the state, and {ours:g} in the transformation"
+            problem = f"{called} is {theirs:g} in the state, and {ours:g} in the transformation"
             other = "take over with the number of the state, and change it behind that"
             raise Refusal(ValueError, f"{problem}; {other if ours else f'put add_decayed_weights there, {place}'}")
     if theirs and rows and behind is not None and any((i > rows[-1]) != bool(behind) for i in decays):
-        raise Refusal(ValueError, f"torch's weight_decay of {path} stands elsewhere; put add_decayed_weights {place}")
+        raise Refusal(ValueError, f"{called} stands elsewhere; put add_decayed_weights {place}")
 
 
 def rate_in_torch(rate: Reached, several: list[Reached], groups: Groups) -> float | None:
@@ -141,7 +143,8 @@ def factor_behind(path: str, rate: Reached, several: list[Reached]) -> float | N
 def require_same_schedules(one: Reached, groups: Groups) -> None:
     """Refuse a state of ASGD with other numbers than those inside of the schedules here."""
     own = [group for path, group in groups.items() if path in one.paths]
-    for schedule in one.member.tx.arguments.values() if one.recipe in (scale_by_learning_rate, average_parameters) else ():
+    known = one.member.tx.arguments.values() if one.recipe in (scale_by_learning_rate, average_parameters) else ()
+    for schedule in known:
         for name, (ours, theirs) in OF_ASGD.get(getattr(schedule, "recipe", None), {}).items():
             for group in own:
                 require_equal(

@@ -28,8 +28,9 @@ class Negated(NamedTuple):
     place: int
 
 
-Place = int | None | UnderMask | Negated | tuple[Any, ...]  # a part by its number here; None for one without a state; a chain
-Arrangement = tuple[Place, ...]
+# A part by its number here, as it is or not, None for one without a state, or several for a chain of them.
+Slot = int | UnderMask | Negated | None | tuple[Any, ...]
+Arrangement = tuple[Slot, ...]
 
 
 def arrange_adafactor(tx: Any) -> Arrangement:
@@ -46,7 +47,7 @@ def arrange_adopt(tx: Any) -> Arrangement | None:
     return (0, 2) if is_zero and tx.mask is None else None  # there without a decay
 
 
-def always_as(*places: Place) -> Callable[[Any], Arrangement]:
+def always_as(*places: Slot) -> Callable[[Any], Arrangement]:
     return lambda tx: places
 
 

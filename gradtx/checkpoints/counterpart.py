@@ -82,7 +82,8 @@ def of_member(member: Member) -> Any:
         return of_measured(member)
     kind: Any = kinds_of(member.tx, state)[0]
     inside = wrapped_states(member)
-    return kind(**fields_in(member.tx, state, kind), **inside)
+    nothing = {name: None for name in kind._fields if getattr(state, name, 0) is None}  # a gradient that is not kept
+    return kind(**nothing | fields_in(member.tx, state, kind), **inside)
 
 
 def wrapped_states(member: Member) -> dict[str, Any]:

@@ -98,7 +98,7 @@ def only_part(node: Node) -> Node:
 
 def is_transparent(node: Node) -> bool:
     """Whether its state is that of its one part: a composition's, `zero_redundancy`'s, `offload`'s, `across`'s."""
-    return [part.keys for part in parts_of(node.tx).values()] == [()] and not isinstance(node.state, ScheduledState)
+    return [part.keys for part in parts_of(node.tx).values()] == [()]
 
 
 def parts_of_foreign(node: Node) -> Iterator[Member]:

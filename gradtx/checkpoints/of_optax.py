@@ -18,7 +18,7 @@ from gradtx.checkpoints.matching import Guide, Level, Match, match_parts
 from gradtx.checkpoints.members import Member, members_of
 from gradtx.checkpoints.order import unmasked
 from gradtx.checkpoints.pieces import orders_of
-from gradtx.checkpoints.rows import ROWS, STATELESS_THERE, is_theirs
+from gradtx.checkpoints.rows import ROWS, STATELESS_THERE, is_theirs, require_same_rules
 from gradtx.core.transformation import Transformation
 from gradtx.core.walk import Node, parts_of, state_at, with_state_at
 from gradtx.inspect.hyperparameters import require_own
@@ -56,6 +56,7 @@ def from_optax(tx: Transformation, params: Any, state: Any, *, labels: Iterable[
     (Array([0.2], dtype=float32), 1)
     """
     with errors_of("from_optax"):
+        require_same_rules(tx)
         fast, slow = params if isinstance(params, optax.LookaheadParams) else (params, None)
         own = require_own(tx).init(fast)
         behind = None if slow is None else tx.init(slow)
@@ -90,6 +91,7 @@ def to_optax(tx: Transformation, state: Any, like: Any = None, *, labels: Iterab
     """
     with errors_of("to_optax"):
         node = Node("", require_own(tx), (), on_device(state))
+        require_same_rules(tx)
         if like is None and labels is not None:
             raise Refusal(ValueError, "labels are those of the groups in like; give a state of the counterpart")
         members = list(members_of(node))
@@ -201,7 +203,8 @@ def write(match: Match, theirs: Any) -> Any:
     if type(state) in ROWS:
         if not (isinstance(state, SkipNonfiniteState) and piece.is_of(optax.MultiStepsState)):
             row = ROWS[type(state)]
-            new = {other: signed(member, getattr(state, name)) for name, other in row.names(state, tuple(piece.fields)).items()}
+            names = row.names(state, tuple(piece.fields))
+            new = {other: signed(member, getattr(state, name)) for name, other in names.items()}
             new |= row.write(member.tx, state) if row.write else {}
     elif isinstance(state, STATELESS_THERE):
         piece = unmasked(piece)

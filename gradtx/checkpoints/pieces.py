@@ -52,8 +52,8 @@ def orders_of(tx: Any) -> Orders:
 
 
 def pieces_of(state: Any, orders: Orders, keys: Keys = (), injected: Piece | None = None) -> Iterator[Piece]:
-    """The parts' states in the order of their application: chains, `inject_hyperparams` and `sam` in its opaque mode are
-    gone through.
+    """The parts' states in the order of their application. Chains are gone through, and so are `inject_hyperparams` and
+    the opaque `sam`.
     """
     fields = fields_of(state)
     piece = Piece(keys, state, fields, injected)

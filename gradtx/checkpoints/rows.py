@@ -8,8 +8,11 @@ import jax.numpy as jnp
 import optax
 
 from gradtx.checkpoints import conversions
-from gradtx.checkpoints.conversions import Fields
+from gradtx.checkpoints.conversions import NamedFields
 from gradtx.core.paths import paths_and_leaves
+from gradtx.core.walk import walk
+from gradtx.matrices.galore import galore
+from gradtx.matrices.muon import scale_by_muon
 from gradtx.matrices.subspace import InSubspaceState
 from gradtx.optimizers.adadelta import ScaleByAdadeltaState
 from gradtx.optimizers.adafactor import ScaleByFactoredRmsState
@@ -68,8 +71,8 @@ class OptaxRow(NamedTuple):
     kinds: Callable[[Any], tuple[type[Any], ...]]  # of Optax's states, for the transformation; the first is made
     renamed: Mapping[str, str] = MappingProxyType({})  # Optax's names of fields
     own: tuple[str, ...] = ()  # what is not copied, though both have it
-    read: Callable[[Any, Fields, Any], Fields] | None = None  # as in `conversions`
-    write: Callable[[Any, Any], Fields] | None = None
+    read: Callable[[Any, NamedFields, Any], NamedFields] | None = None  # as in `conversions`
+    write: Callable[[Any, Any], NamedFields] | None = None
     scheduled: tuple[str, ...] = ()  # hyperparameters that may be schedules there, too: its own count is theirs
     inside: str | None = None  # of a wrapper: Optax's name of the state in it, which is `inner_state` here
 
@@ -114,7 +117,7 @@ def kinds_of_subspace(tx: Any) -> tuple[type[Any], ...]:
 def kinds_of_schedule_free(tx: Any) -> tuple[type[Any], ...]:
     rate = tx.learning_rate
     if callable(rate) and not isinstance(rate, Controlled) and not turns_down(tx.tx):
-        problem = "schedule_free has one rate for a step and for its weight, in Optax that of the step is one update behind"
+        problem = "schedule_free has one rate for a step and its weight, in Optax that of the step is one update behind"
         remedy = "give an optimizer with its own rate, schedule_free(chain(…, scale_by_learning_rate(rate)), later)"
         raise Refusal(ValueError, f"{problem}; {remedy} with later = lambda t: rate(t + 1)")
     return (optax.contrib.ScheduleFreeState,)
@@ -173,12 +176,8 @@ ROWS: dict[type[Any], OptaxRow] = {
     ScaleByLionState: OptaxRow(always(optax.ScaleByLionState)),
     ScaleByMomentumState: OptaxRow(always(optax.TraceState)),
     EmaState: OptaxRow(always(optax.EmaState)),
-    OptimisticState: OptaxRow(
-        always(OPTIMISTIC), read=conversions.read_first_step, write=conversions.write_first_step
-    ),
-    InSubspaceState: OptaxRow(
-        kinds_of_subspace, renamed=dict(projection="projector"), inside="base_optimizer_state"
-    ),
+    OptimisticState: OptaxRow(always(OPTIMISTIC), read=conversions.read_first_step, write=conversions.write_first_step),
+    InSubspaceState: OptaxRow(kinds_of_subspace, renamed=dict(projection="projector"), inside="base_optimizer_state"),
     ScaleByDogState: OptaxRow(always(optax.contrib.DoGState), write=conversions.write_first_gradient),
     ScaleByDowgState: OptaxRow(always(optax.contrib.DoWGState)),
     ScaleByDistanceState: OptaxRow(
@@ -239,19 +238,20 @@ ROWS: dict[type[Any], OptaxRow] = {
     ),
     AddNoiseState: OptaxRow(differs_by(DRAWN_OTHERWISE.format("add_noise"), as_it_is("optax.add_noise"))),
     PrivateState: OptaxRow(
-        differs_by(
-            DRAWN_OTHERWISE.format("private"), as_it_is("optax.contrib.differentially_private_aggregate")
-        )
+        differs_by(DRAWN_OTHERWISE.format("private"), as_it_is("optax.contrib.differentially_private_aggregate"))
     ),
     HutchinsonState: OptaxRow(
-        differs_by(
-            DRAWN_OTHERWISE.format("hutchinson"), as_it_is("optax.contrib.hutchinson_estimator_diag_hessian")
-        )
+        differs_by(DRAWN_OTHERWISE.format("hutchinson"), as_it_is("optax.contrib.hutchinson_estimator_diag_hessian"))
     ),
 }
 COUNTERS = {  # of updates, in Optax's states that have another name for it: that, and the first number
     optax.contrib.ScaleBySimplifiedAdEMAMixState: ("t", 0),
     optax.contrib.ScheduleFreeState: ("step_count", 1),
+}
+DIFFERENT: dict[Any, str] = {  # compositions whose parts are there, but not their sum
+    scale_by_muon: "it turns the average as it is, Optax's one whose bias is corrected; "
+    + as_it_is("optax.contrib.muon"),
+    galore: "it projects the shorter side of a matrix, Optax's the longer one; " + as_it_is("optax.contrib.galore"),
 }
 SQUARES = ("nu", "nu_max", "sum_of_squares", "e_g", "e_x", "v", "exp_avg_sq")
 STATELESS_THERE = (ClipState, ScaleByLearningRateState, optax.EmptyState)  # in Optax without a state, but for a count
@@ -266,6 +266,14 @@ def kinds_of(tx: Any, state: Any) -> tuple[type[Any], ...]:
 def is_theirs(state: Any) -> bool:
     """Whether it is a state of Optax's own."""
     return package_of(type(state)) == "optax"
+
+
+def require_same_rules(tx: Any) -> None:
+    """Refuse a transformation with a composition that Optax puts together in another way."""
+    for node in walk(tx):
+        recipe = getattr(node.tx, "recipe", None)
+        if problem := DIFFERENT.get(recipe):
+            raise Refusal(ValueError, f"{node.tx.recipe.__name__}: {problem}")
 
 
 def require_same_squares(name: str, state: Any) -> None:
