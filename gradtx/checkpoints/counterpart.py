@@ -13,7 +13,7 @@ from gradtx.checkpoints.members import Member, is_transparent, only_part, part_o
 from gradtx.checkpoints.rows import ABSENT_THERE, ROWS, is_theirs, kinds_of
 from gradtx.core.check import is_none
 from gradtx.core.combine import Series
-from gradtx.core.walk import Node, is_namedtuple, parts_of, walk
+from gradtx.core.walk import Node, parts_of, walk
 from gradtx.optimizers.layerwise_rates import renormalize
 from gradtx.transforms.decay import add_decayed_weights
 from gradtx.transforms.rate import ScaleByLearningRateState, scale, turns_down
@@ -90,16 +90,15 @@ def wrapped_states(member: Member) -> dict[str, Any]:
     """The states inside of a wrapper, by Optax's names of them."""
     node, state = member.node, member.state
     assert node
-    if type(state) not in ROWS or ROWS[type(state)].inside is None:
+    name = ROWS[type(state)].inside
+    if name is None:
         return {}
     own = counterpart_of(part_of(node, "tx"))
-    if isinstance(state, AccumulateState):
-        return dict(inner_opt_state=own, skip_state=())
-    if isinstance(state, SamState):
-        return dict(opt_state=own, adv_state=STEP_UP)
-    if isinstance(state, ScheduleFreeState) and not turns_down(member.tx.tx):
-        own = (*(own if isinstance(own, tuple) and not is_namedtuple(own) else (own,)), EMPTY)  # the rate is behind it
-    return {ROWS[type(state)].inside: own}
+    if isinstance(state, ScheduleFreeState) and not turns_down(member.tx.tx):  # Optax has the rate behind it
+        own = (*own, EMPTY) if type(own) is tuple else (own, EMPTY)
+    beside = dict(skip_state=()) if isinstance(state, AccumulateState) else {}
+    beside |= dict(adv_state=STEP_UP) if isinstance(state, SamState) else {}
+    return {name: own} | beside
 
 
 def of_measured(member: Member) -> Any:

@@ -31,10 +31,11 @@ from gradtx.wrappers.lookahead import LookaheadState
 def from_optax(tx: Transformation, params: Any, state: Any, *, labels: Iterable[Any] | None = None) -> Any:
     """The state of a transformation that goes on where its counterpart in Optax stopped: the next step is the same.
 
-    **Arguments:** `params`, as for `init`; `state`, Optax's, or what a checkpoint gives without a template: dicts and
-    lists in the places of tuples, None in the places of what is empty. What counts is the order of the parts and the
-    names of their fields. `labels`, Optax's labels of the groups of `partition`, in the order of its rules, the
-    default's last: they are needed where neither arrays nor numbers tell the groups apart.
+    **Arguments:** `params`, as for `init`, or with the slow weights of `lookahead` beside them, as
+    `optax.LookaheadParams`; `state`, Optax's, or what a checkpoint gives without a template: dicts and lists in the
+    places of tuples, None in the places of what is empty. What counts is the order of the parts and the names of their
+    fields. `labels`, Optax's labels of the groups of `partition`, in the order of its rules, the default's last: they
+    are needed where neither arrays nor numbers tell the groups apart.
 
     Of `tx` is expected what `docs/migration.md` has beside Optax's call. Half-precision moments become float32. What
     only gradtx has starts as in `init`: norms, averages of parameters, what `record` keeps. A controlled number is that
@@ -44,9 +45,10 @@ def from_optax(tx: Transformation, params: Any, state: Any, *, labels: Iterable[
     fields, as AdaBelief does, only a state in Optax's own class says which it is.
 
     **Raises:** `ValueError` for other parts, or in another order, for fields that mean something else in Optax
-    (`amsgrad` without `debias_first`, `nadam` with `momentum_decay`, squares of complex arrays), for arrays that are
-    missing, left over or of another shape, for `inject_hyperparams` with another number than that of `tx`, and for
-    groups of which it is not known which is which.
+    (`amsgrad` without `debias_first`, `nadam` with `momentum_decay`, squares of complex arrays), for rules of which
+    Optax has another form (`adan`, `rprop`, `muon`, what draws numbers), for arrays that are missing, left over or of
+    another shape, for `inject_hyperparams` with another number than that of `tx`, for groups of which it is not known
+    which is which, and for slow weights of `lookahead` that are not given.
 
     >>> import gradtx, jax.numpy as jnp, optax
     >>> w, g = jnp.array([1.0]), jnp.array([2.0])

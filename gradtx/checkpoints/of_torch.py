@@ -39,9 +39,9 @@ def from_torch(
     paths of arrays that start anew where torch has no state of them, since they never had a gradient. `steps`, the
     updates done so far, for a schedule, where the state does not say so, as SGD's. Those of `accumulate` are windows.
 
-    Taken over are SGD's velocity, RMSprop, Adagrad, Adadelta, Adam, AdamW, with `amsgrad` too, NAdam and Adamax; what
-    only gradtx has starts as in `init`: norms, guards, averages. There is one count for all arrays. The weights of the
-    model are not in it.
+    Taken over are SGD's velocity, RMSprop, Adagrad, Adadelta, Adam, AdamW, with `amsgrad` too, NAdam, RAdam, Adamax,
+    Rprop and ASGD with its mean; what only gradtx has starts as in `init`: norms, guards, other averages. There is one
+    count for all arrays. The weights of the model are not in it.
 
     **Raises:** `ValueError` for another optimizer, for another number in it than here (its groups' rates, decay,
     momentum and so on are compared, except with schedules; a controlled number becomes torch's), for arrays that are

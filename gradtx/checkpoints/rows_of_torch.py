@@ -34,6 +34,10 @@ class TorchRow(NamedTuple):
     refusal: Callable[[Any], str] = lambda tx: ""  # why a transformation means something else by these fields
 
 
+def is_of_muon(group: TorchGroup) -> bool:
+    return "ns_steps" in group
+
+
 def without_nesterov(tx: Any) -> str:
     return "torch has no Adam with nesterov; its NAdam is momentum_decay=4e-3" if tx.nesterov else ""
 
@@ -60,7 +64,7 @@ EPS: dict[str, Callable[[TorchGroup], Any]] = dict(eps=lambda group: group["eps"
 MOMENTS = dict(mu="exp_avg", nu="exp_avg_sq")
 
 # The numbers inside of the schedules of `asgd`, with its names of them and torch's.
-OF_ASGD = {
+OF_ASGD: dict[Any, dict[str, tuple[str, str]]] = {
     lower_rate: dict(rate=("learning_rate", "lr"), decay=("weight_decay", "lambd"), power=("power", "alpha")),
     mean_from: dict(start=("start", "t0")),
 }
@@ -70,7 +74,7 @@ TORCH_ROWS: dict[type[Any], TorchRow] = {
         dict(
             decay=lambda group: group["momentum"],
             nesterov=lambda group: group.get("nesterov", False),
-            dampening=lambda group: group.get("dampening", 0.0),
+            dampening=lambda group: group["momentum"] if is_of_muon(group) else group.get("dampening", 0.0),
         ),
         mark="momentum",
     ),

@@ -101,7 +101,7 @@ def test_optax_part_with_its_key_goes_on_as_it_is():
 
 
 def data_of(x):
-    return jax.random.key_data(x) if jax.dtypes.issubdtype(x.dtype, jax.dtypes.prng_key) else x
+    return jax.random.key_data(x) if jnp.issubdtype(x.dtype, jax.dtypes.prng_key) else x
 
 
 def test_two_counts_of_ademamix_are_refused():

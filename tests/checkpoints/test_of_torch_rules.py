@@ -1,7 +1,6 @@
 """torch's RAdam, Rprop and ASGD: what their states have besides, and what of them is refused."""
 
 import copy
-from typing import Any
 
 import jax
 import numpy as np
@@ -14,13 +13,6 @@ from tests.refusals import refused
 
 SAME = "take over with the number of the state, and change it behind that"
 SHORT = "ASGD(w, 5e-4, lambd=0.1, alpha=0.5, t0=2)"
-
-
-def with_group(call: str, **more: Any) -> Any:
-    """What was recorded of a call, with other numbers in its group."""
-    found = copy.deepcopy(states()[call])
-    found["param_groups"][0] |= more
-    return found
 
 
 @pytest.mark.parametrize("call", ["ASGD(w, 5e-4)", SHORT])
@@ -115,11 +107,11 @@ def test_another_rule_or_number_is_refused(call, tx, message):
 
 
 def test_rprop_that_climbs_is_refused():
-    message = "from_torch: torch has maximize=True for quadratic"
-    with refused(ValueError, message):
-        gx.from_torch(
-            gx.rprop(1e-2), parameters_at("Rprop(w, 1e-2)", MIDDLE), with_group("Rprop(w, 1e-2)", maximize=True), NAMES
-        )
+    call = "Rprop(w, 1e-2)"
+    found = copy.deepcopy(states()[call])
+    found["param_groups"][0]["maximize"] = True
+    with refused(ValueError, "from_torch: torch has maximize=True for quadratic"):
+        gx.from_torch(gx.rprop(1e-2), parameters_at(call, MIDDLE), found, {str(name): i for name, i in NAMES.items()})
 
 
 def test_an_average_behind_another_optimizer_starts_anew():
