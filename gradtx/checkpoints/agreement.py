@@ -7,7 +7,7 @@ import numpy as np
 
 from gradtx.checkpoints.counts import require_equal, require_same_number
 from gradtx.checkpoints.members import Member
-from gradtx.checkpoints.rows_of_torch import OF_ASGD, TORCH_ROWS, TorchGroup, is_of_muon
+from gradtx.checkpoints.rows_of_torch import OF_ASGD, TORCH_ROWS, TorchGroup, is_of_adafactor, is_of_muon
 from gradtx.core.paths import keep, list_some, paths_and_leaves
 from gradtx.core.walk import parts_of
 from gradtx.transforms.average import average_parameters
@@ -94,8 +94,12 @@ def require_same_decay(path: str, group: TorchGroup, own: list[Reached]) -> None
     called = f"torch's {' + '.join(names) or 'weight_decay'} of {path}"
     rows = [i for i, x in enumerate(own) if x.is_row]
     decays = {i: x.member.tx.weight_decay for i, x in enumerate(own) if x.recipe is add_decayed_weights}
-    unsaid = True if is_of_muon(group) else None if "amsgrad" in group else False  # an older AdamW has no mark
+    unsaid = (
+        True if is_of_muon(group) or is_of_adafactor(group) else None if "amsgrad" in group else False
+    )  # an older AdamW has no mark
     behind = group.get("decoupled_weight_decay", unsaid)
+    if is_of_adafactor(group) and any(not any(x.is_rate for x in own[i:]) for i in decays):
+        theirs *= float(group["lr"])  # here behind the rate
     row = own[rows[0]].member.name if rows else "scale_by_learning_rate"
     place = f"{'behind' if behind else 'ahead of'} {row}"
     if not any(map(callable, decays.values())):

@@ -8,6 +8,7 @@ import jax
 from gradtx.checkpoints.agreement import groups_of, numbers_in_torch, reached_by, require_same_descent
 from gradtx.checkpoints.counts import counted, is_schedule, number_after, require_same_number, with_counts
 from gradtx.checkpoints.entries import Entry, TorchNames, entries_of
+from gradtx.checkpoints.factors_of_torch import take_factors
 from gradtx.checkpoints.fit import Source, as_held, fit
 from gradtx.checkpoints.members import Member, members_of
 from gradtx.checkpoints.rows import ROWS, is_theirs
@@ -16,6 +17,7 @@ from gradtx.core.paths import list_some, paths_and_leaves
 from gradtx.core.transformation import Transformation
 from gradtx.core.walk import Node, parts_of, state_at, with_state_at
 from gradtx.inspect.hyperparameters import require_own
+from gradtx.optimizers.adafactor import ScaleByFactoredRmsState
 from gradtx.transforms.plateau import ReduceOnPlateauState
 from gradtx.values.errors import Refusal, errors_of
 from gradtx.wrappers.accumulate import AccumulateState
@@ -40,8 +42,8 @@ def from_torch(
     updates done so far, for a schedule, where the state does not say so, as SGD's. Those of `accumulate` are windows.
 
     Taken over are SGD's velocity, RMSprop, Adagrad, Adadelta, Adam, AdamW, with `amsgrad` too, NAdam, RAdam, Adamax,
-    Rprop and ASGD with its mean; what only gradtx has starts as in `init`: norms, guards, other averages. There is one
-    count for all arrays. The weights of the model are not in it.
+    Adafactor, Muon, Rprop and ASGD with its mean; what only gradtx has starts as in `init`: norms, guards, other
+    averages. There is one count for all arrays. The weights of the model are not in it.
 
     **Raises:** `ValueError` for another optimizer, for another number in it than here (its groups' rates, decay,
     momentum and so on are compared, except with schedules; a controlled number becomes torch's), for arrays that are
@@ -73,6 +75,10 @@ def from_torch(
         for member, _ in several:
             if row := row_of(member, state_dict["param_groups"]):
                 fields, more = take_fields(member, row, entries, anew, steps)
+                if isinstance(member.state, ScaleByFactoredRmsState):
+                    require_rule(member, row, [entry.group for entry in entries.values()])
+                    factors, more = take_factors(member, entries, anew, params)
+                    fields |= factors
                 own = with_state_at(own, member.keys, state_at(own, member.keys)._replace(**fields))
                 used |= more
         for one in several:

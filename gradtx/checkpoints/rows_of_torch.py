@@ -5,6 +5,7 @@ from types import MappingProxyType
 from typing import Any, NamedTuple
 
 from gradtx.optimizers.adadelta import ScaleByAdadeltaState
+from gradtx.optimizers.adafactor import ScaleByFactoredRmsState
 from gradtx.optimizers.adagrad import ScaleByRssState
 from gradtx.optimizers.adam import ScaleByAdamState
 from gradtx.optimizers.adamax import ScaleByAdamaxState
@@ -36,6 +37,10 @@ class TorchRow(NamedTuple):
 
 def is_of_muon(group: TorchGroup) -> bool:
     return "ns_steps" in group
+
+
+def is_of_adafactor(group: TorchGroup) -> bool:
+    return "beta2_decay" in group
 
 
 def without_nesterov(tx: Any) -> str:
@@ -115,6 +120,9 @@ TORCH_ROWS: dict[type[Any], TorchRow] = {
     ),
     AverageParametersState: TorchRow(
         dict(average="ax"), {}, mark="t0", derived=("eta", "mu"), is_optional=True, refusal=with_another_mean
+    ),
+    ScaleByFactoredRmsState: TorchRow(  # whose fields are in another form
+        {}, dict(decay_rate=lambda group: -group["beta2_decay"]), mark="beta2_decay"
     ),
     ScaleByAdamaxState: TorchRow(
         dict(mu="exp_avg", nu="exp_inf"),

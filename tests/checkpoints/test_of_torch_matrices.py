@@ -1,5 +1,7 @@
 """States of torch's optimizers of matrices, in which the outputs come first."""
 
+from typing import Any
+
 import jax
 import numpy as np
 import pytest
@@ -22,7 +24,8 @@ def kernel_at(call, step):
 
 @pytest.mark.parametrize("call", MATRICES_TAKEN_OVER)
 def test_goes_on_as_torch_did(call):
-    tx, w = MATRICES_TAKEN_OVER[call].ours.replace(view=gx.matrices()), kernel_at(call, MIDDLE)  # the inputs come first
+    tx, w = MATRICES_TAKEN_OVER[call].ours, kernel_at(call, MIDDLE)
+    tx = tx.replace(view=gx.matrices()) if "Muon" in call else tx  # the inputs come first here
     state = gx.from_torch(tx, w, states()[call], NAMES)
     assert jax.tree.structure(state) == jax.tree.structure(tx.init(w))
     update = jax.jit(tx.update)
@@ -49,3 +52,57 @@ def test_another_muon_is_refused():
     for tx, message in cases:
         with refused(ValueError, f"from_torch: {message}" if "torch's" in message else message):
             gx.from_torch(tx, kernel_at(call, MIDDLE), states()[call], NAMES)
+
+
+# ---- Adafactor ----
+
+FACTORED = gx.scale_by_factored_rms(min_dim=1, eps=0.0, dims=(-2, -1))
+GROUP = dict(lr=1.0, beta2_decay=-0.8, eps=(None, 1e-3), d=1.0, weight_decay=0.0, maximize=False)
+
+
+def adafactor_of(g, **more):
+    """torch's state behind a first gradient."""
+    means = (
+        dict(row_var=np.mean(g**2, -1, keepdims=True), col_var=np.mean(g**2, -2, keepdims=True)) if g.ndim > 1 else {}
+    )
+    state = dict(step=1.0) | (means or dict(variance=g**2))
+    return dict(state={0: state}, param_groups=[GROUP | dict(params=[0]) | more])
+
+
+@pytest.mark.parametrize("shape", [(6, 5), (5, 6), (4, 4), (6, 1), (1, 3), (2, 6, 5), (3,)])
+@pytest.mark.parametrize("turn", [np.asarray, lambda x: np.swapaxes(x, -1, -2) if x.ndim > 1 else x])
+def test_means_are_found_however_the_array_lies(shape, turn):
+    g = np.random.default_rng(0).normal(size=shape)
+    w = {"w": np.zeros(turn(g).shape)}
+    taken = gx.from_torch(FACTORED, w, adafactor_of(g), {"w": (0, turn)})
+    _, expected = FACTORED.update({"w": turn(g)}, FACTORED.init(w))
+    assert jax.tree.structure(taken) == jax.tree.structure(expected)
+    jax.tree.map(lambda a, b: np.testing.assert_allclose(a, b, rtol=1e-12), taken, expected)
+
+
+def test_arrays_that_are_not_factored_there_or_here_are_refused():
+    g = np.ones((3, 2))
+    message = (
+        "from_torch: scale_by_factored_rms: torch has no variance of w, but step, row_var, col_var; it factors the last"
+        " two axes of any size, min_dim=1 and dims=(-2, -1)"
+    )
+    with refused(ValueError, message):
+        gx.from_torch(gx.scale_by_factored_rms(), {"w": g}, adafactor_of(g), {"w": 0})
+    with refused(ValueError, "torch has no row_var, col_var of new, but none"):
+        gx.from_torch(FACTORED, {"w": g, "new": g}, adafactor_of(g), {"w": 0})
+    with refused(ValueError, "torch's decay_rate is 0.5 in the state, and decay_rate is 0.8 in scale_by_factored_rms"):
+        gx.from_torch(FACTORED, {"w": g}, adafactor_of(g, beta2_decay=-0.5), {"w": 0})
+    state = gx.from_torch(FACTORED, {"w": g, "new": g}, adafactor_of(g), {"w": 0}, fresh=["new"])
+    assert float(state.v_row["w"][0]) == 1.0
+    assert float(state.v_row["new"][0]) == 0.0
+
+
+def test_the_decay_of_adafactor_is_times_the_rate():
+    g = np.ones((3, 2))
+    means: dict[str, Any] = dict(min_dim=1, eps=0.0, dims=(-2, -1))
+    state = adafactor_of(g, weight_decay=0.1, lr=0.2)
+    gx.from_torch(gx.adafactor(0.2, weight_decay=0.02, **means), {"w": g}, state, {"w": 0})
+    inside = gx.chain(FACTORED, gx.clip_by_rms(1.0), gx.add_decayed_weights(0.1), gx.scale_by_learning_rate(0.2))
+    gx.from_torch(inside, {"w": g}, state, {"w": 0})
+    with refused(ValueError, "torch's weight_decay of w is 0.02 in the state, and 0.1 in the transformation"):
+        gx.from_torch(gx.adafactor(0.2, weight_decay=0.1, **means), {"w": g}, state, {"w": 0})

@@ -180,4 +180,4 @@ ROWS = {
 
 # Those whose states `from_torch` takes over, and those of matrices among them.
 TAKEN_OVER = {row.call: row for rule, rows in ROWS.items() if rule not in OF_MATRICES for row in rows}
-MATRICES_TAKEN_OVER = {row.call: row for row in ROWS["Muon"] if not row.apart}
+MATRICES_TAKEN_OVER = {row.call: row for rule in OF_MATRICES for row in ROWS[rule] if not row.apart}
