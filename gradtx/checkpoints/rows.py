@@ -253,7 +253,9 @@ DIFFERENT: dict[Any, str] = {  # compositions whose parts are there, but not the
     + as_it_is("optax.contrib.muon"),
     galore: "it projects the shorter side of a matrix, Optax's the longer one; " + as_it_is("optax.contrib.galore"),
 }
-SQUARES = ("nu", "nu_max", "sum_of_squares", "e_g", "e_x", "v", "exp_avg_sq")
+OF_PARTS = dict.fromkeys(  # what a complex array has of both its parts here, and of what Optax has it
+    ("nu", "nu_max", "sum_of_squares", "e_g", "e_x", "v", "exp_avg_sq"), ("squares", "those of absolute values")
+) | dict(grad_sum_sq=("squares", "those of complex numbers"), subgradients=("sizes", "absolute values"))
 STATELESS_THERE = (ClipState, ScaleByLearningRateState, optax.EmptyState)  # in Optax without a state, but for a count
 ABSENT_THERE = (BiasCorrectionState, AverageParametersState, RecordState, EarlyStoppingState)  # parts that Optax lacks
 
@@ -277,9 +279,9 @@ def require_same_rules(tx: Any) -> None:
 
 
 def require_same_squares(name: str, state: Any) -> None:
-    """Refuse complex arrays where squares are kept: they are those of both parts here, of absolute values in Optax."""
-    for field in SQUARES:
+    """Refuse complex arrays where squares are kept: they are those of both parts here, and something else in Optax."""
+    for field, (what, there) in OF_PARTS.items():
         for path, x in paths_and_leaves(getattr(state, field, None)):
             if jnp.iscomplexobj(x):
-                problem = f"{name}'s {field} has the squares of both parts of {path or 'a complex array'}"
-                raise Refusal(ValueError, f"{problem}, in Optax those of absolute values; start it anew with init")
+                problem = f"{name}'s {field} has the {what} of both parts of {path or 'a complex array'}"
+                raise Refusal(ValueError, f"{problem}, in Optax {there}; start it anew with init")

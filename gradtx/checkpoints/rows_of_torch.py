@@ -10,7 +10,7 @@ from gradtx.optimizers.adagrad import ScaleByRssState
 from gradtx.optimizers.adam import ScaleByAdamState
 from gradtx.optimizers.adamax import ScaleByAdamaxState
 from gradtx.optimizers.amsgrad import ScaleByAmsgradState
-from gradtx.optimizers.asgd import lower_rate, mean_from
+from gradtx.optimizers.asgd import _lower_rate, _mean_from
 from gradtx.optimizers.nadam import ScaleByNadamState
 from gradtx.optimizers.radam import ScaleByRadamState
 from gradtx.optimizers.rprop import ScaleByRpropState
@@ -58,7 +58,7 @@ def without_hat(tx: Any) -> str:
 
 
 def with_another_mean(tx: Any) -> str:
-    is_same = getattr(tx.decay, "recipe", None) is mean_from
+    is_same = getattr(tx.decay, "recipe", None) is _mean_from
     return "" if is_same else "torch's ax is the mean behind t0 updates; take asgd, whose average that is"
 
 
@@ -70,8 +70,8 @@ MOMENTS = dict(mu="exp_avg", nu="exp_avg_sq")
 
 # The numbers inside of the schedules of `asgd`, with its names of them and torch's.
 OF_ASGD: dict[Any, dict[str, tuple[str, str]]] = {
-    lower_rate: dict(rate=("learning_rate", "lr"), decay=("weight_decay", "lambd"), power=("power", "alpha")),
-    mean_from: dict(start=("start", "t0")),
+    _lower_rate: dict(rate=("learning_rate", "lr"), decay=("weight_decay", "lambd"), power=("power", "alpha")),
+    _mean_from: dict(start=("start", "t0")),
 }
 TORCH_ROWS: dict[type[Any], TorchRow] = {
     ScaleByMomentumState: TorchRow(

@@ -14,8 +14,8 @@ from gradtx.transforms.rate import scale_by_learning_rate
 from gradtx.values.annotations import Natural, NonNegative
 
 
-@functools.partial(schedule_operator, "lower_rate({}, {}, {})")
-def lower_rate(rate: NonNegative, decay: NonNegative, power: NonNegative):
+@functools.partial(schedule_operator, "_lower_rate({}, {}, {})")
+def _lower_rate(rate: NonNegative, decay: NonNegative, power: NonNegative):
     """A rate over (1 + decay · rate · count)**power."""
 
     def value(count):
@@ -25,8 +25,8 @@ def lower_rate(rate: NonNegative, decay: NonNegative, power: NonNegative):
     return value
 
 
-@functools.partial(schedule_operator, "mean_from({})")
-def mean_from(start: Natural):
+@functools.partial(schedule_operator, "_mean_from({})")
+def _mean_from(start: Natural):
     """The decay of an average that is the mean of what comes behind so many counts, and of the last one before."""
     return lambda count: 1.0 - 1.0 / jnp.maximum(as_real(count) - at_count(start, count), 1.0)
 
@@ -59,6 +59,6 @@ def asgd(
     >>> w, gradtx.evaluation_parameters(tx, state, w)  # the mean of 5 and 4
     (Array([4.], dtype=float32), Array([4.5], dtype=float32))
     """
-    rate = lower_rate(learning_rate, weight_decay, power)
-    average = average_parameters(mean_from(start))
+    rate = _lower_rate(learning_rate, weight_decay, power)
+    average = average_parameters(_mean_from(start))
     return chain(add_decayed_weights(weight_decay), scale_by_learning_rate(rate), average)

@@ -136,3 +136,20 @@ def test_a_schedule_inside_of_what_keeps_no_state_is_found():
     taken = gx.from_optax(ours, PARAMS, state)
     assert int(taken.count) == 1
     assert float(taken.hyperparams["b1"]) == pytest.approx(0.5)
+
+
+def test_what_complex_arrays_have_of_both_parts_is_refused():
+    w = jnp.ones(2, complex)
+    for ours, theirs, words in (
+        (gx.madgrad(0.1), optax.contrib.madgrad(0.1), "grad_sum_sq has the squares of both parts of a complex array"),
+        (
+            gx.cocob(),
+            optax.contrib.cocob(),
+            "subgradients has the sizes of both parts of a complex array, in Optax a",
+        ),
+        (gx.ademamix(0.1), optax.contrib.ademamix(0.1), "nu has the squares of both parts of a complex array"),
+    ):
+        with refused(ValueError, words):
+            gx.from_optax(ours, w, theirs.init(w))
+    state = optax.optimistic_gradient_descent(0.1).init(w)  # which is linear
+    assert gx.from_optax(gx.optimistic_gradient_descent(0.1), w, state)[0].previous_gradient.dtype == w.dtype
