@@ -247,6 +247,10 @@ PAIRS = [
         "inject_hyperparams(sgd)(falling, momentum=0.9)", gx.sgd(FALLING, momentum=gx.controlled(0.9)), is_made=False
     ),
     OptaxPair(
+        "inject_hyperparams(contrib.ademamix)(falling, b1=0.8)", gx.ademamix(FALLING, gx.controlled(0.9)), is_made=False
+    ),
+    OptaxPair("inject_hyperparams(contrib.momo_adam)(falling)", gx.momo_adam(FALLING), is_made=False),
+    OptaxPair(
         "chain(trace(0.9), scale_by_belief(), scale(-1e-2))",
         gx.chain(gx.scale_by_momentum(0.9), optax.scale_by_belief(), gx.scale(-1e-2)),
     ),
