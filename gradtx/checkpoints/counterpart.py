@@ -41,14 +41,14 @@ def counterpart_of(node: Node, arrangement: Arrangement | None = None) -> Any:
     if isinstance(node.rule, Series):
         rows = parts_in_series(node)
         if arrangement:
-            return arranged(arrangement, [counterpart_of(x) for x in rows.values()])
+            return arrange_states(arrangement, [counterpart_of(x) for x in rows.values()])
         kept = {name: counterpart_of(x) for name, x in rows.items() if not isinstance(x.state, ABSENT_THERE)}
         return OrderedDict(kept) if node.rule.named else tuple(kept.values())
     own = of_member(Member(node))
-    return arranged(arrangement, [own]) if arrangement else own
+    return arrange_states(arrangement, [own]) if arrangement else own
 
 
-def arranged(arrangement: Arrangement, states: list[Any]) -> tuple[Any, ...]:
+def arrange_states(arrangement: Arrangement, states: list[Any]) -> tuple[Any, ...]:
     """The states of Optax's parts, those without one among them."""
 
     def put(place: Any) -> Any:
@@ -59,7 +59,7 @@ def arranged(arrangement: Arrangement, states: list[Any]) -> tuple[Any, ...]:
             return state if isinstance(state, optax.MaskedState) else optax.MaskedState(state)
         if isinstance(place, Negated):
             return put(place.place)
-        return arranged(place, states) if isinstance(place, tuple) else states[place]
+        return arrange_states(place, states) if isinstance(place, tuple) else states[place]
 
     return tuple([put(place) for place in arrangement])
 

@@ -136,7 +136,7 @@ def read_fields(match: Match, state: Any, slow: Any) -> dict[str, Any]:
     row = ROWS[type(state)]
     names = row.names(state, tuple(piece.fields))
     fields = {
-        name: fit(source_of(signed(member, piece.fields[other]), f"{member.name}'s {other}"), getattr(state, name))
+        name: fit(source_of(turn_sign(member, piece.fields[other]), f"{member.name}'s {other}"), getattr(state, name))
         for name, other in names.items()
     }
     if "count" in state._fields and "count" not in names:
@@ -150,16 +150,16 @@ def read_fields(match: Match, state: Any, slow: Any) -> dict[str, Any]:
         windows = fields["count"] + (fields["mini_step"] > 0)
         fields["steps"] = number_after(member, "steps", windows, state.steps, lambda name: None)
     if isinstance(state, LookaheadState):
-        fields["slow"] = slow_weights(fields["steps_since_sync"], state, slow)
+        fields["slow"] = find_slow_weights(fields["steps_since_sync"], state, slow)
     return fields
 
 
-def signed(member: Member, tree: Any) -> Any:
+def turn_sign(member: Member, tree: Any) -> Any:
     """A field with the sign that it has on the other side."""
     return jax.tree.map(lambda x: -x, tree) if member.is_negated else tree
 
 
-def slow_weights(steps: Any, state: LookaheadState, given: LookaheadState | None) -> Any:
+def find_slow_weights(steps: Any, state: LookaheadState, given: LookaheadState | None) -> Any:
     """Optax has them beside the parameters. At a step that brings both together they are these."""
     if given is not None:
         return given.slow
@@ -206,7 +206,7 @@ def write(match: Match, theirs: Any) -> Any:
         if not (isinstance(state, SkipNonfiniteState) and piece.is_of(optax.MultiStepsState)):
             row = ROWS[type(state)]
             names = row.names(state, tuple(piece.fields))
-            new = {other: signed(member, getattr(state, name)) for name, other in names.items()}
+            new = {other: turn_sign(member, getattr(state, name)) for name, other in names.items()}
             new |= row.write(member.tx, state) if row.write else {}
     elif isinstance(state, STATELESS_THERE):
         piece = unmasked(piece)
