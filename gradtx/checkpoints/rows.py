@@ -87,6 +87,11 @@ def always(*kinds: type[Any]) -> Callable[[Any], tuple[type[Any], ...]]:
     return lambda tx: kinds
 
 
+def made_by(factory: Callable[[], Any]) -> Callable[[Any], tuple[type[Any], ...]]:
+    """A class that is not public; found when it is asked for, since that makes arrays."""
+    return lambda tx: (type(factory().init(())),)
+
+
 # ---- kinds that turn on arguments ----
 
 
@@ -136,8 +141,6 @@ def as_it_is(name: str) -> str:
     return f"put {name} in its place, which goes on as it is"
 
 
-OPTIMISTIC: Any = type(optax.scale_by_optimistic_gradient().init(()))  # classes that are not public
-BY_DISTANCE: Any = type(optax.scale_by_distance_over_gradients().init(()))
 DRAWN_OTHERWISE = "{} draws by its key and the count, Optax by the key in its state"
 
 ROWS: dict[type[Any], OptaxRow] = {
@@ -176,12 +179,16 @@ ROWS: dict[type[Any], OptaxRow] = {
     ScaleByLionState: OptaxRow(always(optax.ScaleByLionState)),
     ScaleByMomentumState: OptaxRow(always(optax.TraceState)),
     EmaState: OptaxRow(always(optax.EmaState)),
-    OptimisticState: OptaxRow(always(OPTIMISTIC), read=conversions.read_first_step, write=conversions.write_first_step),
+    OptimisticState: OptaxRow(
+        made_by(optax.scale_by_optimistic_gradient),
+        read=conversions.read_first_step,
+        write=conversions.write_first_step,
+    ),
     InSubspaceState: OptaxRow(kinds_of_subspace, renamed=dict(projection="projector"), inside="base_optimizer_state"),
     ScaleByDogState: OptaxRow(always(optax.contrib.DoGState), write=conversions.write_first_gradient),
     ScaleByDowgState: OptaxRow(always(optax.contrib.DoWGState)),
     ScaleByDistanceState: OptaxRow(
-        always(BY_DISTANCE),
+        made_by(optax.scale_by_distance_over_gradients),
         own=("grad_sum_of_squares",),
         read=conversions.read_sums_of_squares,
         write=conversions.write_sums_of_squares,
