@@ -5,15 +5,16 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from gradtx.checkpoints.counts import require_same_number
+from gradtx.checkpoints.counts import require_equal, require_same_number
 from gradtx.checkpoints.members import Member
-from gradtx.checkpoints.rows_of_torch import TORCH_ROWS, TorchGroup
+from gradtx.checkpoints.rows_of_torch import OF_ASGD, TORCH_ROWS, TorchGroup, is_of_adafactor, is_of_muon
 from gradtx.core.paths import keep, list_some, paths_and_leaves
 from gradtx.core.walk import parts_of
+from gradtx.transforms.average import average_parameters
 from gradtx.transforms.decay import add_decayed_weights
 from gradtx.transforms.factors import scale_by_tree
 from gradtx.transforms.layers import layerwise
-from gradtx.transforms.rate import ScaleByLearningRateState, scale
+from gradtx.transforms.rate import ScaleByLearningRateState, scale, scale_by_learning_rate
 from gradtx.values.errors import Refusal
 
 Groups = dict[str, TorchGroup]  # torch's group of each array, by its path
@@ -31,11 +32,17 @@ class Reached(NamedTuple):
 
     @property
     def is_row(self) -> bool:
-        return type(self.member.state) in TORCH_ROWS
+        row = TORCH_ROWS.get(type(self.member.state))
+        return row is not None and not row.is_optional
 
     @property
     def is_rate(self) -> bool:
         return isinstance(self.member.state, ScaleByLearningRateState)
+
+    @property
+    def moves(self) -> bool:
+        row = TORCH_ROWS.get(type(self.member.state))
+        return self.is_rate or (row is not None and row.has_rate)
 
     @property
     def is_unknown(self) -> bool:
@@ -71,8 +78,8 @@ def require_same_descent(several: list[Reached], groups: Groups) -> None:
     """Refuse the state of an optimizer that climbs, or lets the parameters decay in another way."""
     for path, group in groups.items():
         own = [x for x in several if path in x.paths]
-        if not any(x.is_rate for x in own):
-            continue  # which does not move
+        if not any(x.moves for x in own):
+            continue
         if group.get("maximize"):
             remedy = "its moments are those of the gradients of -f: minimize that, and hand them in with maximize=False"
             raise Refusal(ValueError, f"torch has maximize=True for {path}; {remedy}")
@@ -82,19 +89,27 @@ def require_same_descent(several: list[Reached], groups: Groups) -> None:
 def require_same_decay(path: str, group: TorchGroup, own: list[Reached]) -> None:
     if any(x.is_unknown for x in own):
         return  # which may be a decay
-    theirs, rows = float(group.get("weight_decay", 0.0)), [i for i, x in enumerate(own) if x.is_row]
+    names = [name for name in ("weight_decay", "lambd") if name in group]  # the second is ASGD's
+    theirs = sum([float(group[name]) for name in names], 0.0)
+    called = f"torch's {' + '.join(names) or 'weight_decay'} of {path}"
+    rows = [i for i, x in enumerate(own) if x.is_row]
     decays = {i: x.member.tx.weight_decay for i, x in enumerate(own) if x.recipe is add_decayed_weights}
-    behind = group.get("decoupled_weight_decay", None if "amsgrad" in group else False)  # an older AdamW has no mark
+    unsaid = (
+        True if is_of_muon(group) or is_of_adafactor(group) else None if "amsgrad" in group else False
+    )  # an older AdamW has no mark
+    behind = group.get("decoupled_weight_decay", unsaid)
+    if is_of_adafactor(group) and any(not any(x.is_rate for x in own[i:]) for i in decays):
+        theirs *= float(group["lr"])  # here behind the rate
     row = own[rows[0]].member.name if rows else "scale_by_learning_rate"
     place = f"{'behind' if behind else 'ahead of'} {row}"
     if not any(map(callable, decays.values())):
         ours = float(sum(decays.values()))
         if not np.isclose(ours, theirs, rtol=1e-5, atol=0.0):
-            problem = f"torch's weight_decay of {path} is {theirs:g} in the state, and {ours:g} in the transformation"
+            problem = f"{called} is {theirs:g} in the state, and {ours:g} in the transformation"
             other = "take over with the number of the state, and change it behind that"
             raise Refusal(ValueError, f"{problem}; {other if ours else f'put add_decayed_weights there, {place}'}")
     if theirs and rows and behind is not None and any((i > rows[-1]) != bool(behind) for i in decays):
-        raise Refusal(ValueError, f"torch's weight_decay of {path} stands elsewhere; put add_decayed_weights {place}")
+        raise Refusal(ValueError, f"{called} stands elsewhere; put add_decayed_weights {place}")
 
 
 def rate_in_torch(rate: Reached, several: list[Reached], groups: Groups) -> float | None:
@@ -130,8 +145,21 @@ def factor_behind(path: str, rate: Reached, several: list[Reached]) -> float | N
     return factor
 
 
+def require_same_schedules(one: Reached, groups: Groups) -> None:
+    """Refuse a state of ASGD with other numbers than those inside of the schedules here."""
+    own = [group for path, group in groups.items() if path in one.paths]
+    known = one.member.tx.arguments.values() if one.recipe in (scale_by_learning_rate, average_parameters) else ()
+    for schedule in known:
+        for name, (ours, theirs) in OF_ASGD.get(getattr(schedule, "recipe", None), {}).items():
+            for group in own:
+                require_equal(
+                    schedule.arguments[name], group.get(theirs), f"torch's {theirs}", f"{ours} is {{:g}} in asgd"
+                )
+
+
 def numbers_in_torch(one: Reached, several: list[Reached], groups: Groups) -> dict[str, Any]:
     """The numbers that torch has of the hyperparameters of a part; those that are plain here must be the same."""
+    require_same_schedules(one, groups)
     if one.is_rate:
         rate = rate_in_torch(one, several, groups)
         require_same_number(one.member, "learning_rate", rate, "lr")

@@ -7,40 +7,61 @@ import jax
 import jax.numpy as jnp
 import optax
 
-from gradtx.checkpoints.members import Member, extras, is_transparent, part_of
+from gradtx.checkpoints.arrangement import Arrangement, Negated, UnderMask, arrangement_of
+from gradtx.checkpoints.counts import is_schedule
+from gradtx.checkpoints.members import Member, is_transparent, only_part, part_of, parts_in_series
 from gradtx.checkpoints.rows import ABSENT_THERE, ROWS, is_theirs, kinds_of
 from gradtx.core.check import is_none
 from gradtx.core.combine import Series
 from gradtx.core.walk import Node, parts_of, walk
+from gradtx.optimizers.layerwise_rates import renormalize
 from gradtx.transforms.decay import add_decayed_weights
-from gradtx.transforms.rate import ScaleByLearningRateState, scale
+from gradtx.transforms.rate import ScaleByLearningRateState, scale, turns_down
 from gradtx.values.errors import Refusal
 from gradtx.values.recipe import Controlled
 from gradtx.wrappers.accumulate import AccumulateState
-from gradtx.wrappers.guard import SkipNonfiniteState
-from gradtx.wrappers.mechanize import MechanizeState
+from gradtx.wrappers.sam import SamState, sam
+from gradtx.wrappers.schedule_free import ScheduleFreeState
 from gradtx.wrappers.select import MaskedState, freeze, only, partition
 
 EMPTY = optax.EmptyState()
+STEP_UP = (EMPTY, (EMPTY, EMPTY))  # of Optax's sam, chain(contrib.normalize(), sgd(radius))
 PartitionState: Any = optax.transforms.PartitionState
 
 
-def counterpart_of(node: Node) -> Any:
+def counterpart_of(node: Node, arrangement: Arrangement | None = None) -> Any:
     """A state of Optax's with a place for each field, in which the own arrays stand for those to come."""
-    parts = parts_of(node.tx)
     if node.rule is None:  # a part of Optax's own
         return node.state
+    arrangement = arrangement_of(node.tx) if arrangement is None else arrangement
+    if is_transparent(node):
+        own = counterpart_of(only_part(node), arrangement)
+        is_opaque = getattr(node.tx, "recipe", None) is sam
+        return optax.contrib.SAMState(jnp.zeros([], jnp.int32), own, STEP_UP, None) if is_opaque else own
     if isinstance(node.rule, Series):
-        rows = {name: part_of(node, name) for name in parts}
+        rows = parts_in_series(node)
+        if arrangement:
+            return arrange_states(arrangement, [counterpart_of(x) for x in rows.values()])
         kept = {name: counterpart_of(x) for name, x in rows.items() if not isinstance(x.state, ABSENT_THERE)}
         return OrderedDict(kept) if node.rule.named else tuple(kept.values())
-    if is_transparent(node):
-        (before, behind), inside = extras(node.tx), counterpart_of(part_of(node, next(iter(parts))))
-        if not before + behind:
-            return inside
-        several = inside if type(inside) is tuple else (inside,)
-        return (EMPTY,) * before + several + (EMPTY,) * behind
-    return of_member(Member(node))
+    own = of_member(Member(node))
+    return arrange_states(arrangement, [own]) if arrangement else own
+
+
+def arrange_states(arrangement: Arrangement, states: list[Any]) -> tuple[Any, ...]:
+    """The states of Optax's parts, those without one among them."""
+
+    def put(place: Any) -> Any:
+        if place is None:
+            return EMPTY
+        if isinstance(place, UnderMask):
+            state = put(place.place)
+            return state if isinstance(state, optax.MaskedState) else optax.MaskedState(state)
+        if isinstance(place, Negated):
+            return put(place.place)
+        return arrange_states(place, states) if isinstance(place, tuple) else states[place]
+
+    return tuple([put(place) for place in arrangement])
 
 
 def of_member(member: Member) -> Any:
@@ -48,7 +69,9 @@ def of_member(member: Member) -> Any:
     assert node
     recipe, parts = member.recipe, parts_of(node.tx)
     if member.is_scheduled and not isinstance(state, optax.EmptyState):
-        refuse_numbers(member, next(iter(node.state.hyperparams)))
+        known = ROWS[type(state)].scheduled if type(state) in ROWS else ()
+        if lacking := [x for x in node.state.hyperparams if x not in known or not is_schedule(member.tx.arguments[x])]:
+            refuse_numbers(member, lacking[0])
     if recipe is partition:
         return PartitionState({label_of(name): masked_state(node, name) for name in parts})
     if recipe is only:
@@ -58,14 +81,24 @@ def of_member(member: Member) -> Any:
     if type(state) not in ROWS:
         return of_measured(member)
     kind: Any = kinds_of(member.tx, state)[0]
-    inside: dict[str, Any] = {}
-    if isinstance(state, AccumulateState):
-        inside = dict(inner_opt_state=counterpart_of(part_of(node, "tx")), skip_state=())
-    elif isinstance(state, MechanizeState):
-        inside = dict(base_optimizer_state=counterpart_of(part_of(node, "tx")))
-    elif isinstance(state, SkipNonfiniteState):
-        inside = dict(inner_state=counterpart_of(part_of(node, "tx")))
-    return kind(**fields_in(state, kind), **inside)
+    inside = wrapped_states(member)
+    nothing = {name: None for name in kind._fields if getattr(state, name, 0) is None}  # a gradient that is not kept
+    return kind(**nothing | fields_in(member.tx, state, kind), **inside)
+
+
+def wrapped_states(member: Member) -> dict[str, Any]:
+    """The states inside of a wrapper, by Optax's names of them."""
+    node, state = member.node, member.state
+    assert node
+    name = ROWS[type(state)].inside
+    if name is None:
+        return {}
+    own = counterpart_of(part_of(node, "tx"))
+    if isinstance(state, ScheduleFreeState) and not turns_down(member.tx.tx):  # Optax has the rate behind it
+        own = (*own, EMPTY) if type(own) is tuple else (own, EMPTY)
+    beside = dict(skip_state=()) if isinstance(state, AccumulateState) else {}
+    beside |= dict(adv_state=STEP_UP) if isinstance(state, SamState) else {}
+    return {name: own} | beside
 
 
 def of_measured(member: Member) -> Any:
@@ -81,6 +114,8 @@ def of_measured(member: Member) -> Any:
     if recipe is add_decayed_weights:
         own = decay_state(whole.count) if member.is_scheduled else EMPTY
         return own if member.tx.mask is None else optax.MaskedState(own)
+    if recipe is renormalize and member.is_scheduled:  # a decay there
+        return decay_state(whole.count)
     if recipe is freeze:
         return optax.MaskedState(EMPTY)
     if recipe is scale and member.is_scheduled:
@@ -102,11 +137,12 @@ def refuse_numbers(member: Member, name: str) -> Any:
     raise Refusal(ValueError, f"{problem}; {remedy}")
 
 
-def fields_in(state: Any, kind: type[Any]) -> dict[str, Any]:
+def fields_in(tx: Any, state: Any, kind: type[Any]) -> dict[str, Any]:
     """The fields of Optax's state that have a counterpart here; a count of its own."""
-    names = ROWS[type(state)].names(state, kind._fields)
-    fields = {theirs: getattr(state, name) for name, theirs in names.items()}
-    return (dict(count=jnp.zeros([], jnp.int32)) if "count" in kind._fields else {}) | fields
+    row = ROWS[type(state)]
+    fields = {theirs: getattr(state, name) for name, theirs in row.names(state, kind._fields).items()}
+    made = row.write(tx, state) if row.write else {}
+    return (dict(count=jnp.zeros([], jnp.int32)) if "count" in kind._fields else {}) | fields | made
 
 
 def masked_state(node: Node, name: str) -> Any:

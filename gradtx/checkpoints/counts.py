@@ -68,11 +68,15 @@ def is_schedule(value: Any) -> bool:
 
 def require_same_number(member: Member, name: str, other: Any, called: str) -> None:
     """Refuse a state with another number than that which the transformation would go on with."""
-    own = member.tx.arguments[name]
+    require_equal(member.tx.arguments[name], other, called, f"{name} is {{:g}} in {member.name}")
+
+
+def require_equal(own: Any, other: Any, called: str, words: str) -> None:
+    """Refuse another number in the state than an own one, of which these are the words."""
     if (
         not callable(own)
         and other is not None
         and not jnp.isclose(own, jnp.asarray(other, jnp.result_type(float)), rtol=1e-5, atol=0.0)
     ):
-        problem = f"{called} is {float(other):g} in the state, and {name} is {float(own):g} in {member.name}"
+        problem = f"{called} is {float(other):g} in the state, and {words.format(float(own))}"
         raise Refusal(ValueError, f"{problem}; take over with the number of the state, and change it behind that")

@@ -12,16 +12,18 @@ from gradtx.checkpoints.labels import Ambiguity, Choices, assign, matches_of, ri
 from gradtx.checkpoints.members import MAYBE, Member
 from gradtx.checkpoints.order import is_partition, line_up, refuse_order
 from gradtx.checkpoints.pieces import Orders, Piece, fields_of, pieces_of
-from gradtx.checkpoints.rows import ABSENT_THERE, ROWS, STATELESS_THERE, is_theirs, kinds_of, require_same_squares
+from gradtx.checkpoints.rows import COUNTERS, ROWS, STATELESS_THERE, is_theirs, kinds_of, require_same_squares
 from gradtx.core.rule import Keys
 from gradtx.core.walk import parts_of
 from gradtx.transforms.plateau import ReduceOnPlateauState
+from gradtx.transforms.rate import turns_down
 from gradtx.transforms.stopping import EarlyStoppingState
 from gradtx.values.errors import Refusal
 from gradtx.values.printing import excerpt
 from gradtx.wrappers.accumulate import AccumulateState
 from gradtx.wrappers.guard import SkipNonfiniteState
-from gradtx.wrappers.mechanize import MechanizeState
+from gradtx.wrappers.sam import SamState
+from gradtx.wrappers.schedule_free import ScheduleFreeState
 from gradtx.wrappers.select import MaskedState
 
 
@@ -56,7 +58,7 @@ def match_parts(members: list[Member], level: Level, guide: Guide) -> list[Match
     pieces = list(pieces_of(level.state, guide.orders, level.keys))
     for member in members:
         require_counterpart(member)
-    rows = line_up([x for x in members if not isinstance(x.state, ABSENT_THERE)], pieces)
+    rows = line_up([x for x in members if not x.is_absent_there], pieces)
     if rows is None:
         refuse_order(members, pieces)
     steps, own_steps = steps_of(pieces), steps_of_members(members)
@@ -67,7 +69,7 @@ def match_parts(members: list[Member], level: Level, guide: Guide) -> list[Match
     for member, piece in rows:
         matches.append(Match(member, piece, level.steps, level.own_steps))
         matches += match_inside(member, piece, level, guide)
-    alone = [x for x in members if isinstance(x.state, ABSENT_THERE)]
+    alone = [x for x in members if x.is_absent_there]
     return matches + [Match(x, NOWHERE, level.steps, level.own_steps) for x in alone]
 
 
@@ -77,7 +79,7 @@ NOWHERE = Piece((), None, {}, None)
 
 def require_counterpart(member: Member) -> None:
     state = member.state
-    known = member is MAYBE or type(state) in ROWS or isinstance(state, (*STATELESS_THERE, *ABSENT_THERE, MaskedState))
+    known = member is MAYBE or member.is_absent_there or isinstance(state, (*ROWS, *STATELESS_THERE, MaskedState))
     if not known and not is_partition(member) and not is_theirs(state):
         raise Refusal(
             ValueError,
@@ -96,8 +98,8 @@ def steps_of(pieces: list[Piece]) -> Any:
     for piece in pieces:
         if piece.injected:
             return piece.injected.fields["count"]
-        if "count" in piece.fields and not piece.is_of(optax.contrib.ReduceLROnPlateauState):  # whose is of values
-            return piece.fields["count"]
+        if (count := count_in(piece)) is not None:
+            return count
         inside = None
         if piece.is_of(optax.MaskedState):
             inside = steps_of(list(pieces_of(piece.fields["inner_state"], {})))
@@ -107,6 +109,14 @@ def steps_of(pieces: list[Piece]) -> Any:
         if inside is not None:
             return inside
     return None
+
+
+def count_in(piece: Piece) -> Any:
+    """The number of updates that a state has counted by itself."""
+    if piece.is_of(optax.contrib.ReduceLROnPlateauState):  # whose count is of values
+        return None
+    name, first = next((x for kind, x in COUNTERS.items() if piece.is_of(kind)), ("count", 0))
+    return piece.fields[name] - first if name in piece.fields else None
 
 
 def steps_of_members(members: list[Member]) -> Any:
@@ -141,15 +151,20 @@ def match_inside(member: Member, piece: Piece, level: Level, guide: Guide) -> li
         return match_groups(member, groups, guide)
     if isinstance(state, MaskedState):
         return match_parts(member.inside("tx"), at("inner_state"), guide)
+    row = ROWS.get(type(state))
+    if row is None or row.inside is None:
+        return []
+    if isinstance(state, SamState):  # which does most updates without it
+        return match_parts(member.inside("tx"), at(row.inside, steps=None, own_steps=None), guide)
+    if isinstance(state, SkipNonfiniteState):
+        names = () if piece.is_of(optax.MultiStepsState) else (row.inside,)
+        return match_parts(member.inside("tx"), at(*names, steps=None, own_steps=None), guide)
     if isinstance(state, AccumulateState):
         counts = dict(steps=piece.fields["gradient_step"], own_steps=state.count)
-        return match_parts(member.inside("tx"), at("inner_opt_state", **counts), guide)
-    if isinstance(state, MechanizeState):
-        return match_parts(member.inside("tx"), at("base_optimizer_state"), guide)
-    if isinstance(state, SkipNonfiniteState):
-        names = () if piece.is_of(optax.MultiStepsState) else ("inner_state",)
-        return match_parts(member.inside("tx"), at(*names, steps=None, own_steps=None), guide)
-    return []
+        return match_parts(member.inside("tx"), at(row.inside, **counts), guide)
+    has_rate = isinstance(state, ScheduleFreeState) and not turns_down(member.tx.tx)
+    behind = [MAYBE, MAYBE] if has_rate else []  # Optax's `sgd` in the place of the rate
+    return match_parts([*member.inside("tx"), *behind], at(row.inside), guide)
 
 
 def match_groups(member: Member, groups: dict[Any, Level], guide: Guide) -> list[Match]:

@@ -3,14 +3,13 @@
 from collections.abc import Iterator
 from typing import Any, NamedTuple
 
+from gradtx.checkpoints.arrangement import Arrangement, Negated, arrangement_of, flatten_places
 from gradtx.checkpoints.pieces import pieces_of
+from gradtx.checkpoints.rows import ABSENT_THERE
 from gradtx.core.combine import Series
 from gradtx.core.count import ScheduledState
 from gradtx.core.rule import Keys
 from gradtx.core.walk import Node, join, parts_of, state_at
-from gradtx.optimizers.adadelta import adadelta
-from gradtx.optimizers.rmsprop import rmsprop
-from gradtx.optimizers.sgd import sgd
 from gradtx.values.errors import Refusal
 
 
@@ -18,6 +17,8 @@ class Member(NamedTuple):
     """A part with its state, or the place where the peer may have one without a state beside it."""
 
     node: Node | None
+    is_left_out: bool = False  # whether Optax's function of the same name has no such part
+    is_negated: bool = False  # whether its arrays have the other sign there
 
     @property
     def tx(self) -> Any:
@@ -39,6 +40,11 @@ class Member(NamedTuple):
         return self.node is not None and isinstance(self.node.state, ScheduledState)
 
     @property
+    def is_absent_there(self) -> bool:
+        """Whether Optax has no such part."""
+        return self.is_left_out or isinstance(self.state, ABSENT_THERE)
+
+    @property
     def name(self) -> str:
         return getattr(self.recipe, "__name__", "a part of Optax")
 
@@ -56,25 +62,43 @@ class Member(NamedTuple):
 MAYBE = Member(None)
 
 
-def members_of(node: Node) -> Iterator[Member]:
-    """The members of a transformation. Compositions and chains are gone through; what is wrapped stays inside."""
-    parts = parts_of(node.tx)
+def members_of(node: Node, arrangement: Arrangement | None = None) -> Iterator[Member]:
+    """The members of a transformation, in Optax's order. Compositions and chains are gone through; what is wrapped
+    stays inside.
+    """
     if node.rule is None:
         yield from parts_of_foreign(node)
         return
-    if not is_transparent(node) and not isinstance(node.rule, Series):
-        yield Member(node)
+    arrangement = arrangement or arrangement_of(node.tx)
+    if is_transparent(node):
+        yield from members_of(only_part(node), arrangement)
         return
-    before, behind = extras(node.tx)
-    yield from [MAYBE] * before
-    for name in parts:
-        yield from members_of(part_of(node, name))
-    yield from [MAYBE] * behind
+    is_series = isinstance(node.rule, Series)
+    several = [list(members_of(x)) for x in parts_in_series(node).values()] if is_series else [[Member(node)]]
+    places = range(len(several)) if arrangement is None else list(flatten_places(arrangement))
+    left = dict(enumerate(several))
+    for place in places:
+        if place is None:
+            yield MAYBE
+        elif isinstance(place, Negated):
+            yield from [member._replace(is_negated=True) for member in left.pop(place.place)]
+        else:
+            yield from left.pop(place)
+    yield from [member._replace(is_left_out=True) for own in left.values() for member in own]
+
+
+def parts_in_series(node: Node) -> dict[str, Node]:
+    return {name: part_of(node, name) for name in parts_of(node.tx)}
+
+
+def only_part(node: Node) -> Node:
+    (name,) = parts_of(node.tx)
+    return part_of(node, name)
 
 
 def is_transparent(node: Node) -> bool:
     """Whether its state is that of its one part: a composition's, `zero_redundancy`'s, `offload`'s, `across`'s."""
-    return [part.keys for part in parts_of(node.tx).values()] == [()] and not isinstance(node.state, ScheduledState)
+    return [part.keys for part in parts_of(node.tx).values()] == [()]
 
 
 def parts_of_foreign(node: Node) -> Iterator[Member]:
@@ -89,11 +113,3 @@ def parts_of_foreign(node: Node) -> Iterator[Member]:
 def part_of(node: Node, name: str) -> Node:
     part = parts_of(node.tx)[name]
     return Node(join(node.path, name), part.tx, node.keys + part.keys, state_at(node.state, part.keys))
-
-
-def extras(tx: Any) -> tuple[int, int]:
-    """How many parts without a state an optimizer of Optax's has before and behind those of the one of its name."""
-    recipe = tx.recipe
-    if recipe is rmsprop:
-        return 0, int(tx.arguments["momentum"] is None)
-    return int(recipe is adadelta or (recipe is sgd and tx.arguments["momentum"] is None)), 0

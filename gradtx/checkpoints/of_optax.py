@@ -7,6 +7,7 @@ from typing import Any
 import jax
 import jax.numpy as jnp
 import optax
+from jax.core import Tracer
 
 from gradtx.checkpoints.counterpart import counterpart_of, own_labels
 from gradtx.checkpoints.counts import counted, number_after, with_counts
@@ -17,22 +18,24 @@ from gradtx.checkpoints.matching import Guide, Level, Match, match_parts
 from gradtx.checkpoints.members import Member, members_of
 from gradtx.checkpoints.order import unmasked
 from gradtx.checkpoints.pieces import orders_of
-from gradtx.checkpoints.rows import ROWS, STATELESS_THERE, is_theirs
+from gradtx.checkpoints.rows import ROWS, STATELESS_THERE, is_theirs, require_same_rules
 from gradtx.core.transformation import Transformation
 from gradtx.core.walk import Node, parts_of, state_at, with_state_at
 from gradtx.inspect.hyperparameters import require_own
 from gradtx.values.errors import Refusal, errors_of
 from gradtx.wrappers.accumulate import AccumulateState
 from gradtx.wrappers.guard import SkipNonfiniteState
+from gradtx.wrappers.lookahead import LookaheadState
 
 
 def from_optax(tx: Transformation, params: Any, state: Any, *, labels: Iterable[Any] | None = None) -> Any:
     """The state of a transformation that goes on where its counterpart in Optax stopped: the next step is the same.
 
-    **Arguments:** `params`, as for `init`; `state`, Optax's, or what a checkpoint gives without a template: dicts and
-    lists in the places of tuples, None in the places of what is empty. What counts is the order of the parts and the
-    names of their fields. `labels`, Optax's labels of the groups of `partition`, in the order of its rules, the
-    default's last: they are needed where neither arrays nor numbers tell the groups apart.
+    **Arguments:** `params`, as for `init`, or with the slow weights of `lookahead` beside them, as
+    `optax.LookaheadParams`; `state`, Optax's, or what a checkpoint gives without a template: dicts and lists in the
+    places of tuples, None in the places of what is empty. What counts is the order of the parts and the names of their
+    fields. `labels`, Optax's labels of the groups of `partition`, in the order of its rules, the default's last: they
+    are needed where neither arrays nor numbers tell the groups apart.
 
     Of `tx` is expected what `docs/migration.md` has beside Optax's call. Half-precision moments become float32. What
     only gradtx has starts as in `init`: norms, averages of parameters, what `record` keeps. A controlled number is that
@@ -42,9 +45,10 @@ def from_optax(tx: Transformation, params: Any, state: Any, *, labels: Iterable[
     fields, as AdaBelief does, only a state in Optax's own class says which it is.
 
     **Raises:** `ValueError` for other parts, or in another order, for fields that mean something else in Optax
-    (`amsgrad` without `debias_first`, `nadam` with `momentum_decay`, squares of complex arrays), for arrays that are
-    missing, left over or of another shape, for `inject_hyperparams` with another number than that of `tx`, and for
-    groups of which it is not known which is which.
+    (`amsgrad` without `debias_first`, `nadam` with `momentum_decay`, squares of complex arrays), for rules of which
+    Optax has another form (`adan`, `rprop`, `muon`, what draws numbers), for arrays that are missing, left over or of
+    another shape, for `inject_hyperparams` with another number than that of `tx`, for groups of which it is not known
+    which is which, and for slow weights of `lookahead` that are not given.
 
     >>> import gradtx, jax.numpy as jnp, optax
     >>> w, g = jnp.array([1.0]), jnp.array([2.0])
@@ -54,10 +58,13 @@ def from_optax(tx: Transformation, params: Any, state: Any, *, labels: Iterable[
     (Array([0.2], dtype=float32), 1)
     """
     with errors_of("from_optax"):
-        own = require_own(tx).init(params)
+        require_same_rules(tx)
+        fast, slow = params if isinstance(params, optax.LookaheadParams) else (params, None)
+        own = require_own(tx).init(fast)
+        behind = None if slow is None else tx.init(slow)
 
         def taken(matches: list[Match]) -> Any:
-            return functools.reduce(lambda whole, match: read(match, whole), matches, own)
+            return functools.reduce(lambda whole, match: read(match, whole, behind), matches, own)
 
         guide = Guide(orders_of(tx), require_labels(labels), taken)
         return taken(match_parts(list(members_of(Node("", tx, (), own))), Level(state), guide))
@@ -86,6 +93,7 @@ def to_optax(tx: Transformation, state: Any, like: Any = None, *, labels: Iterab
     """
     with errors_of("to_optax"):
         node = Node("", require_own(tx), (), on_device(state))
+        require_same_rules(tx)
         if like is None and labels is not None:
             raise Refusal(ValueError, "labels are those of the groups in like; give a state of the counterpart")
         members = list(members_of(node))
@@ -102,12 +110,15 @@ def to_optax(tx: Transformation, state: Any, like: Any = None, *, labels: Iterab
 # ---- from Optax ----
 
 
-def read(match: Match, own: Any) -> Any:
-    """The state of the whole with that of one part taken over."""
+def read(match: Match, own: Any, behind: Any = None) -> Any:
+    """The state of the whole with that of one part taken over. `behind` is the whole as it starts from Optax's slow
+    weights, where these are known.
+    """
     member, piece, steps, _ = match
     state = state_at(own, member.keys)
     if type(state) in ROWS:
-        own = with_state_at(own, member.keys, state._replace(**read_fields(match, state)))
+        slow = None if behind is None else state_at(behind, member.keys)
+        own = with_state_at(own, member.keys, state._replace(**read_fields(match, state, slow)))
     elif piece.fields and is_theirs(state) and not isinstance(state, STATELESS_THERE):
         own = with_state_at(own, member.keys, fit(source_of(piece.state, member.name), state))
     injected = piece.injected
@@ -118,27 +129,44 @@ def read(match: Match, own: Any) -> Any:
     return with_counts(own, member, steps, lambda name: numbers.get(name_in_optax(member, name)))
 
 
-def read_fields(match: Match, state: Any) -> dict[str, Any]:
+def read_fields(match: Match, state: Any, slow: Any) -> dict[str, Any]:
     member, piece, steps, _ = match
     if isinstance(state, SkipNonfiniteState) and piece.is_of(optax.MultiStepsState):
         return {}  # which counts no steps that it left out
     row = ROWS[type(state)]
     names = row.names(state, tuple(piece.fields))
     fields = {
-        name: fit(source_of(piece.fields[other], f"{member.name}'s {other}"), getattr(state, name))
+        name: fit(source_of(turn_sign(member, piece.fields[other]), f"{member.name}'s {other}"), getattr(state, name))
         for name, other in names.items()
     }
     if "count" in state._fields and "count" not in names:
         fields["count"] = counted(member, steps, state.count)
-    if row.read:
-        fields |= {name: as_held(x, getattr(state, name)) for name, x in row.read(member.tx, piece.fields).items()}
+    made = row.read(member.tx, piece.fields, steps) if row.read else {}
+    fields |= {name: fit(source_of(x, f"{member.name}'s {name}"), getattr(state, name)) for name, x in made.items()}
     if isinstance(state, AccumulateState):
         if state.acc_extra and int(fields["mini_step"]):
             problem = f"a window is open, and Optax keeps no mean of {', '.join(state.acc_extra)}"
             raise Refusal(ValueError, f"{problem}; take the state at the end of a window")
         windows = fields["count"] + (fields["mini_step"] > 0)
         fields["steps"] = number_after(member, "steps", windows, state.steps, lambda name: None)
+    if isinstance(state, LookaheadState):
+        fields["slow"] = find_slow_weights(fields["steps_since_sync"], state, slow)
     return fields
+
+
+def turn_sign(member: Member, tree: Any) -> Any:
+    """A field with the sign that it has on the other side."""
+    return jax.tree.map(lambda x: -x, tree) if member.is_negated else tree
+
+
+def find_slow_weights(steps: Any, state: LookaheadState, given: LookaheadState | None) -> Any:
+    """Optax has them beside the parameters. At a step that brings both together they are these."""
+    if given is not None:
+        return given.slow
+    if isinstance(steps, Tracer) or int(steps):
+        problem = "Optax has lookahead's slow weights beside the parameters, not in the state"
+        raise Refusal(ValueError, f"{problem}; give both for params, optax.LookaheadParams(fast, slow)")
+    return state.slow
 
 
 # ---- to Optax ----
@@ -177,8 +205,9 @@ def write(match: Match, theirs: Any) -> Any:
     if type(state) in ROWS:
         if not (isinstance(state, SkipNonfiniteState) and piece.is_of(optax.MultiStepsState)):
             row = ROWS[type(state)]
-            source = row.write(state) if row.write else state
-            new = {other: getattr(source, name) for name, other in row.names(state, tuple(piece.fields)).items()}
+            names = row.names(state, tuple(piece.fields))
+            new = {other: turn_sign(member, getattr(state, name)) for name, other in names.items()}
+            new |= row.write(member.tx, state) if row.write else {}
     elif isinstance(state, STATELESS_THERE):
         piece = unmasked(piece)
     elif piece.fields and is_theirs(state):

@@ -8,6 +8,7 @@ import jax
 from gradtx.checkpoints.agreement import groups_of, numbers_in_torch, reached_by, require_same_descent
 from gradtx.checkpoints.counts import counted, is_schedule, number_after, require_same_number, with_counts
 from gradtx.checkpoints.entries import Entry, TorchNames, entries_of
+from gradtx.checkpoints.factors_of_torch import take_factors
 from gradtx.checkpoints.fit import Source, as_held, fit
 from gradtx.checkpoints.members import Member, members_of
 from gradtx.checkpoints.rows import ROWS, is_theirs
@@ -16,6 +17,7 @@ from gradtx.core.paths import list_some, paths_and_leaves
 from gradtx.core.transformation import Transformation
 from gradtx.core.walk import Node, parts_of, state_at, with_state_at
 from gradtx.inspect.hyperparameters import require_own
+from gradtx.optimizers.adafactor import ScaleByFactoredRmsState
 from gradtx.transforms.plateau import ReduceOnPlateauState
 from gradtx.values.errors import Refusal, errors_of
 from gradtx.wrappers.accumulate import AccumulateState
@@ -39,9 +41,9 @@ def from_torch(
     paths of arrays that start anew where torch has no state of them, since they never had a gradient. `steps`, the
     updates done so far, for a schedule, where the state does not say so, as SGD's. Those of `accumulate` are windows.
 
-    Taken over are SGD's velocity, RMSprop, Adagrad, Adadelta, Adam, AdamW, with `amsgrad` too, NAdam and Adamax; what
-    only gradtx has starts as in `init`: norms, guards, averages. There is one count for all arrays. The weights of the
-    model are not in it.
+    Taken over are SGD's velocity, RMSprop, Adagrad, Adadelta, Adam, AdamW, with `amsgrad` too, NAdam, RAdam, Adamax,
+    Adafactor, Muon, Rprop and ASGD with its mean; what only gradtx has starts as in `init`: norms, guards, other
+    averages. There is one count for all arrays. The weights of the model are not in it.
 
     **Raises:** `ValueError` for another optimizer, for another number in it than here (its groups' rates, decay,
     momentum and so on are compared, except with schedules; a controlled number becomes torch's), for arrays that are
@@ -71,8 +73,12 @@ def from_torch(
         groups = groups_of(params, entries, state_dict["param_groups"])
         used: set[tuple[str, str]] = set()
         for member, _ in several:
-            if row := row_of(member):
+            if row := row_of(member, state_dict["param_groups"]):
                 fields, more = take_fields(member, row, entries, anew, steps)
+                if isinstance(member.state, ScaleByFactoredRmsState):
+                    require_rule(member, row, [entry.group for entry in entries.values()])
+                    factors, more = take_factors(member, entries, anew, params)
+                    fields |= factors
                 own = with_state_at(own, member.keys, state_at(own, member.keys)._replace(**fields))
                 used |= more
         for one in several:
@@ -98,10 +104,12 @@ def with_windows(own: Any, member: Member, steps: Any) -> Any:
     return with_state_at(own, member.keys, state_at(own, member.keys)._replace(count=count, steps=length))
 
 
-def row_of(member: Member) -> TorchRow | None:
+def row_of(member: Member, groups: list[TorchGroup]) -> TorchRow | None:
     """What torch has for a part; None for what has no arrays, or starts anew."""
     state = member.state
     row = TORCH_ROWS.get(type(state))
+    if row and row.is_optional and not any(row.mark in group for group in groups):
+        return None
     anew = parts_of(member.tx) or isinstance(state, ReduceOnPlateauState)
     if row is None and not anew and (type(state) in ROWS or (is_theirs(state) and jax.tree.leaves(state))):
         raise Refusal(ValueError, f"{member.name} has no counterpart in torch; start it anew with init")
@@ -132,14 +140,17 @@ def take_fields(
         own = {path: entries[path].fields[key] for path, _ in used if key in entries[path].fields}
         fields[name] = as_held(one_number(own, key, getattr(state, name)), getattr(state, name))
         used |= {(path, key) for path in own}
+    used |= {(path, key) for path, _ in used for key in row.derived}
     return fields, used
 
 
 def require_rule(member: Member, row: TorchRow, groups: list[TorchGroup]) -> None:
     """Refuse the state of an optimizer with another rule or other numbers."""
     for group in groups:
-        if row.mark not in group:
-            problem = f"the state is of another optimizer: its group has {list_some(group)}, and no {row.mark}"
+        more = [name for name in row.unlike if name in group]
+        if row.mark not in group or more:
+            lacking = f"among them {more[0]}" if more else f"and no {row.mark}"
+            problem = f"the state is of another optimizer: its group has {list_some(group)}, {lacking}"
             raise Refusal(ValueError, f"{member.name}: {problem}")
         for name, get in row.numbers.items():
             require_same_number(member, name, get(group), f"torch's {name}")

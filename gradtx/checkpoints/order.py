@@ -6,7 +6,7 @@ import optax
 
 from gradtx.checkpoints.members import MAYBE, Member
 from gradtx.checkpoints.pieces import Piece, pieces_of
-from gradtx.checkpoints.rows import ABSENT_THERE, ROWS, STATELESS_THERE, kinds_of
+from gradtx.checkpoints.rows import ROWS, STATELESS_THERE, kinds_of
 from gradtx.transforms.rate import ScaleByLearningRateState
 from gradtx.values.errors import Refusal
 from gradtx.wrappers.guard import SkipNonfiniteState
@@ -61,7 +61,7 @@ def is_partition(member: Member) -> bool:
 
 
 def refuse_order(members: list[Member], pieces: list[Piece]) -> NoReturn:
-    several = [x for x in members if x is not MAYBE and not isinstance(x.state, ABSENT_THERE)]
+    several = [x for x in members if x is not MAYBE and not x.is_absent_there]
     expected, found = ", ".join(map(title_of, several)), ", ".join(piece.name for piece in pieces)
     problem = f"the state has the parts {found or 'none'}, expected {expected or 'none'}"
     remedy = "give the transformation whose parts stand in this order"

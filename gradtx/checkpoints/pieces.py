@@ -52,7 +52,9 @@ def orders_of(tx: Any) -> Orders:
 
 
 def pieces_of(state: Any, orders: Orders, keys: Keys = (), injected: Piece | None = None) -> Iterator[Piece]:
-    """The parts' states in the order of their application: chains, and `inject_hyperparams`, are gone through."""
+    """The parts' states in the order of their application. Chains are gone through, and so are `inject_hyperparams` and
+    the opaque `sam`.
+    """
     fields = fields_of(state)
     piece = Piece(keys, state, fields, injected)
     if isinstance(state, tuple | list) and not is_namedtuple(state):
@@ -60,6 +62,8 @@ def pieces_of(state: Any, orders: Orders, keys: Keys = (), injected: Piece | Non
             yield from pieces_of(x, orders, (*keys, i), injected)
     elif set(fields) in INJECTED:
         yield from pieces_of(fields["inner_state"], orders, (*keys, "inner_state"), piece)
+    elif piece.is_of(optax.contrib.SAMState) and fields["cache"] is None:  # whose way up is inside of an update
+        yield from pieces_of(fields["opt_state"], orders, (*keys, "opt_state"), injected)
     elif not is_namedtuple(state) and (names := names_in_order(state, orders)):
         for name in names:
             yield from pieces_of(fields[name], orders, (*keys, name), injected)

@@ -2,46 +2,67 @@
 
 from collections.abc import Callable, Mapping
 from types import MappingProxyType
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, NoReturn
 
-import jax
 import jax.numpy as jnp
 import optax
 
+from gradtx.checkpoints import conversions
+from gradtx.checkpoints.conversions import NamedFields
 from gradtx.core.paths import paths_and_leaves
+from gradtx.core.walk import walk
+from gradtx.matrices.galore import galore
+from gradtx.matrices.muon import scale_by_muon
+from gradtx.matrices.subspace import InSubspaceState
 from gradtx.optimizers.adadelta import ScaleByAdadeltaState
 from gradtx.optimizers.adafactor import ScaleByFactoredRmsState
 from gradtx.optimizers.adagrad import ScaleByRssState
 from gradtx.optimizers.adam import ScaleByAdamState
 from gradtx.optimizers.adamax import ScaleByAdamaxState
+from gradtx.optimizers.adan import ScaleByAdanState
+from gradtx.optimizers.ademamix import ScaleByAdemamixState, ScaleBySimplifiedAdemamixState
+from gradtx.optimizers.adopt import ScaleByAdoptState
 from gradtx.optimizers.amsgrad import ScaleByAmsgradState
 from gradtx.optimizers.belief import ScaleByBeliefState
 from gradtx.optimizers.cocob import CocobState
 from gradtx.optimizers.d_adaptation import DAdaptAdamwState
-from gradtx.optimizers.distance_over_gradients import ScaleByDowgState
+from gradtx.optimizers.distance_over_gradients import ScaleByDistanceState, ScaleByDogState, ScaleByDowgState
+from gradtx.optimizers.hessian import HutchinsonState
 from gradtx.optimizers.lbfgs import ScaleByLbfgsState
+from gradtx.optimizers.madgrad import MadgradState
 from gradtx.optimizers.momo import MomoAdamState, MomoState
 from gradtx.optimizers.nadam import ScaleByNadamState
 from gradtx.optimizers.novograd import ScaleByNovogradState
 from gradtx.optimizers.prodigy import ProdigyState
 from gradtx.optimizers.radam import ScaleByRadamState
+from gradtx.optimizers.rprop import ScaleByRpropState
 from gradtx.optimizers.sign import ScaleByLionState
+from gradtx.optimizers.sm3 import ScaleBySm3State
+from gradtx.optimizers.sophia import ScaleBySophiaState
 from gradtx.optimizers.yogi import ScaleByYogiState
 from gradtx.transforms.average import AverageParametersState
+from gradtx.transforms.backtracking import ScaleByBacktrackingLinesearchState
 from gradtx.transforms.cleaning import ZeroNansState
 from gradtx.transforms.clip import ClipState
+from gradtx.transforms.examples import PrivateState
 from gradtx.transforms.linesearch import ScaleByZoomLinesearchState
 from gradtx.transforms.momentum import BiasCorrectionState, EmaState, ScaleByMomentumState
+from gradtx.transforms.noise import AddNoiseState
+from gradtx.transforms.past import OptimisticState
 from gradtx.transforms.plateau import ReduceOnPlateauState
-from gradtx.transforms.rate import ScaleByLearningRateState
+from gradtx.transforms.rate import ScaleByLearningRateState, turns_down
 from gradtx.transforms.record import RecordState
 from gradtx.transforms.rms import ScaleByRmsState
 from gradtx.transforms.stopping import EarlyStoppingState
 from gradtx.values.errors import Refusal
 from gradtx.values.printing import package_of
+from gradtx.values.recipe import Controlled
 from gradtx.wrappers.accumulate import AccumulateState
 from gradtx.wrappers.guard import SkipNonfiniteState
+from gradtx.wrappers.lookahead import LookaheadState
 from gradtx.wrappers.mechanize import MechanizeState
+from gradtx.wrappers.sam import SamState
+from gradtx.wrappers.schedule_free import ScheduleFreeState
 
 
 class OptaxRow(NamedTuple):
@@ -49,20 +70,26 @@ class OptaxRow(NamedTuple):
 
     kinds: Callable[[Any], tuple[type[Any], ...]]  # of Optax's states, for the transformation; the first is made
     renamed: Mapping[str, str] = MappingProxyType({})  # Optax's names of fields
-    own: tuple[str, ...] = ()  # what is not copied, though both have it, or is derived
-    read: Callable[[Any, dict[str, Any]], dict[str, Any]] | None = (
-        None  # (transformation, Optax's fields) -> own fields
-    )
-    write: Callable[[Any], Any] | None = None  # an equal own state whose fields are Optax's
+    own: tuple[str, ...] = ()  # what is not copied, though both have it
+    read: Callable[[Any, NamedFields, Any], NamedFields] | None = None  # as in `conversions`
+    write: Callable[[Any, Any], NamedFields] | None = None
+    scheduled: tuple[str, ...] = ()  # hyperparameters that may be schedules there, too: its own count is theirs
+    inside: str | None = None  # of a wrapper: Optax's name of the state in it, which is `inner_state` here
 
     def names(self, state: Any, theirs: tuple[str, ...]) -> dict[str, str]:
         """The fields that both have, with Optax's names."""
-        pairs = {name: self.renamed.get(name, name) for name in state._fields if name not in self.own}
+        own = {*self.own, *(["inner_state"] if self.inside else [])}
+        pairs = {name: self.renamed.get(name, name) for name in state._fields if name not in own}
         return {name: other for name, other in pairs.items() if other in theirs and getattr(state, name) is not None}
 
 
 def always(*kinds: type[Any]) -> Callable[[Any], tuple[type[Any], ...]]:
     return lambda tx: kinds
+
+
+def made_by(factory: Callable[[], Any]) -> Callable[[Any], tuple[type[Any], ...]]:
+    """A class that is not public; found when it is asked for, since that makes arrays."""
+    return lambda tx: (type(factory().init(())),)
 
 
 # ---- kinds that turn on arguments ----
@@ -85,41 +112,36 @@ def kinds_of_rms(tx: Any) -> tuple[type[Any], ...]:
     return (type(theirs(bias_correction=tx.debias).init(())),)  # not all of them are public
 
 
-# ---- L-BFGS: where Optax puts a pair turns on the count alone ----
+def kinds_of_subspace(tx: Any) -> tuple[type[Any], ...]:
+    if not tx.longer:
+        problem = "in_subspace's projection is that of the shorter side of a matrix, in Optax of the longer one"
+        raise Refusal(ValueError, f"{problem}; take longer=True, which is Optax's rule")
+    return (optax.contrib.GaLoreState,)
 
 
-def read_memory(tx: Any, theirs: dict[str, Any]) -> dict[str, Any]:
-    count, weights = int(theirs["count"]), jnp.asarray(theirs["weights_memory"])
-    pairs = min(max(count - 1, 0), weights.size)
-    if int(jnp.sum(weights > 0.0)) != pairs:
-        problem = "weights_memory has a pair without positive curvature, which gradtx's L-BFGS leaves out"
-        raise Refusal(ValueError, f"{problem}; start anew with init")
-    return dict(next_pair=jnp.asarray(max(count - 1, 0) % weights.size, jnp.int32))
+def kinds_of_schedule_free(tx: Any) -> tuple[type[Any], ...]:
+    rate = tx.learning_rate
+    if callable(rate) and not isinstance(rate, Controlled) and not turns_down(tx.tx):
+        problem = "schedule_free has one rate for a step and its weight, in Optax that of the step is one update behind"
+        remedy = "give an optimizer with its own rate, schedule_free(chain(…, scale_by_learning_rate(rate)), later)"
+        raise Refusal(ValueError, f"{problem}; {remedy} with later = lambda t: rate(t + 1)")
+    return (optax.contrib.ScheduleFreeState,)
 
 
-def write_memory(state: Any) -> Any:
-    """The memory turned until its next place is Optax's: here pairs may have been left out."""
-    size = state.weights_memory.size
-    shift = (state.count - 1 - state.next_pair) % size
+def differs_by(problem: str, remedy: str) -> Callable[[Any], NoReturn]:
+    """For states whose fields mean something else in Optax, or from which it goes on otherwise."""
 
-    def turned(tree: Any) -> Any:
-        return jax.tree.map(lambda x: jnp.roll(x, shift, axis=0), tree)
+    def kinds(tx: Any) -> NoReturn:
+        raise Refusal(ValueError, f"{problem}; {remedy}")
 
-    names = ("diff_params_memory", "diff_updates_memory", "weights_memory")
-    return state._replace(**{name: turned(getattr(state, name)) for name in names})
+    return kinds
 
 
-# ---- wrappers ----
+def as_it_is(name: str) -> str:
+    return f"put {name} in its place, which goes on as it is"
 
 
-def read_skips(tx: Any, theirs: dict[str, Any]) -> dict[str, Any]:
-    skipped, in_a_row = ~jnp.asarray(theirs["last_finite"]), jnp.asarray(theirs["notfinite_count"])
-    return dict(skipped=skipped, exceeded=in_a_row > tx.limit if not callable(tx.limit) else jnp.zeros([], bool))
-
-
-def write_skips(state: Any) -> Any:
-    return state._replace(skipped=~state.skipped)
-
+DRAWN_OTHERWISE = "{} draws by its key and the count, Optax by the key in its state"
 
 ROWS: dict[type[Any], OptaxRow] = {
     ScaleByAdamState: OptaxRow(always(optax.ScaleByAdamState)),
@@ -128,36 +150,119 @@ ROWS: dict[type[Any], OptaxRow] = {
     ScaleByNadamState: OptaxRow(kinds_of_nadam),
     ScaleByRadamState: OptaxRow(always(optax.ScaleByAdamState)),
     ScaleByYogiState: OptaxRow(always(optax.ScaleByAdamState)),
+    ScaleByAdoptState: OptaxRow(always(optax.ScaleByAdamState)),
     ScaleByBeliefState: OptaxRow(always(optax.ScaleByBeliefState)),
     ScaleByNovogradState: OptaxRow(always(optax.ScaleByNovogradState)),
+    ScaleByAdemamixState: OptaxRow(
+        always(optax.contrib.ScaleByAdemamixState),
+        scheduled=("b3", "alpha"),
+        read=conversions.read_slow_count,
+        write=conversions.write_slow_count,
+    ),
+    ScaleBySimplifiedAdemamixState: OptaxRow(
+        always(optax.contrib.ScaleBySimplifiedAdEMAMixState),
+        renamed=dict(count="t", mu="m", nu="n"),
+        scheduled=("alpha",),
+    ),
+    MadgradState: OptaxRow(always(optax.contrib.MadgradState), scheduled=("learning_rate",)),
     ScaleByRmsState: OptaxRow(kinds_of_rms),
     ScaleByRssState: OptaxRow(always(optax.ScaleByRssState)),
     ScaleByAdadeltaState: OptaxRow(always(optax.ScaleByAdaDeltaState)),
     ScaleByFactoredRmsState: OptaxRow(always(optax.FactoredState)),
+    ScaleBySm3State: OptaxRow(
+        always(optax.ScaleBySM3State),
+        renamed=dict(mu="nu"),
+        own=("maxima",),
+        read=conversions.read_maxima,
+        write=conversions.write_maxima,
+    ),
     ScaleByLionState: OptaxRow(always(optax.ScaleByLionState)),
     ScaleByMomentumState: OptaxRow(always(optax.TraceState)),
     EmaState: OptaxRow(always(optax.EmaState)),
+    OptimisticState: OptaxRow(
+        made_by(optax.scale_by_optimistic_gradient),
+        read=conversions.read_first_step,
+        write=conversions.write_first_step,
+    ),
+    InSubspaceState: OptaxRow(kinds_of_subspace, renamed=dict(projection="projector"), inside="base_optimizer_state"),
+    ScaleByDogState: OptaxRow(always(optax.contrib.DoGState), write=conversions.write_first_gradient),
     ScaleByDowgState: OptaxRow(always(optax.contrib.DoWGState)),
-    ProdigyState: OptaxRow(always(optax.contrib.ProdigyState)),
-    DAdaptAdamwState: OptaxRow(always(optax.contrib.DAdaptAdamWState)),
-    MomoState: OptaxRow(always(optax.contrib.MomoState)),
-    MomoAdamState: OptaxRow(always(optax.contrib.MomoAdamState)),
+    ScaleByDistanceState: OptaxRow(
+        made_by(optax.scale_by_distance_over_gradients),
+        own=("grad_sum_of_squares",),
+        read=conversions.read_sums_of_squares,
+        write=conversions.write_sums_of_squares,
+    ),
+    ProdigyState: OptaxRow(always(optax.contrib.ProdigyState), scheduled=("learning_rate",)),
+    DAdaptAdamwState: OptaxRow(always(optax.contrib.DAdaptAdamWState), scheduled=("learning_rate",)),
+    MomoState: OptaxRow(always(optax.contrib.MomoState), scheduled=("learning_rate",)),
+    MomoAdamState: OptaxRow(always(optax.contrib.MomoAdamState), scheduled=("learning_rate",)),
     CocobState: OptaxRow(always(optax.contrib.COCOBState)),
     ZeroNansState: OptaxRow(always(optax.ZeroNansState), renamed=dict(found="found_nan")),
     ReduceOnPlateauState: OptaxRow(always(optax.contrib.ReduceLROnPlateauState)),
-    ScaleByLbfgsState: OptaxRow(always(optax.ScaleByLBFGSState), read=read_memory, write=write_memory),
+    ScaleByLbfgsState: OptaxRow(
+        always(optax.ScaleByLBFGSState), read=conversions.read_memory, write=conversions.write_memory
+    ),
     ScaleByZoomLinesearchState: OptaxRow(always(optax.ScaleByZoomLinesearchState)),
-    AccumulateState: OptaxRow(always(optax.MultiStepsState), renamed=dict(count="gradient_step"), own=("inner_state",)),
-    MechanizeState: OptaxRow(always(optax.contrib.MechanicState), own=("inner_state",)),
+    ScaleByBacktrackingLinesearchState: OptaxRow(always(optax.ScaleByBacktrackingLinesearchState)),
+    AccumulateState: OptaxRow(
+        always(optax.MultiStepsState), renamed=dict(count="gradient_step"), inside="inner_opt_state"
+    ),
+    MechanizeState: OptaxRow(always(optax.contrib.MechanicState), inside="base_optimizer_state"),
+    ScheduleFreeState: OptaxRow(
+        kinds_of_schedule_free,
+        scheduled=("learning_rate",),
+        read=conversions.read_count_from_one,
+        write=conversions.write_count_from_one,
+        inside="base_optimizer_state",
+    ),
+    LookaheadState: OptaxRow(always(optax.LookaheadState), inside="fast_state"),
+    SamState: OptaxRow(always(optax.contrib.SAMState), read=conversions.read_way_up, inside="opt_state"),
     SkipNonfiniteState: OptaxRow(
         always(optax.ApplyIfFiniteState),
-        renamed=dict(skipped="last_finite", total="total_notfinite", in_a_row="notfinite_count"),
-        own=("inner_state",),
-        read=read_skips,
-        write=write_skips,
+        renamed=dict(total="total_notfinite", in_a_row="notfinite_count"),
+        read=conversions.read_skips,
+        write=conversions.write_skips,
+        inside="inner_state",
+    ),
+    # What Optax would go on from otherwise.
+    ScaleByAdanState: OptaxRow(
+        differs_by(
+            "scale_by_adan's n has the squares of g + b2 * d, in Optax those of g + (1 - b2) * d",
+            as_it_is("optax.adan"),
+        )
+    ),
+    ScaleByRpropState: OptaxRow(
+        differs_by(
+            "scale_by_rprop's prev_updates are gradients, in Optax the steps that the next update takes",
+            as_it_is("optax.rprop"),
+        )
+    ),
+    ScaleBySophiaState: OptaxRow(
+        differs_by(
+            "scale_by_sophia's nu is renewed ahead of a step, in Optax behind it", as_it_is("optax.contrib.sophia")
+        )
+    ),
+    AddNoiseState: OptaxRow(differs_by(DRAWN_OTHERWISE.format("add_noise"), as_it_is("optax.add_noise"))),
+    PrivateState: OptaxRow(
+        differs_by(DRAWN_OTHERWISE.format("private"), as_it_is("optax.contrib.differentially_private_aggregate"))
+    ),
+    HutchinsonState: OptaxRow(
+        differs_by(DRAWN_OTHERWISE.format("hutchinson"), as_it_is("optax.contrib.hutchinson_estimator_diag_hessian"))
     ),
 }
-SQUARES = ("nu", "nu_max", "sum_of_squares", "e_g", "e_x", "v", "exp_avg_sq")
+COUNTERS = {  # of updates, in Optax's states that have another name for it: that, and the first number
+    optax.contrib.ScaleBySimplifiedAdEMAMixState: ("t", 0),
+    optax.contrib.ScheduleFreeState: ("step_count", 1),
+}
+DIFFERENT: dict[Any, str] = {  # compositions whose parts are there, but not their sum
+    scale_by_muon: "it turns the average as it is, Optax's one whose bias is corrected; "
+    + as_it_is("optax.contrib.muon"),
+    galore: "it projects the shorter side of a matrix, Optax's the longer one; " + as_it_is("optax.contrib.galore"),
+}
+OF_PARTS = dict.fromkeys(  # what a complex array has of both its parts here, and of what Optax has it
+    ("nu", "nu_max", "sum_of_squares", "e_g", "e_x", "v", "exp_avg_sq"), ("squares", "those of absolute values")
+) | dict(grad_sum_sq=("squares", "those of complex numbers"), subgradients=("sizes", "absolute values"))
 STATELESS_THERE = (ClipState, ScaleByLearningRateState, optax.EmptyState)  # in Optax without a state, but for a count
 ABSENT_THERE = (BiasCorrectionState, AverageParametersState, RecordState, EarlyStoppingState)  # parts that Optax lacks
 
@@ -172,10 +277,18 @@ def is_theirs(state: Any) -> bool:
     return package_of(type(state)) == "optax"
 
 
+def require_same_rules(tx: Any) -> None:
+    """Refuse a transformation with a composition that Optax puts together in another way."""
+    for node in walk(tx):
+        recipe = getattr(node.tx, "recipe", None)
+        if problem := DIFFERENT.get(recipe):
+            raise Refusal(ValueError, f"{node.tx.recipe.__name__}: {problem}")
+
+
 def require_same_squares(name: str, state: Any) -> None:
-    """Refuse complex arrays where squares are kept: they are those of both parts here, of absolute values in Optax."""
-    for field in SQUARES:
+    """Refuse complex arrays where squares are kept: they are those of both parts here, and something else in Optax."""
+    for field, (what, there) in OF_PARTS.items():
         for path, x in paths_and_leaves(getattr(state, field, None)):
             if jnp.iscomplexobj(x):
-                problem = f"{name}'s {field} has the squares of both parts of {path or 'a complex array'}"
-                raise Refusal(ValueError, f"{problem}, in Optax those of absolute values; start it anew with init")
+                problem = f"{name}'s {field} has the {what} of both parts of {path or 'a complex array'}"
+                raise Refusal(ValueError, f"{problem}, in Optax {there}; start it anew with init")

@@ -9,7 +9,7 @@ import optax
 import pytest
 
 import gradtx as gx
-from tests.checkpoints.optax_rows import FALLING, PAIRS, PARAMS, counterpart, restored
+from tests.checkpoints.optax_rows import FALLING, PAIRS, PARAMS, counterpart, params_at, restored
 from tests.refusals import refused
 
 MIDDLE = 4  # steps, in a window of three
@@ -27,7 +27,7 @@ def walk_along(tx: Any, state: Any, steps: Any) -> Any:
     update, found = (optax.with_extra_args_support(tx) if is_pair else tx).update, []
     for t in steps:
         extra = dict(value=jnp.asarray([3.0, 2.0, 2.5, 2.6, 2.7, 2.8, 1.0, 2.0][t])) if is_pair else {}
-        updates, state = update(grads_at(t), state, PARAMS, **extra)
+        updates, state = update(grads_at(t), state, params_at(t), **extra)
         found.append(updates)
     return found, state
 
@@ -50,7 +50,7 @@ def test_goes_on_as_optax_would(pair):
     assert any(np.any(x) for x in jax.tree.leaves(expected))
     shapes = jax.eval_shape(ours.init, PARAMS)
     for form in (state, restored(state)):
-        taken = gx.from_optax(ours, PARAMS, form)
+        taken = gx.from_optax(ours, params_at(MIDDLE), form)
         assert jax.tree.map(form_of, taken) == jax.tree.map(form_of, shapes)
         same(walk_along(ours, taken, AHEAD)[0], expected)
     same(gx.to_optax(ours, taken, theirs.init(PARAMS)), state)  # there and back

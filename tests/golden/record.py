@@ -103,6 +103,7 @@ def step_of_a_matrix(peer, step_of, call):
         (w,) = step((as_matrix(np.concatenate(gradients), peer),))
         return tuple(np.split(as_vector(w, peer), JOINTS))
 
+    step_of_parts.optimizer = getattr(step, "optimizer", None)
     return step_of_parts
 
 

@@ -11,7 +11,7 @@ import jax
 import numpy as np
 
 from tests.golden import torch_rows
-from tests.golden.record import torch_step
+from tests.golden.record import step_of_a_matrix, torch_step
 from tests.problems import START, gradient
 
 MIDDLE = 5  # steps; one of those at which the parameters are recorded
@@ -19,7 +19,8 @@ RECORDING = Path(__file__).with_name("torch_states.npz")
 
 
 def state_dict_in_the_middle(call: str) -> dict[str, Any]:
-    w, step = START, torch_step(call)
+    is_matrix = call in torch_rows.MATRICES_TAKEN_OVER
+    w, step = START, step_of_a_matrix("torch", torch_step, call) if is_matrix else torch_step(call)
     for _ in range(MIDDLE):
         w = step(gradient(w))
     return step.optimizer.state_dict()
@@ -29,7 +30,7 @@ def record() -> None:
     """All arrays in one, and beside it, as JSON, what each is, and the groups."""
     index: dict[str, dict[str, Any]] = {}
     arrays: list[Any] = []
-    for call in torch_rows.TAKEN_OVER:
+    for call in (*torch_rows.TAKEN_OVER, *torch_rows.MATRICES_TAKEN_OVER):
         found = state_dict_in_the_middle(call)
         index[call] = dict(param_groups=found["param_groups"], state={})
         for place, fields in found["state"].items():

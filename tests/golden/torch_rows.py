@@ -73,6 +73,20 @@ ROWS = {
             "decoupled, times the rate",
         ),
     ],
+    "RAdam": [
+        Row("RAdam(w, 1e-2)", gx.radam(1e-2, eps_hat=True), "ε beside the uncorrected root"),
+        Row("RAdam(w, 1e-2, betas=(0.8, 0.99), eps=1e-3)", gx.radam(1e-2, 0.8, 0.99, 1e-3, eps_hat=True)),
+        Row(
+            "RAdam(w, 1e-2, weight_decay=0.1)",
+            gx.chain(L2, gx.radam(1e-2, eps_hat=True)),
+            "L2",
+        ),
+        Row(
+            "RAdam(w, 1e-2, weight_decay=0.1, decoupled_weight_decay=True)",
+            gx.chain(gx.scale_by_radam(eps_hat=True), L2, gx.scale_by_learning_rate(1e-2)),
+            "decoupled, times the rate",
+        ),
+    ],
     "AMSGrad": [
         Row("Adam(w, 1e-2, amsgrad=True)", gx.amsgrad(1e-2), "takes the maximum first, then corrects"),
         Row("Adam(w, 1e-2, eps=1e-3, amsgrad=True)", gx.amsgrad(1e-2, eps=1e-3)),
@@ -94,6 +108,16 @@ ROWS = {
     "AdaDelta": [
         Row("Adadelta(w)", gx.adadelta(), "the rate is 1"),
         Row("Adadelta(w, 0.5, rho=0.95, eps=1e-3)", gx.adadelta(0.5, 0.95, 1e-3)),
+    ],
+    "Further rules": [
+        Row("Rprop(w, 1e-2)", gx.rprop(1e-2)),
+        Row(
+            "Rprop(w, 1e-2, etas=(0.6, 1.1), step_sizes=(1e-4, 0.05))",
+            gx.rprop(1e-2, 0.6, 1.1, min_step=1e-4, max_step=0.05),
+        ),
+        Row("ASGD(w, 5e-4)", gx.asgd(5e-4)),
+        Row("ASGD(w, 5e-4, lambd=0.1, alpha=0.5, t0=2)", gx.asgd(5e-4, 0.1, 0.5, 2)),
+        Row("ASGD(w, 5e-4, weight_decay=0.1)", gx.chain(L2, gx.asgd(5e-4)), "L2 besides"),
     ],
     "Adafactor": [
         Row("Adafactor(w, 5e-3)", gx.adafactor(5e-3, **LAST_TWO)),
@@ -154,5 +178,6 @@ ROWS = {
     ],
 }
 
-# Those whose states `from_torch` takes over.
+# Those whose states `from_torch` takes over, and those of matrices among them.
 TAKEN_OVER = {row.call: row for rule, rows in ROWS.items() if rule not in OF_MATRICES for row in rows}
+MATRICES_TAKEN_OVER = {row.call: row for rule in OF_MATRICES for row in ROWS[rule] if not row.apart}
