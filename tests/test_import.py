@@ -4,6 +4,8 @@ import json
 import subprocess
 import sys
 
+import pytest
+
 CODE = """
 import json, sys
 import optax
@@ -32,3 +34,10 @@ def test_an_import_loads_no_other_package_and_reads_no_docstring():
     assert found["factories"] > 150
     assert found["documented"] == []
     assert len(found["read"]) < 30  # those that others are made of
+
+
+@pytest.mark.parametrize("name", ["gradtx", "gradtx.optax", "gradtx.testing", "gradtx.plot"])
+def test_an_import_starts_no_backend(name):
+    """Before one is started, a user may still want to set flags and to join processes."""
+    program = f"import {name}; from jax._src import xla_bridge; assert not xla_bridge.backends_are_initialized()"
+    subprocess.run([sys.executable, "-c", program], check=True, timeout=120)

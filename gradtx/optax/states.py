@@ -96,4 +96,4 @@ def stateless_member(tx: Transformation) -> Any:
 
 def state_kind(theirs: Any) -> type[Any]:
     """The type of the state of a transformation of Optax, which has not made all of them public."""
-    return type(theirs.init(()))
+    return type(jax.eval_shape(theirs.init, ()))
