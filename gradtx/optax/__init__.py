@@ -56,18 +56,29 @@ from gradtx.optax.blocks import (
     set_to_zero,
     trace,
 )
-from gradtx.optax.distance_free import polyak_sgd, scale_by_polyak
+from gradtx.optax.conditions import (
+    apply_every,
+    conditionally_mask,
+    conditionally_transform,
+    snapshot,
+)
+from gradtx.optax.distance_free import (
+    polyak_sgd,
+    scale_by_distance_over_gradients,
+    scale_by_polyak,
+)
 from gradtx.optax.front import (
     add_noise,
     centralize,
     noisy_sgd,
+    optimistic_adam,
     optimistic_adam_v2,
     optimistic_gradient_descent,
     scale_by_optimistic_gradient,
     zero_nans,
 )
 from gradtx.optax.frontier import rprop, scale_by_rprop
-from gradtx.optax.hyperparams import inject_hyperparams
+from gradtx.optax.hyperparams import inject_hyperparams, inject_stateful_hyperparams
 from gradtx.optax.kin import (
     adabelief,
     adan,
@@ -81,6 +92,10 @@ from gradtx.optax.kin import (
     yogi,
 )
 from gradtx.optax.loop import apply_updates, global_norm
+from gradtx.optax.maxima import (
+    scale_by_sm3,
+    sm3,
+)
 from gradtx.optax.optimizers import (
     adadelta,
     adafactor,
@@ -99,6 +114,15 @@ from gradtx.optax.optimizers import (
     sign_sgd,
     signum,
 )
+from gradtx.optax.other_trees import (
+    flatten,
+)
+from gradtx.optax.private import (
+    differentially_private_aggregate,
+    dpsgd,
+    per_example_global_norm_clip,
+    per_example_layer_norm_clip,
+)
 from gradtx.optax.schedules import (
     constant_schedule,
     cosine_decay_schedule,
@@ -114,6 +138,13 @@ from gradtx.optax.schedules import (
     warmup_constant_schedule,
     warmup_cosine_decay_schedule,
     warmup_exponential_decay_schedule,
+)
+from gradtx.optax.searches import (
+    scale_by_backtracking_linesearch,
+    scale_by_zoom_linesearch,
+)
+from gradtx.optax.two_speeds import (
+    lookahead,
 )
 from gradtx.optax.weights import (
     adaptive_grad_clip,
@@ -143,6 +174,7 @@ __all__ = [
     "add_decayed_weights",
     "add_noise",
     "amsgrad",
+    "apply_every",
     "apply_if_finite",
     "apply_updates",
     "centralize",
@@ -150,17 +182,23 @@ __all__ = [
     "clip",
     "clip_by_block_rms",
     "clip_by_global_norm",
+    "conditionally_mask",
+    "conditionally_transform",
     "constant_schedule",
     "contrib",
     "cosine_decay_schedule",
     "cosine_onecycle_schedule",
+    "differentially_private_aggregate",
+    "dpsgd",
     "ema",
     "exponential_decay",
+    "flatten",
     "freeze",
     "fromage",
     "global_norm",
     "identity",
     "inject_hyperparams",
+    "inject_stateful_hyperparams",
     "join_schedules",
     "keep_params_nonnegative",
     "lamb",
@@ -169,6 +207,7 @@ __all__ = [
     "linear_onecycle_schedule",
     "linear_schedule",
     "lion",
+    "lookahead",
     "masked",
     "multi_transform",
     "nadam",
@@ -177,9 +216,12 @@ __all__ = [
     "noisy_sgd",
     "normalize_by_update_norm",
     "novograd",
+    "optimistic_adam",
     "optimistic_adam_v2",
     "optimistic_gradient_descent",
     "partition",
+    "per_example_global_norm_clip",
+    "per_example_layer_norm_clip",
     "piecewise_constant_schedule",
     "piecewise_interpolate_schedule",
     "polyak_sgd",
@@ -193,7 +235,9 @@ __all__ = [
     "scale_by_adamax",
     "scale_by_adan",
     "scale_by_amsgrad",
+    "scale_by_backtracking_linesearch",
     "scale_by_belief",
+    "scale_by_distance_over_gradients",
     "scale_by_factored_rms",
     "scale_by_learning_rate",
     "scale_by_lion",
@@ -208,9 +252,11 @@ __all__ = [
     "scale_by_rss",
     "scale_by_schedule",
     "scale_by_sign",
+    "scale_by_sm3",
     "scale_by_stddev",
     "scale_by_trust_ratio",
     "scale_by_yogi",
+    "scale_by_zoom_linesearch",
     "schedules",
     "selective_transform",
     "set_to_zero",
@@ -218,6 +264,8 @@ __all__ = [
     "sgdr_schedule",
     "sign_sgd",
     "signum",
+    "sm3",
+    "snapshot",
     "trace",
     "transforms",
     "warmup_constant_schedule",

@@ -139,7 +139,7 @@ class optax_schedule(schedule[P]):
 
 def original(name: str) -> Any:
     """Optax's own object of a name, None where it has none."""
-    return getattr(optax, name, None) or getattr(optax.contrib, name, None)
+    return getattr(optax.contrib, name, None) or getattr(optax, name, None)  # which warns of what is in contrib, too
 
 
 def as_given(x: Any) -> Any:

@@ -61,6 +61,24 @@ def optimistic_gradient_descent(learning_rate: Real, alpha: Real = 1.0, beta: Re
 
 
 @optax_transformation
+def optimistic_adam(
+    learning_rate: Real,
+    optimism: Real | None = None,
+    b1: Real = 0.9,
+    b2: Real = 0.999,
+    eps: Real = 1e-08,
+    eps_root: Real = 0.0,
+    mu_dtype: Any = None,
+    *,
+    nesterov: bool = True,
+):
+    leave_unless(learning_rate=not callable(learning_rate))  # which Optax refuses
+    direction = scale_by_adam(b1, b2, eps, eps_root, mu_dtype, nesterov=nesterov)
+    beta = learning_rate if optimism is None else optimism
+    return chain(direction, scale_by_optimistic_gradient(learning_rate, beta), scale_by_learning_rate(1.0))
+
+
+@optax_transformation
 def optimistic_adam_v2(
     learning_rate: Real,
     *,

@@ -48,6 +48,8 @@ def inject_hyperparams(
     return make
 
 
+inject_stateful_hyperparams = inject_hyperparams  # Optax's older name of it
+
 # ---- the arguments of the inner factory ----
 
 

@@ -17,7 +17,7 @@ import gradtx.optax as optax
 from gradtx.core.check import is_key
 from gradtx.core.walk import walk
 from tests.optax.examples import TRANSFORMATIONS
-from tests.optax.runs import PARAMS, make, run
+from tests.optax.runs import PARAMS, make, params_for, run
 from tests.optax.schedule_examples import SCHEDULES
 
 PAIRS: list[tuple[Any, Any]] = [
@@ -47,7 +47,8 @@ OWN = own_names()
 
 
 def test_every_name_of_its_own_has_a_call_in_the_table():
-    plain = {"apply_updates", "global_norm"}
+    plain = {"apply_updates", "global_norm", "schedule_free_eval_params"}
+    plain |= {"per_example_global_norm_clip", "per_example_layer_norm_clip"}
     assert OWN.keys() == TRANSFORMATIONS.keys() | SCHEDULES.keys() | plain
     listed = {x for x in optax.__all__ if not inspect.ismodule(getattr(optax, x))}
     assert listed | set(optax.contrib.__all__) == OWN.keys()
@@ -65,14 +66,26 @@ def test_signatures_are_optaxs(name):
 
 @pytest.mark.parametrize(("name", "call"), CALLS, ids=[call for _, call in CALLS])
 def test_results_and_states_are_optaxs(name, call):
-    own, theirs = (run(make(call, module), True, name == "lbfgs") for module in (optax, real))
+    own, theirs = (run(make(call, module), True, name) for module in (optax, real))
     # Optax rounds the product of a moment and its decay to a narrow dtype too; gradtx rounds what it stores.
     rtol, atol = (1e-2, 5e-3) if "float16" in call else (1e-4, 1e-6)
     jax.tree.map(lambda a, b: np.testing.assert_allclose(a, b, rtol=rtol, atol=atol), own[:2], theirs[:2])
+    assert_states_equal(name, own[2], theirs[2], rtol, atol)
+
+
+@pytest.mark.parametrize("name", TRANSFORMATIONS)
+def test_fresh_states_are_optaxs(name):
+    """So that one of ours goes on in Optax, too."""
+    for call in TRANSFORMATIONS[name]:
+        own, theirs = (make(call, module).init(params_for(name)) for module in (optax, real))
+        assert_states_equal(name, own, theirs, rtol=1e-6, atol=0.0)
+
+
+def assert_states_equal(name, own, theirs, rtol, atol):
     if name in OWN_STATES:
         return
-    assert jax.tree.structure(own[2]) == jax.tree.structure(theirs[2])
-    for a, b in zip(jax.tree.leaves(own[2]), jax.tree.leaves(theirs[2]), strict=True):
+    assert jax.tree.structure(own) == jax.tree.structure(theirs)
+    for a, b in zip(jax.tree.leaves(own), jax.tree.leaves(theirs), strict=True):
         assert jnp.shape(a) == jnp.shape(b)
         assert name in WIDER or jnp.result_type(a) == jnp.result_type(b)
         np.testing.assert_allclose(as_numbers(a), as_numbers(b), rtol=rtol, atol=atol)
