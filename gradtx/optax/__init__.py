@@ -105,7 +105,6 @@ from gradtx.optax.optimizers import (
     adamaxw,
     adamw,
     amsgrad,
-    lbfgs,
     lion,
     nadam,
     nadamw,
@@ -140,7 +139,9 @@ from gradtx.optax.schedules import (
     warmup_exponential_decay_schedule,
 )
 from gradtx.optax.searches import (
+    lbfgs,
     scale_by_backtracking_linesearch,
+    scale_by_lbfgs,
     scale_by_zoom_linesearch,
 )
 from gradtx.optax.two_speeds import (
@@ -239,6 +240,7 @@ __all__ = [
     "scale_by_belief",
     "scale_by_distance_over_gradients",
     "scale_by_factored_rms",
+    "scale_by_lbfgs",
     "scale_by_learning_rate",
     "scale_by_lion",
     "scale_by_novograd",

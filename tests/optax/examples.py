@@ -98,7 +98,6 @@ TRANSFORMATIONS: dict[str, list[str]] = {
         "lars(0.1, 0.1, matrices, 0.1, 0.1, matrices, 0.8, True)",
         "lars(0.1, 0.1, {'w': True, 'b': False, 'n': True}, trust_ratio_mask={'w': True, 'b': False, 'n': False})",
     ],
-    "lbfgs": ["lbfgs(memory_size=5)"],
     "lion": ["lion(1e-4)", "lion(0.1, 0.8, 0.9, weight_decay=0.1, mask=matrices)"],
     "madgrad": [
         "contrib.madgrad(0.1)",

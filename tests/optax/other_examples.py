@@ -36,6 +36,13 @@ OTHERS: dict[str, list[str]] = {
     "inject_stateful_hyperparams": [
         "inject_stateful_hyperparams(adam)(learning_rate=1e-3)",
     ],
+    "lbfgs": [
+        "lbfgs(memory_size=5)",
+        "lbfgs(memory_size=1)",
+        "lbfgs(linear_schedule(0.1, 0.0, 3), 2, linesearch=None)",
+        "lbfgs(0.5, linesearch=scale_by_backtracking_linesearch(10))",
+        "lbfgs(scale_init_precond=False)",
+    ],
     "lookahead": [
         "lookahead(sgd(0.1), sync_period=2, slow_step_size=0.5)",
         "lookahead(adam(0.1), 2, 0.3, reset_state=True)",
@@ -63,6 +70,9 @@ OTHERS: dict[str, list[str]] = {
         "contrib.scale_by_galore(rank=1)",
         "contrib.scale_by_galore(2, 2, 0.5, None, {'w': galore_numbers(1, 0), 'b': None, 'n': {'c': None}})",
         "contrib.scale_by_galore(1, weight_dimension_numbers=galore_numbers(0, 1))",
+    ],
+    "scale_by_lbfgs": [
+        "chain(scale_by_lbfgs(3), sgd(0.1))",
     ],
     "scale_by_sm3": [
         "masked(scale_by_sm3(), with_axes)",

@@ -122,7 +122,9 @@ def run(tx: Any, compiled: bool, name: str = "") -> tuple[Any, Any, Any]:
         return tx.update(g, state, params, **extra)
 
     step = jax.jit(step) if compiled else step
-    with jax.numpy_rank_promotion("allow" if name == "scale_by_distance_over_gradients" else "raise"):  # Optax's asks it
+    with jax.numpy_rank_promotion(
+        "allow" if name == "scale_by_distance_over_gradients" else "raise"
+    ):  # Optax's asks it
         for i in range(5):
             updates, state = step(params, state, jnp.float32(i))
             params = optax.apply_updates(params, updates)
