@@ -2,9 +2,10 @@
 
 What gradtx has is gradtx's: a value, printed as it was called, fused in chains, compiled once for all its numbers. It
 keeps its state in Optax's own types, so that what programs read of a state stays where it was, and saved states fit.
-What gradtx lacks is Optax's own object: losses, projections, other optimizers; `docs/optax_names.md` says which is
-which. An argument for which gradtx has nothing (`mode` of `lion`), or a number beyond gradtx's ranges (a negative
-rate), makes a value of Optax's own transformation. `mu_dtype` and `accumulator_dtype` of 16 bits are `gradtx.hold`.
+What gradtx lacks is Optax's own object: losses, projections, functions of trees; `docs/optax_names.md` says which is
+which, and why. An argument for which gradtx has nothing (`mode` of `lion`), or a number beyond gradtx's ranges (a
+negative rate), makes a value of Optax's own transformation. `mu_dtype` and `accumulator_dtype` of 16 bits are
+`gradtx.hold`.
 
 What differs, on purpose:
 
@@ -20,7 +21,10 @@ What differs, on purpose:
   where Optax's is NaN; `contrib.muon` takes its coefficients from its arguments, not from its state;
 - `contrib.normalize` and `normalize_by_update_norm` leave zeros as they are, and `adaptive_grad_clip` keeps bounds
   below 1e-6 too;
-- `lbfgs` leaves out pairs without curvature, and has a field more in its state: where the next pair goes.
+- `lbfgs` leaves out pairs without curvature, for which zeros stand in its state; a line search whose last step was 0
+  starts anew, and an extra argument that its loss does not take is ignored;
+- `contrib.sam` with a `sync_period` of 1 steps from the parameters of now, where Optax's, if it is not opaque, does
+  from those before.
 """
 
 import sys

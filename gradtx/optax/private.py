@@ -34,7 +34,7 @@ def differentially_private_aggregate(
     def advance_private(flow: Flow, state: Any, extra: dict[str, Any]) -> Any:
         check.require_state(state, PRIVATE)
         places, arrays = take_examples(flow)
-        factors, _ = factors_of_examples(arrays, [l2_norm_clip], one_norm=True)
+        factors = factors_below(arrays, [l2_norm_clip], one_norm=True)
         after, *keys = jax.random.split(state.rng_key, len(arrays) + 1)
         drawn = dict(zip(places, zip(keys, arrays, strict=True), strict=True))
 
@@ -64,6 +64,12 @@ def dpsgd(
     return chain(mean, velocity, scale_by_learning_rate(learning_rate))
 
 
+def factors_below(arrays: list[Array], bounds: list[Any], *, one_norm: bool) -> list[Array]:
+    """What each example's gradient of each array is multiplied by, 1 for zeros below a bound of 0, as in Optax."""
+    factors, _ = factors_of_examples(arrays, bounds, one_norm)
+    return [jnp.where(jnp.isnan(factor), 1.0, factor) for factor in factors]
+
+
 # ---- functions of trees ----
 
 
@@ -72,7 +78,7 @@ def per_example_global_norm_clip(grads: Any, l2_norm_clip: Any) -> tuple[Any, Ar
     with errors_of("per_example_global_norm_clip"):
         leaves, structure = jax.tree.flatten(grads)
         arrays = as_examples(leaves)
-        factors, _ = factors_of_examples(arrays, [l2_norm_clip], one_norm=True)
+        factors = factors_below(arrays, [l2_norm_clip], one_norm=True)
         sums = [sum_of_examples(x, factor) for x, factor in zip(arrays, factors, strict=True)]
         return structure.unflatten(sums), jnp.sum(factors[0] < 1.0)
 
@@ -84,7 +90,7 @@ def per_example_layer_norm_clip(grads: Any, global_l2_norm_clip: Any, uniform: b
         arrays = as_examples(leaves)
         sizes = [1 if uniform else max(x[0].size, 1) for x in arrays]
         bounds = [global_l2_norm_clip * (size / sum(sizes)) ** 0.5 for size in sizes]
-        factors, _ = factors_of_examples(arrays, bounds, one_norm=False)
+        factors = factors_below(arrays, bounds, one_norm=False)
         sums = [sum_of_examples(x, factor) for x, factor in zip(arrays, factors, strict=True)]
         return structure.unflatten(sums), structure.unflatten([jnp.sum(factor < 1.0) for factor in factors])
 

@@ -15,10 +15,10 @@ from gradtx.core.stage import Fields
 from gradtx.core.transformation import advance, start
 from gradtx.core.walk import writes
 from gradtx.optax.borrow import as_plain_number, leave_unless, optax_transformation
-from gradtx.optax.over_any import Optimizer
+from gradtx.optax.over_any import Optimizer, start_anew
 from gradtx.values.annotations import Check
 from gradtx.values.errors import Refusal, require_function
-from gradtx.wrappers.branch import cast_like, run_branch
+from gradtx.wrappers.branch import run_branch
 from gradtx.wrappers.kept import match_kept, promise_kept
 
 Whole = Annotated[int, Check(as_plain_number)]  # a number of steps that a loop of Python takes
@@ -50,10 +50,7 @@ def sam(
     def restart(flow: Flow, state: Any) -> Any:
         if not reset_state:
             return state
-        fresh = start(adv_optimizer, flow.own_params if flow.partial else flow.params)
-        leaves, structure = jax.tree.flatten(state)  # a mask has marks of its own in the places of other arrays
-        pairs = zip(jax.tree.leaves(fresh), leaves, strict=True)
-        return structure.unflatten([cast_like(jnp.asarray(x), old) for x, old in pairs])
+        return start_anew(adv_optimizer, flow.own_params if flow.partial else flow.params, state)
 
     def advance_opaque(flow: Flow, state: Any, extra: dict[str, Any]) -> Any:
         check.require_state(state, kind)

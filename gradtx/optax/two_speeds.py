@@ -13,9 +13,8 @@ from gradtx.core.rule import Part, Rule
 from gradtx.core.stage import Fields
 from gradtx.core.transformation import advance, start
 from gradtx.optax.borrow import Real, StepCount, leave_unless, optax_transformation
-from gradtx.optax.over_any import Optimizer
+from gradtx.optax.over_any import Optimizer, start_anew
 from gradtx.values.errors import Refusal
-from gradtx.wrappers.branch import cast_like
 
 
 class SlowWeights(NamedTuple):
@@ -36,16 +35,15 @@ def lookahead(fast_optimizer: Optimizer, sync_period: StepCount, slow_step_size:
         check.require_state(state, optax.LookaheadState)
         pair = require_pair_of_params(flow)
         slow = slow_weights(flow, pair)
-        before = state.fast_state
-        promised = advance(fast_optimizer, flow, before, extra, "fast_optimizer")
+        promised = advance(fast_optimizer, flow, state.fast_state, extra, "fast_optimizer")
         steps, period = increment(jnp.asarray(state.steps_since_sync)), period_of(sync_period)
         due, rate = steps == period, jnp.asarray(slow_step_size)
         rows = [SlowWeights(x, rate, due) for x in slow]
         results = flow.then(step_of_both, rows, ["slow"], needs_params=True)
         fast_state = flow.settle(promised)
         if reset_state:
-            fresh = start(fast_optimizer, pair.fast)
-            fast_state = jax.tree.map(lambda x, y: jnp.where(due, cast_like(jnp.asarray(y), x), x), fast_state, fresh)
+            fresh = start_anew(fast_optimizer, pair.fast, fast_state)
+            fast_state = jax.tree.map(lambda x, new: jnp.where(due, new, x), fast_state, fresh)
         behind = flow.structure.unflatten([row and row["slow"] for row in results])
         put_pair(flow, pair, optax.LookaheadParams(fast=flow.updates(), slow=behind))
         return optax.LookaheadState(fast_state, jnp.where(due, 0, steps))

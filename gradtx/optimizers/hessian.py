@@ -127,7 +127,8 @@ def put_estimate(
     check.require_params(flow.params)
     updates, params = flow.tree, flow.own_params
     further = {key: x for key, x in extra.items() if key != name}
-    loss_fn = loss_of_params(name, flow.widen_function(extra[name]), further)
+    given = extra[name]
+    loss_fn = loss_of_params(name, flow.widen_function(given) if callable(given) else given, further)
     scalar(loss_fn, params)
     w = reals(params, updates, "params")
     require_whole_arrays(w, "an estimate of the Hessian needs them whole: run it outside of shard_map")

@@ -19,7 +19,7 @@ OTHERS: dict[str, list[str]] = {
     ],
     "dpsgd": [
         "contrib.dpsgd(0.1, 1.0, 0.5, seed=0)",
-        "contrib.dpsgd(linear_schedule(0.1, 0.0, 3), 0.5, 0.1, 3, 0.9, True)",
+        "contrib.dpsgd(linear_schedule(0.5, 0.25, 2), 0.5, 0.1, 3, 0.9, True)",
     ],
     "flatten": [
         "flatten(adam(1e-3))",
@@ -27,7 +27,7 @@ OTHERS: dict[str, list[str]] = {
     ],
     "galore": [
         "contrib.galore(0.01, rank=1)",
-        "contrib.galore(linear_schedule(0.1, 0.0, 3), 1, 2, 0.5, trace(0.9), 0.1, matrices)",
+        "contrib.galore(linear_schedule(0.5, 0.25, 2), 1, 2, 0.5, trace(0.9), 0.1, matrices)",
     ],
     "hutchinson_estimator_diag_hessian": [
         "contrib.hutchinson_estimator_diag_hessian()",
@@ -93,7 +93,7 @@ OTHERS: dict[str, list[str]] = {
     ],
     "sophia": [
         "contrib.sophia(1e-3)",
-        "contrib.sophia(linear_schedule(0.1, 0.0, 3), 0.5, 0.5, 1e-3, 0.1, matrices, 0.5, None, 2)",
+        "contrib.sophia(linear_schedule(0.5, 0.25, 2), 0.5, 0.5, 1e-3, 0.1, matrices, 0.5, None, 2)",
         "contrib.sophia(0.1, update_interval=3, hessian_diagonal_fn=square_of_gradient)",
     ],
     "split_real_and_imaginary": [

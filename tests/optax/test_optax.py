@@ -17,6 +17,7 @@ import gradtx.optax as optax
 from gradtx.core.check import is_key
 from gradtx.core.walk import walk
 from tests.optax.examples import TRANSFORMATIONS
+from tests.optax.page import FUNCTIONS_OF_TREES
 from tests.optax.runs import PARAMS, make, params_for, run
 from tests.optax.schedule_examples import SCHEDULES
 
@@ -46,9 +47,7 @@ OWN = own_names()
 
 
 def test_every_name_of_its_own_has_a_call_in_the_table():
-    plain = {"apply_updates", "global_norm", "schedule_free_eval_params"}
-    plain |= {"per_example_global_norm_clip", "per_example_layer_norm_clip"}
-    assert OWN.keys() == TRANSFORMATIONS.keys() | SCHEDULES.keys() | plain
+    assert OWN.keys() == TRANSFORMATIONS.keys() | SCHEDULES.keys() | FUNCTIONS_OF_TREES
     listed = {x for x in optax.__all__ if not inspect.ismodule(getattr(optax, x))}
     assert listed | set(optax.contrib.__all__) == OWN.keys()
 
