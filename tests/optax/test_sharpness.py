@@ -41,9 +41,9 @@ def test_one_of_the_two_runs_at_a_step():
     counts: list[str] = []
 
     def noted(name: str) -> Any:
-        def update(u: Any, state: Any, params: Any = None) -> Any:
+        def update(updates: Any, state: Any, params: Any = None) -> Any:
             jax.debug.callback(lambda: counts.append(name))
-            return u, state
+            return updates, state
 
         return real.GradientTransformation(lambda params: (), update)
 

@@ -14,7 +14,7 @@ from tests.optax.runs import given_at, make, params_for, run
 
 pytestmark = pytest.mark.slow
 
-EXACT = {"rtol": 1e-9, "atol": 1e-12}
+EXACT: dict[str, Any] = dict(rtol=1e-9, atol=1e-12)
 NAMES = [name for name in OTHERS if name not in ("scale_by_distance_over_gradients", "inject_stateful_hyperparams")]
 
 
