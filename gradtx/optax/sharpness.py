@@ -48,8 +48,6 @@ def sam(
         return kind(jnp.zeros([], jnp.int32), start(optimizer, params), start(adv_optimizer, params), cache)
 
     def restart(flow: Flow, state: Any) -> Any:
-        if not reset_state:
-            return state
         return start_anew(adv_optimizer, flow.own_params if flow.partial else flow.params, state)
 
     def advance_opaque(flow: Flow, state: Any, extra: dict[str, Any]) -> Any:
@@ -84,9 +82,12 @@ def sam(
 
         def down() -> Any:
             out, after = run_branch(optimizer, below, state.opt_state, extra, "optimizer", exact)
-            return out, after, restart(flow, state.adv_state)
+            return out, after, state.adv_state
 
+        fresh = restart(flow, state.adv_state) if reset_state else None  # ahead: no branch makes what another one needs
         out, opt_state, adv_state = jax.lax.cond(last, down, up)
+        if reset_state:
+            adv_state = jax.tree.map(lambda new, x: jnp.where(last, new, x), fresh, adv_state)
         flow.put(out)
         rows = [Uphill(x, first, last) for x in column]
         cache: Any = promise_kept(flow, "cache", column, flow.then(step_back, rows, ["cache"], needs_params=True))

@@ -11,7 +11,14 @@ import pytest
 import gradtx as gx
 import gradtx.optax as optax
 from gradtx.core.walk import walk
-from tests.optax.runs import PARAMS, grads, loss
+from gradtx.testing import (
+    check_transformation,
+    half_precision_computes_in_float32,
+    second_call_traces_nothing,
+    state_keeps_its_form,
+    value_round_trips,
+)
+from tests.optax.runs import PARAMS, every_other, grads, loss
 
 G = grads(0)
 RNG = np.random.default_rng(3)
@@ -19,6 +26,29 @@ RNG = np.random.default_rng(3)
 
 def is_own(tx: Any) -> bool:
     return all(isinstance(node.tx, gx.Transformation) for node in walk(tx))
+
+
+LAWS = [value_round_trips, state_keeps_its_form, second_call_traces_nothing, half_precision_computes_in_float32]
+ADAM = optax.adam(0.1)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(
+    "tx",
+    [
+        optax.apply_every(2),
+        optax.flatten(ADAM),
+        optax.conditionally_mask(ADAM, every_other),
+        optax.conditionally_transform(optax.trace(0.9), every_other),
+        optax.contrib.sam(ADAM, ADAM),
+        optax.contrib.split_real_and_imaginary(ADAM),
+        optax.scale_by_distance_over_gradients(0.1),
+        optax.scale_by_lbfgs(3),
+    ],
+    ids=str,
+)
+def test_laws(tx):
+    check_transformation(tx, laws=LAWS, needs_params=True).raise_if_broken()
 
 
 # ---- GaLore and SM3 ----
