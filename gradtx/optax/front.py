@@ -13,7 +13,7 @@ from gradtx.core.keys import Seed, make_key
 from gradtx.core.rule import Rule
 from gradtx.core.transformation import advance, start
 from gradtx.optax.blocks import scale_by_adam, scale_by_learning_rate
-from gradtx.optax.borrow import Real, leave_unless, optax_transformation, original
+from gradtx.optax.borrow import Outdated, Real, leave_unless, optax_transformation, original
 from gradtx.optax.states import keep_promise, restate, state_kind, stateless_member
 from gradtx.optax.wrappers import chain
 from gradtx.transforms import cleaning as of_cleaning
@@ -60,7 +60,7 @@ def optimistic_gradient_descent(learning_rate: Real, alpha: Real = 1.0, beta: Re
     return chain(scale_by_optimistic_gradient(alpha, beta), scale_by_learning_rate(learning_rate))
 
 
-@optax_transformation
+@Outdated
 def optimistic_adam(
     learning_rate: Real,
     optimism: Real | None = None,

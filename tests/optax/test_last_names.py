@@ -202,7 +202,13 @@ def test_the_average_of_schedule_free():
         optax.contrib.schedule_free_eval_params((state,), params)
 
 
-def test_a_schedule_that_the_old_optimistic_adam_refuses():
+def test_names_that_optax_will_take_away_warn_as_there():
+    for m in (optax, real):
+        with pytest.warns(DeprecationWarning, match="`optimistic_adam` is deprecated, please use `optimistic_adam_v2`"):
+            tx = m.optimistic_adam(0.1)
+        with pytest.warns(DeprecationWarning, match="inject_stateful_hyperparams"):
+            m.inject_stateful_hyperparams(m.sgd)
+        tx.update(G, tx.init(PARAMS), PARAMS)  # which is no such call
     rate = optax.linear_schedule(0.1, 0.0, 3)
     with (
         pytest.warns(DeprecationWarning, match="use `optimistic_adam_v2`"),
