@@ -7,6 +7,7 @@ import jax.numpy as jnp
 import optax
 
 from gradtx.core import check
+from gradtx.core.collectives import require_whole_arrays
 from gradtx.core.count import increment, period_of
 from gradtx.core.flow import Flow
 from gradtx.core.rule import Part, Rule
@@ -18,6 +19,7 @@ from gradtx.matrices.views import View, matrices
 from gradtx.optax.blocks import add_decayed_weights, scale_by_adam, scale_by_learning_rate
 from gradtx.optax.borrow import Real, StepCount, optax_transformation
 from gradtx.optax.muon import dimensions_of
+from gradtx.optax.other_trees import SHARDED_BY_JIT
 from gradtx.optax.over_any import Optimizer
 from gradtx.optax.trees import OptionalMask, PlainTree
 from gradtx.optax.wrappers import chain
@@ -59,6 +61,7 @@ def scale_by_galore(
         pairs = enumerate(zip(arrays, views, strict=True))
         shown: Any = {i: view.show(x) for i, (x, view) in pairs if view and x is not None}
         places = [i for i in shown if i not in flow.frozen]
+        require_whole_arrays([shown[i] for i in places], "a matrix is needed whole: " + SHARDED_BY_JIT)
         column = flow.match(state.projector, "the state's projector")
         require_sides(column, shown, places, flow, lambda u: zeros_of_side(u, rank, True))
         held = [column[i].astype(shown[i].dtype) for i in places]
@@ -86,8 +89,8 @@ def scale_by_galore(
 
 
 def first_vectors(common: None, g: jax.Array, before: jax.Array) -> jax.Array:
-    """The first singular vectors of the longer side, as the factorization in float32 has them, on either side of
-    zero: so Optax takes them, and what it holds is equal then.
+    """The first singular vectors of the longer side with the signs that the factorization, in float32, gives them. So
+    Optax takes them; what is held in the subspace is equal where a batch is factorized one matrix by one, as on CPUs.
     """
     u, _, vt = jnp.linalg.svd(g.astype(jnp.float32), full_matrices=False)
     side = (u if are_rows_projected(g, True) else vt.T)[:, : before.shape[1]]

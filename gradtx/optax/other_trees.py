@@ -11,6 +11,7 @@ import numpy as np
 import optax
 
 from gradtx.core import check
+from gradtx.core.collectives import require_whole_arrays
 from gradtx.core.flow import Flow
 from gradtx.core.rule import Part, Rule
 from gradtx.core.transformation import advance, start
@@ -33,12 +34,15 @@ def advance_shown(
     return inside.settle(after)
 
 
+SHARDED_BY_JIT = "use jit, which shards them by itself"
+
 # ---- all arrays in one ----
 
 
 @optax_transformation
 def flatten(inner: Optimizer):
     def advance_flat(flow: Flow, state: Any, extra: dict[str, Any]) -> Any:
+        require_whole_arrays(jax.tree.leaves(flow.updates()), "a vector of all needs them whole: " + SHARDED_BY_JIT)
         return advance_shown(inner, flow, state, extra, join_arrays, split_array)
 
     return Rule(lambda params: start(inner, join_arrays(params)), advance_flat, parts={"inner": Part(inner, ())})
