@@ -10,6 +10,7 @@ from typing import Any
 
 import jax
 import jax.numpy as jnp
+import optax
 
 from gradtx.core import check
 from gradtx.core.collectives import AXES
@@ -40,9 +41,12 @@ class Flow:
     partial = False  # whether there may be arrays that are not in sight here
     examples_seen = False  # whether a plain pair had gradients of examples in its hands
     axis: str | None = None  # of the mesh, over which batches of matrices are spread
+    pair: Any = None  # Optax's fast and slow parameters, where the updates are those of the fast ones
     leaves: list[Any]  # arrays like the parameters, None where there is nothing to update, what is `Unfit` for it
 
     def __init__(self, updates: Any, params: Any):
+        if isinstance(params, optax.LookaheadParams) and not isinstance(updates, optax.LookaheadParams):
+            self.pair, params = params, params.fast
         self.params = params
         self.name = "update"  # of the transformation that is at work, for errors
         self.place: PartNames = ()
@@ -72,7 +76,7 @@ class Flow:
         """
         assert not self.pending, "run the stages first"
         other = Flow.__new__(Flow)
-        other.params, other.name, other.place = self.params, self.name, self.place
+        other.params, other.name, other.place, other.pair = self.params, self.name, self.place, self.pair
         other.leaves, other.structure, other.weights = list(self.leaves), self.structure, self.weights
         other.partial, other.frozen, other.axis = self.partial, set(self.frozen), self.axis
         other.pending, other.promised = [], False

@@ -2,9 +2,10 @@
 
 What gradtx has is gradtx's: a value, printed as it was called, fused in chains, compiled once for all its numbers. It
 keeps its state in Optax's own types, so that what programs read of a state stays where it was, and saved states fit.
-What gradtx lacks is Optax's own object: losses, projections, other optimizers; `docs/optax_names.md` says which is
-which. An argument for which gradtx has nothing (`mode` of `lion`), or a number beyond gradtx's ranges (a negative
-rate), makes a value of Optax's own transformation. `mu_dtype` and `accumulator_dtype` of 16 bits are `gradtx.hold`.
+What gradtx lacks is Optax's own object: losses, projections, functions of trees; `docs/optax_names.md` says which is
+which, and why. An argument for which gradtx has nothing (`mode` of `lion`), or a number beyond gradtx's ranges (a
+negative rate), makes a value of Optax's own transformation. `mu_dtype` and `accumulator_dtype` of 16 bits are
+`gradtx.hold`.
 
 What differs, on purpose:
 
@@ -20,7 +21,10 @@ What differs, on purpose:
   where Optax's is NaN; `contrib.muon` takes its coefficients from its arguments, not from its state;
 - `contrib.normalize` and `normalize_by_update_norm` leave zeros as they are, and `adaptive_grad_clip` keeps bounds
   below 1e-6 too;
-- `lbfgs` leaves out pairs without curvature, and has a field more in its state: where the next pair goes.
+- `lbfgs` leaves out pairs without curvature, for which zeros stand in its state; a line search whose last step was 0
+  starts anew, and an extra argument that its loss does not take is ignored;
+- `contrib.sam` with a `sync_period` of 1 steps from the parameters of now, where Optax's, if it is not opaque, does
+  from those before.
 """
 
 import sys
@@ -56,18 +60,29 @@ from gradtx.optax.blocks import (
     set_to_zero,
     trace,
 )
-from gradtx.optax.distance_free import polyak_sgd, scale_by_polyak
+from gradtx.optax.conditions import (
+    apply_every,
+    conditionally_mask,
+    conditionally_transform,
+    snapshot,
+)
+from gradtx.optax.distance_free import (
+    polyak_sgd,
+    scale_by_distance_over_gradients,
+    scale_by_polyak,
+)
 from gradtx.optax.front import (
     add_noise,
     centralize,
     noisy_sgd,
+    optimistic_adam,
     optimistic_adam_v2,
     optimistic_gradient_descent,
     scale_by_optimistic_gradient,
     zero_nans,
 )
 from gradtx.optax.frontier import rprop, scale_by_rprop
-from gradtx.optax.hyperparams import inject_hyperparams
+from gradtx.optax.hyperparams import inject_hyperparams, inject_stateful_hyperparams
 from gradtx.optax.kin import (
     adabelief,
     adan,
@@ -81,6 +96,10 @@ from gradtx.optax.kin import (
     yogi,
 )
 from gradtx.optax.loop import apply_updates, global_norm
+from gradtx.optax.maxima import (
+    scale_by_sm3,
+    sm3,
+)
 from gradtx.optax.optimizers import (
     adadelta,
     adafactor,
@@ -90,7 +109,6 @@ from gradtx.optax.optimizers import (
     adamaxw,
     adamw,
     amsgrad,
-    lbfgs,
     lion,
     nadam,
     nadamw,
@@ -98,6 +116,15 @@ from gradtx.optax.optimizers import (
     sgd,
     sign_sgd,
     signum,
+)
+from gradtx.optax.other_trees import (
+    flatten,
+)
+from gradtx.optax.private import (
+    differentially_private_aggregate,
+    dpsgd,
+    per_example_global_norm_clip,
+    per_example_layer_norm_clip,
 )
 from gradtx.optax.schedules import (
     constant_schedule,
@@ -114,6 +141,15 @@ from gradtx.optax.schedules import (
     warmup_constant_schedule,
     warmup_cosine_decay_schedule,
     warmup_exponential_decay_schedule,
+)
+from gradtx.optax.searches import (
+    lbfgs,
+    scale_by_backtracking_linesearch,
+    scale_by_lbfgs,
+    scale_by_zoom_linesearch,
+)
+from gradtx.optax.two_speeds import (
+    lookahead,
 )
 from gradtx.optax.weights import (
     adaptive_grad_clip,
@@ -143,6 +179,7 @@ __all__ = [
     "add_decayed_weights",
     "add_noise",
     "amsgrad",
+    "apply_every",
     "apply_if_finite",
     "apply_updates",
     "centralize",
@@ -150,17 +187,23 @@ __all__ = [
     "clip",
     "clip_by_block_rms",
     "clip_by_global_norm",
+    "conditionally_mask",
+    "conditionally_transform",
     "constant_schedule",
     "contrib",
     "cosine_decay_schedule",
     "cosine_onecycle_schedule",
+    "differentially_private_aggregate",
+    "dpsgd",
     "ema",
     "exponential_decay",
+    "flatten",
     "freeze",
     "fromage",
     "global_norm",
     "identity",
     "inject_hyperparams",
+    "inject_stateful_hyperparams",
     "join_schedules",
     "keep_params_nonnegative",
     "lamb",
@@ -169,6 +212,7 @@ __all__ = [
     "linear_onecycle_schedule",
     "linear_schedule",
     "lion",
+    "lookahead",
     "masked",
     "multi_transform",
     "nadam",
@@ -177,9 +221,12 @@ __all__ = [
     "noisy_sgd",
     "normalize_by_update_norm",
     "novograd",
+    "optimistic_adam",
     "optimistic_adam_v2",
     "optimistic_gradient_descent",
     "partition",
+    "per_example_global_norm_clip",
+    "per_example_layer_norm_clip",
     "piecewise_constant_schedule",
     "piecewise_interpolate_schedule",
     "polyak_sgd",
@@ -193,8 +240,11 @@ __all__ = [
     "scale_by_adamax",
     "scale_by_adan",
     "scale_by_amsgrad",
+    "scale_by_backtracking_linesearch",
     "scale_by_belief",
+    "scale_by_distance_over_gradients",
     "scale_by_factored_rms",
+    "scale_by_lbfgs",
     "scale_by_learning_rate",
     "scale_by_lion",
     "scale_by_novograd",
@@ -208,9 +258,11 @@ __all__ = [
     "scale_by_rss",
     "scale_by_schedule",
     "scale_by_sign",
+    "scale_by_sm3",
     "scale_by_stddev",
     "scale_by_trust_ratio",
     "scale_by_yogi",
+    "scale_by_zoom_linesearch",
     "schedules",
     "selective_transform",
     "set_to_zero",
@@ -218,6 +270,8 @@ __all__ = [
     "sgdr_schedule",
     "sign_sgd",
     "signum",
+    "sm3",
+    "snapshot",
     "trace",
     "transforms",
     "warmup_constant_schedule",

@@ -1,5 +1,6 @@
 """How a name of Optax is made of gradtx's members: the decorators, and what is left to Optax."""
 
+import warnings
 from typing import Annotated, Any, ParamSpec
 
 import jax
@@ -119,6 +120,19 @@ class optax_transformation(composition[P]):
         """None here: one that gradtx refuses is left to Optax."""
 
 
+class Outdated(optax_transformation[P]):
+    """As `optax_transformation`, for a name that Optax will take away: a call warns as it does there."""
+
+    def __call__(self, /, *args: P.args, **kwargs: P.kwargs) -> Any:
+        warn_of(self.__name__, f"{self.__name__}_v2")
+        return super().__call__(*args, **kwargs)
+
+
+def warn_of(name: str, successor: str) -> None:
+    words = f"`{name}` is deprecated, please use `{successor}` instead."
+    warnings.warn(words, DeprecationWarning, stacklevel=3)
+
+
 class optax_schedule(schedule[P]):
     """Makes a factory with the signature of one of Optax's schedules a factory of values.
 
@@ -139,7 +153,7 @@ class optax_schedule(schedule[P]):
 
 def original(name: str) -> Any:
     """Optax's own object of a name, None where it has none."""
-    return getattr(optax, name, None) or getattr(optax.contrib, name, None)
+    return getattr(optax.contrib, name, None) or getattr(optax, name, None)  # which warns of what is in contrib, too
 
 
 def as_given(x: Any) -> Any:

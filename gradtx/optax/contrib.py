@@ -25,9 +25,30 @@ from gradtx.optax.frontier import (
     scale_by_simplified_ademamix,
     simplified_ademamix,
 )
+from gradtx.optax.galore import (
+    galore,
+    scale_by_galore,
+)
 from gradtx.optax.kin import acprop, scale_by_acprop
+from gradtx.optax.loop import (
+    schedule_free_eval_params,
+)
 from gradtx.optax.muon import muon, scale_by_muon
+from gradtx.optax.other_trees import (
+    split_real_and_imaginary,
+)
 from gradtx.optax.over_any import mechanize, schedule_free, schedule_free_adamw, schedule_free_sgd
+from gradtx.optax.private import (
+    differentially_private_aggregate,
+    dpsgd,
+)
+from gradtx.optax.sharpness import (
+    sam,
+)
+from gradtx.optax.sophia import (
+    hutchinson_estimator_diag_hessian,
+    sophia,
+)
 from gradtx.optax.states import restate
 from gradtx.optax.weights import normalize
 from gradtx.transforms import plateau as of_plateau
@@ -38,8 +59,12 @@ __all__ = [
     "adopt",
     "cocob",
     "dadapt_adamw",
+    "differentially_private_aggregate",
     "dog",
     "dowg",
+    "dpsgd",
+    "galore",
+    "hutchinson_estimator_diag_hessian",
     "madgrad",
     "mechanize",
     "momo",
@@ -48,17 +73,22 @@ __all__ = [
     "normalize",
     "prodigy",
     "reduce_on_plateau",
+    "sam",
     "scale_by_acprop",
     "scale_by_ademamix",
     "scale_by_adopt",
     "scale_by_cocob",
+    "scale_by_galore",
     "scale_by_madgrad",
     "scale_by_muon",
     "scale_by_simplified_ademamix",
     "schedule_free",
     "schedule_free_adamw",
+    "schedule_free_eval_params",
     "schedule_free_sgd",
     "simplified_ademamix",
+    "sophia",
+    "split_real_and_imaginary",
 ]
 
 

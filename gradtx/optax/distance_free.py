@@ -4,17 +4,22 @@ from collections.abc import Callable
 from typing import Any, Literal
 
 import jax
+import jax.numpy as jnp
 import optax
+from jax import Array
 
 from gradtx.core import check
+from gradtx.core.collectives import manual_axes
 from gradtx.core.count import ScheduledState
 from gradtx.core.flow import Flow, is_promise, keep_promises
+from gradtx.core.lift import per_array
 from gradtx.core.rule import Rule
 from gradtx.core.transformation import Transformation, advance, start, takes
+from gradtx.core.tree import joint_norm, norm, root
 from gradtx.optax.blocks import add_decayed_weights, identity, scale_by_learning_rate
-from gradtx.optax.borrow import Fixed, Real, leave_unless, optax_transformation
+from gradtx.optax.borrow import Fixed, Real, leave_unless, optax_transformation, original
 from gradtx.optax.optimizers import sgd
-from gradtx.optax.states import NO_NUMBER, stateless_member
+from gradtx.optax.states import NO_NUMBER, state_kind, stateless_member
 from gradtx.optax.trees import OptionalMask
 from gradtx.optax.wrappers import chain
 from gradtx.optimizers import cocob as of_cocob
@@ -23,6 +28,7 @@ from gradtx.optimizers import distance_over_gradients as of_distance
 from gradtx.optimizers import momo as of_momo
 from gradtx.optimizers import polyak as of_polyak
 from gradtx.optimizers import prodigy as of_prodigy
+from gradtx.optimizers.whole_tree import avoid_zero
 from gradtx.values.value import build
 
 
@@ -33,9 +39,11 @@ class Exchanged(Rule):
     kind: type[Any]
     inside: Callable[[Any], Any]  # the member's state from Optax's
     outside: Callable[[Any], Any]  # and back
+    first: Callable[[Any, Any], Any] = staticmethod(lambda state, params: state)  # what Optax's starts with
 
     def init(self, params: Any) -> Any:
-        return self.outside(start(self.tx, params))
+        state = self.outside(start(self.tx, params))
+        return state if manual_axes() else self.first(state, params)  # parts of arrays don't know the whole's size
 
     def advance(self, flow: Flow, state: Any, extra: dict[str, Any]) -> Any:
         check.require_state(state, self.kind)
@@ -45,7 +53,7 @@ class Exchanged(Rule):
         return self.outside(after)
 
 
-def exchange_state(tx: Transformation, own: Any, kind: Any) -> Rule:
+def exchange_state(tx: Transformation, own: Any, kind: Any, **others: Any) -> Rule:
     """The rule of a member that has the fields of Optax's state; a schedule of it reads the state's count."""
     schedules = [name for name, x in tx.arguments.items() if callable(x)]
     leave_unless(**dict.fromkeys(schedules, "count" in kind._fields))
@@ -60,7 +68,7 @@ def exchange_state(tx: Transformation, own: Any, kind: Any) -> Rule:
         return kind(**{name: getattr(made, name) for name in kind._fields})
 
     known: dict[str, Any] = dict(takes=takes(tx), needs=build(tx).needs, descends=build(tx).descends)
-    return Exchanged.of(tx=tx, kind=kind, inside=inside, outside=outside, **known)
+    return Exchanged.of(tx=tx, kind=kind, inside=inside, outside=outside, **known, **others)
 
 
 def decayed(weight_decay: Any, mask: Any) -> Any:
@@ -83,7 +91,12 @@ def step_by_dog(init_step: Any, eps: Real = 1e-8):
     def outside(state: Any) -> Any:  # no gradient, or zeros, so far
         return kind(state.sum_sq_norm_grads == 0.0, *state)
 
-    return Exchanged.of(tx=member, kind=kind, inside=inside, outside=outside)
+    def first(state: Any, params: Any) -> Any:
+        starts = dict(distance=number, learning_rate=0.0)
+        least = starts[name] if name in starts else number * (1.0 + joint_norm(params))
+        return state._replace(max_dist=jnp.asarray(least, state.max_dist.dtype))
+
+    return Exchanged.of(tx=member, kind=kind, inside=inside, outside=outside, first=first)
 
 
 STARTS = {"distance": "initial_distance", "learning_rate": "initial_rate", "heuristic": "reps"}
@@ -104,7 +117,12 @@ def dog(
 def step_by_dowg(init_estim_sq_dist: Real | None = None, eps: Real = 1e-4):
     distance = None if init_estim_sq_dist is None else init_estim_sq_dist**0.5
     member = of_distance.scale_by_dowg(eps, initial_distance=distance)
-    return exchange_state(member, of_distance.ScaleByDowgState, optax.contrib.DoWGState)
+
+    def first(state: Any, params: Any) -> Any:
+        least = eps if init_estim_sq_dist is None else init_estim_sq_dist
+        return state._replace(estim_sq_dist=jnp.asarray(least, state.estim_sq_dist.dtype))
+
+    return exchange_state(member, of_distance.ScaleByDowgState, optax.contrib.DoWGState, first=first)
 
 
 @optax_transformation
@@ -117,6 +135,34 @@ def dowg(
 ):
     direction = step_by_dowg(init_estim_sq_dist, eps)
     return chain(decayed(weight_decay, mask), direction, scale_by_learning_rate(learning_rate))
+
+
+@optax_transformation
+def scale_by_distance_over_gradients(
+    reps_rel: Real = 1e-6, eps: Real = 1e-8, param_dtype: Any = jnp.float32, global_scale: Real = 1.0
+):
+    """With Optax's state: sums are arrays of one number, and the first parameters have a dtype of their own."""
+    leave_unless(param_dtype=jnp.issubdtype(param_dtype, jnp.floating))
+
+    def init(p: Array) -> dict[str, Any]:
+        least = jnp.asarray(0.0 if manual_axes() else reps_rel * (1.0 + norm(p)), p.dtype)
+        return dict(max_dist=least, grad_sum_of_squares=jnp.zeros(1, p.dtype), init_params=p.astype(param_dtype))
+
+    def update(g: Array, state: Any, p: Array) -> Any:
+        first = state.init_params.astype(p.dtype)
+        farthest = jnp.maximum(state.max_dist, norm(p - first))
+        if manual_axes():  # where init did not know the size of the whole
+            farthest = jnp.maximum(farthest, reps_rel * (1.0 + norm(first)))
+        squares = state.grad_sum_of_squares + jnp.square(norm(g))
+        rate = farthest / avoid_zero(root(squares[0] + eps))
+        return global_scale * rate * g, dict(
+            max_dist=farthest, grad_sum_of_squares=squares, init_params=state.init_params
+        )
+
+    return per_array(THEIR_DISTANCES, init, update)
+
+
+THEIR_DISTANCES: Any = state_kind(original("scale_by_distance_over_gradients")())
 
 
 @optax_transformation

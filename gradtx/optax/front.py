@@ -13,7 +13,7 @@ from gradtx.core.keys import Seed, make_key
 from gradtx.core.rule import Rule
 from gradtx.core.transformation import advance, start
 from gradtx.optax.blocks import scale_by_adam, scale_by_learning_rate
-from gradtx.optax.borrow import Real, leave_unless, optax_transformation, original
+from gradtx.optax.borrow import Outdated, Real, leave_unless, optax_transformation, original
 from gradtx.optax.states import keep_promise, restate, state_kind, stateless_member
 from gradtx.optax.wrappers import chain
 from gradtx.transforms import cleaning as of_cleaning
@@ -58,6 +58,24 @@ def scale_by_optimistic_gradient(alpha: Real = 1.0, beta: Real = 1.0):
 @optax_transformation
 def optimistic_gradient_descent(learning_rate: Real, alpha: Real = 1.0, beta: Real = 1.0):
     return chain(scale_by_optimistic_gradient(alpha, beta), scale_by_learning_rate(learning_rate))
+
+
+@Outdated
+def optimistic_adam(
+    learning_rate: Real,
+    optimism: Real | None = None,
+    b1: Real = 0.9,
+    b2: Real = 0.999,
+    eps: Real = 1e-08,
+    eps_root: Real = 0.0,
+    mu_dtype: Any = None,
+    *,
+    nesterov: bool = True,
+):
+    leave_unless(learning_rate=not callable(learning_rate))  # which Optax refuses
+    direction = scale_by_adam(b1, b2, eps, eps_root, mu_dtype, nesterov=nesterov)
+    beta = learning_rate if optimism is None else optimism
+    return chain(direction, scale_by_optimistic_gradient(learning_rate, beta), scale_by_learning_rate(1.0))
 
 
 @optax_transformation

@@ -17,7 +17,7 @@ from gradtx.core.flow import Flow
 from gradtx.core.rule import Rule
 from gradtx.core.transformation import advance, start
 from gradtx.inspect.hyperparameters import control
-from gradtx.optax.borrow import ANY_NUMBER, as_given
+from gradtx.optax.borrow import ANY_NUMBER, as_given, warn_of
 from gradtx.optax.trees import PlainTree
 from gradtx.values.annotations import Check
 from gradtx.values.recipe import Controlled
@@ -46,6 +46,14 @@ def inject_hyperparams(
         return injected(inner_factory, numbers, others, static, hyperparam_dtype)
 
     return make
+
+
+def inject_stateful_hyperparams(
+    inner_factory: Callable[..., Any], static_args: str | Iterable[str] = (), hyperparam_dtype: Any = None
+) -> Callable[..., Any]:
+    """Optax's older name of `inject_hyperparams`."""
+    warn_of("inject_stateful_hyperparams", "inject_hyperparams")
+    return inject_hyperparams(inner_factory, static_args, hyperparam_dtype)
 
 
 # ---- the arguments of the inner factory ----

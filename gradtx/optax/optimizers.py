@@ -3,7 +3,6 @@
 from typing import Any
 
 import jax.numpy as jnp
-import optax
 
 from gradtx.optax.blocks import (
     add_decayed_weights,
@@ -25,10 +24,9 @@ from gradtx.optax.blocks import (
     scale_by_stddev,
     trace,
 )
-from gradtx.optax.borrow import Fixed, Real, StepCount, is_float32, leave_unless, optax_transformation, original
+from gradtx.optax.borrow import Fixed, Real, StepCount, is_float32, leave_unless, optax_transformation
 from gradtx.optax.trees import OptionalMask
 from gradtx.optax.wrappers import chain
-from gradtx.optimizers import lbfgs as of_lbfgs
 
 
 @optax_transformation
@@ -224,25 +222,3 @@ def lion(
 ):
     decay = add_decayed_weights(weight_decay, mask)
     return chain(scale_by_lion(b1, b2, mu_dtype), decay, scale_by_learning_rate(learning_rate))
-
-
-class DefaultSearch(optax.GradientTransformationExtraArgs):
-    """Optax's default line search, equal to it; it pickles by its name, since its functions don't."""
-
-    def __reduce__(self) -> str:
-        return "DEFAULT_SEARCH"
-
-
-DEFAULT_SEARCH = DefaultSearch(*original("lbfgs").__defaults__[-1])
-
-
-@optax_transformation
-def lbfgs(
-    learning_rate: Real | None = None,
-    memory_size: int = 10,
-    scale_init_precond: bool = True,
-    linesearch: optax.GradientTransformation | None = DEFAULT_SEARCH,
-):
-    is_usual = linesearch == DEFAULT_SEARCH
-    leave_unless(learning_rate=learning_rate is None, scale_init_precond=scale_init_precond, linesearch=is_usual)
-    return of_lbfgs.lbfgs(memory_size)

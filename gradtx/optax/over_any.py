@@ -1,11 +1,8 @@
-"""Optax's wrappers that change the steps of any optimizer, as far as gradtx has them.
-
-`sam` is Optax's own: its step up is that of any optimizer, gradtx's one along the gradient. So is `lookahead`, whose
-parameters are a pair; gradtx's keeps the slow ones in the state.
-"""
+"""Optax's wrappers that change the steps of any optimizer and are gradtx's with another state."""
 
 from typing import Annotated, Any
 
+import jax
 import jax.numpy as jnp
 import optax
 
@@ -23,10 +20,20 @@ from gradtx.optax.states import restate
 from gradtx.optax.wrappers import as_pair, chain
 from gradtx.values.annotations import Check
 from gradtx.wrappers import mechanize as of_mechanize
+from gradtx.wrappers.branch import cast_like
 from gradtx.wrappers.schedule_free import ScheduleFreeState, move_average
 
 Optimizer = Annotated[optax.GradientTransformation, Check(as_pair)]
 STATE_OF_BASE = ("base_optimizer_state",)
+
+
+def start_anew(tx: Any, params: Any, state: Any) -> Any:
+    """The fresh state of a part in the form of the one that it takes the place of: a mask has marks of its own there,
+    in the places of other arrays.
+    """
+    leaves, structure = jax.tree.flatten(state)
+    pairs = zip(jax.tree.leaves(start(tx, params)), leaves, strict=True)
+    return structure.unflatten([cast_like(jnp.asarray(fresh), jnp.asarray(old)) for fresh, old in pairs])
 
 
 @optax_transformation

@@ -9,6 +9,7 @@ from jax.core import Tracer
 
 from gradtx.optax.borrow import Fixed, Real, StepCount, optax_schedule
 from gradtx.optax.hyperparams import inject_hyperparams as inject_hyperparams
+from gradtx.optax.hyperparams import inject_stateful_hyperparams as inject_stateful_hyperparams
 from gradtx.optax.trees import Plain, PlainTree, as_plain
 from gradtx.schedules.ramp import half_wave, mix
 from gradtx.values.annotations import Check

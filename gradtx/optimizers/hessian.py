@@ -71,14 +71,15 @@ def hutchinson(key: Seed = 0):
             keys = jax.random.split(now, len(w))
             return [jax.random.rademacher(own, x.shape, x.dtype) for own, x in zip(keys, w, strict=True)]
 
-        def estimate(loss: Any, w: RealArrays, signs: RealArrays) -> RealArrays:
-            products = jax.jvp(jax.grad(loss), (w,), (signs,))[1]
-            return [z * h for z, h in zip(signs, products, strict=True)]
-
-        put_estimate(flow, extra, estimate, draw_signs)
+        put_estimate(flow, extra, estimate_by_signs, draw_signs)
         return HutchinsonState(increment(state.count))
 
     return Rule(init, advance_signs, takes=BY_LOSS, needs=("loss_fn",))
+
+
+def estimate_by_signs(loss: Any, w: RealArrays, signs: RealArrays) -> RealArrays:
+    products = jax.jvp(jax.grad(loss), (w,), (signs,))[1]
+    return [z * h for z, h in zip(signs, products, strict=True)]
 
 
 @transformation
@@ -118,12 +119,16 @@ def put_estimate(
     extra: dict[str, Any],
     estimate: Callable[[Any, RealArrays, RealArrays], RealArrays],
     draw: Callable[[RealArrays], RealArrays] = lambda w: [],
+    name: str = "loss_fn",
 ) -> None:
-    """Go on with what a function makes of the loss, the parameters, both as those of real arrays, and what is drawn."""
+    """Go on with what a function makes of the loss, which has this name among the extra arguments, the parameters, both
+    as those of real arrays, and what is drawn.
+    """
     check.require_params(flow.params)
     updates, params = flow.tree, flow.own_params
-    further = {name: x for name, x in extra.items() if name != "loss_fn"}
-    loss_fn = loss_of_params("loss_fn", flow.widen_function(extra["loss_fn"]), further)
+    further = {key: x for key, x in extra.items() if key != name}
+    given = extra[name]
+    loss_fn = loss_of_params(name, flow.widen_function(given) if callable(given) else given, further)
     scalar(loss_fn, params)
     w = reals(params, updates, "params")
     require_whole_arrays(w, "an estimate of the Hessian needs them whole: run it outside of shard_map")

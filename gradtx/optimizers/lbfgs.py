@@ -64,8 +64,16 @@ def scale_by_lbfgs(memory_size: int = 10):
     (Array([0.6, 0.8], dtype=float32), Array([2.4, 3.2], dtype=float32))
     """
     require_whole("memory_size", memory_size)
+    return pair_of_lbfgs(ScaleByLbfgsState, memory_size)
 
-    def init(params: Any) -> ScaleByLbfgsState:
+
+def pair_of_lbfgs(kind: Any, memory_size: int) -> Any:
+    """The pair with a kind of state. Where that has no place for `next_pair`, as Optax's, each update has a place of
+    its own in turn, and there are zeros for a pair that is left out.
+    """
+    by_count = "next_pair" not in kind._fields
+
+    def init(params: Any) -> Any:
         def zeros(*front: int) -> Any:
             def zero(p: Any) -> jax.Array:  # which lies like the parameter
                 return jnp.broadcast_to(jnp.zeros_like(as_wide_array(p)), front + jnp.shape(p))
@@ -73,12 +81,13 @@ def scale_by_lbfgs(memory_size: int = 10):
             return jax.tree.map(zero, params)
 
         weights = jnp.zeros(memory_size, jnp.result_type(float))
-        count, next_pair = jnp.zeros([], jnp.int32), jnp.zeros([], jnp.int32)
-        return ScaleByLbfgsState(count, zeros(), zeros(), zeros(memory_size), zeros(memory_size), weights, next_pair)
+        next_pair = () if by_count else (jnp.zeros([], jnp.int32),)
+        memories = zeros(memory_size), zeros(memory_size)
+        return kind(jnp.zeros([], jnp.int32), zeros(), zeros(), *memories, weights, *next_pair)
 
-    def update(updates: Any, state: ScaleByLbfgsState, params: Any = None):
+    def update(updates: Any, state: Any, params: Any = None):
         check.require_params(params)
-        check.require_state(state, ScaleByLbfgsState)
+        check.require_state(state, kind)
         leaves, structure = jax.tree.flatten(updates, is_leaf=check.is_none)
         places = places_of_updates(updates)
         columns = {name: check.match(updates, getattr(state, name), f"the state's {name}") for name in TREES}
@@ -88,7 +97,8 @@ def scale_by_lbfgs(memory_size: int = 10):
             return [as_wide_array(column[i]) for i in places]
 
         def remembered(memory: jax.Array, new: jax.Array) -> jax.Array:
-            return memory.at[here].set(jnp.where(kept, new.astype(memory.dtype), memory[here]))
+            else_there = jnp.zeros_like(memory[here]) if by_count else memory[here]
+            return memory.at[here].set(jnp.where(kept, new.astype(memory.dtype), else_there))
 
         def tree(name: str, arrays: list[jax.Array]) -> Any:
             for i, x in zip(places, arrays, strict=True):
@@ -102,20 +112,20 @@ def scale_by_lbfgs(memory_size: int = 10):
         limits = jnp.finfo(curvature.dtype)
         kept = (state.count > 0) & (curvature > limits.eps * root(dot(s, s)) * root(squares))
         kept &= jnp.minimum(curvature, squares) > limits.tiny
-        here = state.next_pair
+        here = jnp.maximum(state.count - 1, 0) % memory_size if by_count else state.next_pair
         pairs = Pairs(
             [remembered(memory, x) for memory, x in zip(of(columns["diff_params_memory"]), s, strict=True)],
             [remembered(memory, x) for memory, x in zip(of(columns["diff_updates_memory"]), y, strict=True)],
             remembered(state.weights_memory, 1.0 / jnp.where(kept, curvature, 1.0)),
         )
-        oldest = jnp.where(kept, (here + 1) % memory_size, here)
+        oldest = jnp.where(kept | by_count, (here + 1) % memory_size, here)
         now = pairs._replace(weights=pairs.weights.astype(curvature.dtype))
         direction = apply_inverse(now, (oldest + jnp.arange(memory_size, dtype=oldest.dtype)) % memory_size, g)
         for i, x in zip(places, direction, strict=True):
             leaves[i] = x.astype(leaves[i].dtype)
         memories = tree("diff_params_memory", pairs.s), tree("diff_updates_memory", pairs.y)
         past = tree("params", w), tree("updates", g)
-        after = ScaleByLbfgsState(increment(state.count), *past, *memories, pairs.weights, oldest)
+        after = kind(increment(state.count), *past, *memories, pairs.weights, *[] if by_count else [oldest])
         return structure.unflatten(leaves), after
 
     def expected(u: jax.Array) -> dict[str, jax.ShapeDtypeStruct]:
@@ -147,7 +157,7 @@ def apply_inverse(pairs: Pairs, order: jax.Array, g: list[jax.Array]) -> list[ja
         s, y, weight = jax.tree.map(lambda memory: memory[i], pairs)
         return add_scaled(r, alpha - weight * dot(y, r), s), None
 
-    newest = order[-1]
+    newest = order[jnp.max(jnp.where(pairs.weights[order] > 0.0, jnp.arange(len(order)), 0))]
     weight, y = pairs.weights[newest], [memory[newest] for memory in pairs.y]
     any_pair = weight > 0.0
     gamma = jnp.where(any_pair, 1.0 / jnp.where(any_pair, weight * dot(y, y), 1.0), shrinkage(root(dot(g, g)), 1.0))

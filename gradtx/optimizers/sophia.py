@@ -89,6 +89,24 @@ def scale_by_sophia(
     Array([ 1., -1.], dtype=float32)
     """
 
+    return rule_of_sophia(ScaleBySophiaState, b1, b2, gamma, eps, clip, every, hessian, debias=debias)
+
+
+def rule_of_sophia(
+    kind: Any,
+    b1: Any,
+    b2: Any,
+    gamma: Any,
+    eps: Any,
+    clip: Any,
+    every: Any,
+    hessian: Any,
+    *,
+    debias: bool = True,
+    late: bool = False,
+) -> Rule:
+    """The rule with this kind of state; if `late`, a step goes by the average of the update before, as Optax's."""
+
     def init_one(p: Array):
         return dict(mu=jnp.zeros_like(p), nu=jnp.zeros_like(p))
 
@@ -104,12 +122,12 @@ def scale_by_sophia(
     step = per_array(Averages, init_one, take_step)
     ema = per_array(momentum.EmaState, lambda p: dict(ema=jnp.zeros_like(p)), average)
 
-    def init(params: Any) -> ScaleBySophiaState:
+    def init(params: Any) -> Any:
         count, mu, nu = step.init(check.movable(params))
-        return ScaleBySophiaState(count, mu, nu, start(hessian, params))
+        return kind(count, mu, nu, start(hessian, params))
 
     def advance_sophia(flow: Flow, state: Any, extra: dict[str, Any]) -> Any:
-        check.require_state(state, ScaleBySophiaState)
+        check.require_state(state, kind)
         before = momentum.EmaState(state.nu), state.hessian_fn_state
         flow.updates()  # which must be arrays
 
@@ -121,11 +139,11 @@ def scale_by_sophia(
 
         due = state.count % period_of(every) == 0
         (nu,), inside = jax.lax.cond(due, lambda: lay_tree_like(renew(), before), lambda: before)
-        after = step.advance(flow, Averages(state.count, state.mu, nu), {})
+        after = step.advance(flow, Averages(state.count, state.mu, state.nu if late else nu), {})
 
-        def whole() -> ScaleBySophiaState:
-            count, mu, nu = keep_promises(after)
-            return ScaleBySophiaState(count, mu, nu, inside)
+        def whole() -> Any:
+            count, mu, _ = keep_promises(after)
+            return kind(count, mu, nu, inside)
 
         return flow.promise(whole)
 

@@ -90,19 +90,30 @@ def scale_by_backtracking_linesearch(
         rtol=rtol,
     )
 
+    search = search_anew(armijo, store_grad=store_grad)
+
+    def update(updates: Any, state: Any, params: Any = None, **given: Any) -> Any:
+        out, after = search.update(updates, state, params, **given)
+        error = after.info.decrease_error
+        above = jnp.maximum(error - atol, 0.0).astype(error.dtype)  # Optax's leaves out what is tolerated
+        return out, after._replace(info=after.info._replace(decrease_error=above))
+
+    search_measured = optax.GradientTransformationExtraArgs(search.init, update)
+    return search_along(search_measured, ScaleByBacktrackingLinesearchState, store_grad=store_grad)
+
+
+def search_anew(armijo: Any, *, store_grad: bool) -> Any:
+    """Optax's search, which starts as at first where its last step was 0, and differentiates at its end alone."""
+
     def update(updates: Any, state: Any, params: Any = None, *, value_fn: Any = None, **given: Any) -> Any:
         rate = jnp.where(state.learning_rate > 0.0, state.learning_rate, 1.0)
         start = state._replace(learning_rate=rate, grad=None)
         out, found = armijo.update(updates, start, params, value_fn=value_fn, **given)
         after: Any = found
-        error = after.info.decrease_error
-        above = jnp.maximum(error - atol, 0.0).astype(error.dtype)  # Optax's leaves out what is tolerated
-        after = after._replace(info=after.info._replace(decrease_error=above))
-        if store_grad:  # at the end alone, where Optax differentiates at each try
+        if store_grad:  # where Optax's own does at each try
             end = [(w + after.learning_rate * u).astype(w.dtype) for w, u in zip(params, updates, strict=True)]
             value, grad = jax.value_and_grad(value_fn)(end)
             after = after._replace(value=value, grad=grad)
         return out, after
 
-    search = optax.GradientTransformationExtraArgs(armijo.init, update)
-    return search_along(search, ScaleByBacktrackingLinesearchState, store_grad=store_grad)
+    return optax.GradientTransformationExtraArgs(armijo.init, update)

@@ -119,7 +119,7 @@ def search_along(search: Any, kind: Any, *, store_grad: bool) -> Any:
         **further: Any,
     ):
         check.require_params(params)
-        check.require_state(state, kind.__bases__[0])
+        check.require_state(state, next(x for x in kind.__mro__ if x.__bases__ == (tuple,)))  # Optax's own
         name, value_fn = ("loss_fn", loss_fn) if value_fn is None else ("value_fn", value_fn)
         given = dict(value=value, grad=grad, value_fn=value_fn)
         check.require_extra([name for name, x in given.items() if x is None])

@@ -16,6 +16,7 @@ FILES = [
     "tree_utils/_state_utils_test.py",
     "contrib/_common_test.py",
     *[f"contrib/_{name}_test.py" for name in ("reduce_on_plateau", "schedule_free", "mechanic")],
+    *[f"contrib/_{name}_test.py" for name in ("complex_valued", "galore", "privacy", "sam")],
 ]
 
 if __name__ == "__main__":

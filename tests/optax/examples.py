@@ -1,7 +1,10 @@
 """Calls of every name that gradtx.optax makes of its own, written so that they run on Optax too."""
 
+from tests.optax.other_examples import OTHERS
+
 # The first call of each name is the example of docs/optax_names.md.
 TRANSFORMATIONS: dict[str, list[str]] = {
+    **OTHERS,
     "acprop": ["contrib.acprop(1e-3)", "contrib.acprop(0.1, 0.8, 0.9, 1e-3, 1e-3, 0.1, matrices)"],
     "adabelief": ["adabelief(1e-3)", "adabelief(0.1, 0.8, 0.9, 1e-3, 1e-3, nesterov=True)"],
     "adadelta": ["adadelta(0.5)", "adadelta(0.5, rho=0.8, eps=1e-3, weight_decay=0.1, weight_decay_mask=matrices)"],
@@ -95,7 +98,6 @@ TRANSFORMATIONS: dict[str, list[str]] = {
         "lars(0.1, 0.1, matrices, 0.1, 0.1, matrices, 0.8, True)",
         "lars(0.1, 0.1, {'w': True, 'b': False, 'n': True}, trust_ratio_mask={'w': True, 'b': False, 'n': False})",
     ],
-    "lbfgs": ["lbfgs(memory_size=5)"],
     "lion": ["lion(1e-4)", "lion(0.1, 0.8, 0.9, weight_decay=0.1, mask=matrices)"],
     "madgrad": [
         "contrib.madgrad(0.1)",

@@ -77,9 +77,19 @@ def test_a_plateau_of_negative_values():
     assert scales == [0.5, 1.0]
 
 
-def test_lbfgs_has_the_place_of_the_next_pair():
-    own, theirs = (module.lbfgs().init(jnp.ones(2))[0] for module in (optax, real))
-    assert set(own._fields) - set(theirs._fields) == {"next_pair"}
+def test_lbfgs_leaves_out_a_pair_without_curvature():
+    after = []
+    for module in (optax, real):
+        tx, w = module.scale_by_lbfgs(3), jnp.array([1.0, 2.0])
+        state = tx.init(w)
+        for factor, step in ((1.0, 0.0), (2.0, 1.0), (-1.0, 1.0)):  # at last the gradient turns against the step
+            w = w + step
+            direction, state = tx.update(factor * w, state, w)
+        after.append((float(direction @ (factor * w)), [*map(np.sign, state.weights_memory.tolist())]))
+    (own, weights), (theirs, their_weights) = after
+    assert own > 0.0 > theirs  # which leads uphill
+    assert weights == [1, 0, 0]
+    assert their_weights == [1, -1, 0]
 
 
 @pytest.mark.parametrize(

@@ -17,7 +17,8 @@ import gradtx.optax as optax
 from gradtx.core.check import is_key
 from gradtx.core.walk import walk
 from tests.optax.examples import TRANSFORMATIONS
-from tests.optax.runs import PARAMS, make, run
+from tests.optax.page import FUNCTIONS_OF_TREES
+from tests.optax.runs import PARAMS, make, params_for, run
 from tests.optax.schedule_examples import SCHEDULES
 
 PAIRS: list[tuple[Any, Any]] = [
@@ -26,7 +27,6 @@ PAIRS: list[tuple[Any, Any]] = [
     (optax.transforms, real.transforms),
     (optax.contrib, real.contrib),
 ]
-OWN_STATES = {"lbfgs"}  # it keeps the place of the next pair
 WIDER = {"inject_hyperparams", "MultiSteps"}  # float32 in Optax under 64-bit types, too
 CALLS = [(name, call) for name, calls in TRANSFORMATIONS.items() for call in calls]
 EAGER = [TRANSFORMATIONS[name][-1] for name in ("adamw", "inject_hyperparams", "masked", "MultiSteps", "partition")]
@@ -47,8 +47,7 @@ OWN = own_names()
 
 
 def test_every_name_of_its_own_has_a_call_in_the_table():
-    plain = {"apply_updates", "global_norm"}
-    assert OWN.keys() == TRANSFORMATIONS.keys() | SCHEDULES.keys() | plain
+    assert OWN.keys() == TRANSFORMATIONS.keys() | SCHEDULES.keys() | FUNCTIONS_OF_TREES
     listed = {x for x in optax.__all__ if not inspect.ismodule(getattr(optax, x))}
     assert listed | set(optax.contrib.__all__) == OWN.keys()
 
@@ -65,14 +64,24 @@ def test_signatures_are_optaxs(name):
 
 @pytest.mark.parametrize(("name", "call"), CALLS, ids=[call for _, call in CALLS])
 def test_results_and_states_are_optaxs(name, call):
-    own, theirs = (run(make(call, module), True, name == "lbfgs") for module in (optax, real))
+    own, theirs = (run(make(call, module), True, name) for module in (optax, real))
     # Optax rounds the product of a moment and its decay to a narrow dtype too; gradtx rounds what it stores.
     rtol, atol = (1e-2, 5e-3) if "float16" in call else (1e-4, 1e-6)
     jax.tree.map(lambda a, b: np.testing.assert_allclose(a, b, rtol=rtol, atol=atol), own[:2], theirs[:2])
-    if name in OWN_STATES:
-        return
-    assert jax.tree.structure(own[2]) == jax.tree.structure(theirs[2])
-    for a, b in zip(jax.tree.leaves(own[2]), jax.tree.leaves(theirs[2]), strict=True):
+    assert_states_equal(name, own[2], theirs[2], rtol, atol)
+
+
+@pytest.mark.parametrize("name", TRANSFORMATIONS)
+def test_fresh_states_are_optaxs(name):
+    """So that one of ours goes on in Optax, too."""
+    for call in TRANSFORMATIONS[name]:
+        own, theirs = (make(call, module).init(params_for(name)) for module in (optax, real))
+        assert_states_equal(name, own, theirs, rtol=1e-6, atol=0.0)
+
+
+def assert_states_equal(name, own, theirs, rtol, atol):
+    assert jax.tree.structure(own) == jax.tree.structure(theirs)
+    for a, b in zip(jax.tree.leaves(own), jax.tree.leaves(theirs), strict=True):
         assert jnp.shape(a) == jnp.shape(b)
         assert name in WIDER or jnp.result_type(a) == jnp.result_type(b)
         np.testing.assert_allclose(as_numbers(a), as_numbers(b), rtol=rtol, atol=atol)
@@ -145,10 +154,10 @@ def test_the_rest_is_optaxs_own():
 
     assert losses is real.losses
     assert projections is real.projections
-    assert optax.contrib.split_real_and_imaginary is real.contrib.split_real_and_imaginary
+    assert optax.contrib.SAMState is real.contrib.SAMState
     assert optax.tree_utils is real.tree_utils
     assert optax.tree is real.tree
-    assert optax.transforms.conditionally_mask is real.transforms.conditionally_mask
+    assert optax.transforms.monitor is real.transforms.monitor
     assert optax.schedules.InjectStatefulHyperparamsState is real.schedules.InjectStatefulHyperparamsState
     assert optax.__version__ == real.__version__
     for ours, theirs in PAIRS:
