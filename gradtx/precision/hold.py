@@ -171,7 +171,7 @@ class Holding(Rule):
             for name, codec in self.quantities.items():
                 if name in fields:
                     kind = behaviour_of(type(own), name)
-                    if kind.anchor:
+                    if kind.anchor and getattr(own, name) is not None:
                         problem = "small differences from it, or small steps of it, are what counts, and would be lost"
                         raise Refusal(ValueError, f"{name} can't be rounded: {problem}; leave {name} as it is")
                     known = resolve(codec, signed=kind.signed, stochastic=kind.slow)

@@ -45,7 +45,7 @@ def test_a_point_from_which_small_differences_count_is_refused(tx, name, codec):
     held = gx.hold(tx, **{name: codec})
     words = "small differences from it, or small steps of it, are what counts, and would be lost"
     with refused(ValueError, f"hold: {name} can't be rounded: {words}; leave {name} as it is"):
-        held.init(jnp.ones(8))
+        held.init({"w": jnp.ones(8), "half": jnp.ones(8, jnp.bfloat16)})
 
 
 def copies(state, params):
@@ -80,6 +80,12 @@ def test_what_a_rounded_start_would_do_to_a_distance():
     rounded = state._replace(init_params=start.astype(jnp.bfloat16).astype(jnp.float32))
     _, after = tx.update(now, rounded, now)
     assert float(after.max_dist) > 10 * 8e-4
+
+
+def test_an_average_beside_a_decay_that_has_none_may_be_held():
+    tx = gx.chain(gx.add_decayed_weights(0.1, toward_start=True), gx.sgd(0.1), gx.average_parameters())
+    state = gx.hold(tx, average=gx.bfloat16).init(jnp.ones(8, jnp.float32))
+    assert (gx.find(state, "2/average").dtype, gx.find(state, "start").dtype) == (jnp.bfloat16, jnp.float32)
 
 
 def test_the_other_quantities_of_such_a_state_may_be_held():
