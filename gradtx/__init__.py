@@ -185,7 +185,7 @@ from gradtx.transforms.rms import ScaleByRmsState, scale_by_rms
 from gradtx.transforms.shrink import shrink_parameters
 from gradtx.transforms.stopping import EarlyStoppingState, best_parameters, early_stopping
 from gradtx.transforms.widths import scale_by_width
-from gradtx.values.annotations import Bound, Decay, Fraction, Natural, NonNegative, Positive, Scalar, Steps
+from gradtx.values.annotations import Bound, Decay, Fraction, Initial, Natural, NonNegative, Positive, Scalar, Steps
 from gradtx.wrappers.accumulate import AccumulateState, accumulate, has_updated
 from gradtx.wrappers.cautious import cautious
 from gradtx.wrappers.flush import flush
@@ -271,6 +271,7 @@ __all__ = [  # noqa: RUF022  # in reading order
     # Writing your own
     "transformation", "composition", "schedule", "stateless", "per_array", "per_matrix", "scaling", "global_norm",
     "total", "extra_for", "Scalar", "Positive", "Bound", "NonNegative", "Fraction", "Decay", "Steps", "Natural",
+    "Initial",
     # States
     "ScheduledState", "MaskedState", "ClipState", "RecordState", "AccumulateState", "EveryState", "SwitchState",
     "SkipNonfiniteState", "SkipSpikesState", "ScaleByLearningRateState", "ScaleByMomentumState", "EmaState",

@@ -26,7 +26,7 @@ Result = tuple[Any, dict[str, Any]]  # of a formula: the update, and the fields 
 
 def per_array(
     state_type: type[S],
-    init: Callable[[jax.Array], dict[str, Any]],
+    init: Callable[[jax.Array], dict[str, Any]] | Callable[[jax.Array, int], dict[str, Any]],
     update: Callable[[jax.Array, S], Result] | Callable[[jax.Array, S, jax.Array], Result],
     shared: dict[str, tuple[Any, Callable[[S], Any]]] | None = None,
 ) -> Rule:
@@ -40,8 +40,10 @@ def per_array(
     the parameters.
 
     The formula computes in at least float32, and never meets None, an integer or a complex number: a complex array
-    comes as its real and imaginary part stacked in front. Inside of `jit` it is traced once per shape and dtype, for
-    however many arrays, and together with the formulas around it in a chain.
+    comes as its real and imaginary part stacked in front. Where these must not be taken for an axis, `init(p, parts)`
+    is told how many axes, 0 or 1, stand in front of the array's own, and makes fields that show it to the formula.
+    Inside of `jit` it is traced once per shape and dtype, for however many arrays, and together with the formulas
+    around it in a chain.
 
     >>> import gradtx, jax.numpy as jnp
     >>> from typing import Any, NamedTuple
@@ -226,7 +228,8 @@ def init_array(init: Callable[..., dict[str, Any]], p: Any) -> Fields:
     is_complex = p.dtype.kind == "c"
     fields: Fields = {}
     taken = {id(p), id(wide)}
-    for name, x in init(wide).items():
+    fields_of_one = init(wide, int(is_complex)) if count_arguments(init) > 1 else init(wide)
+    for name, x in fields_of_one.items():
         x = x if isinstance(x, jax.Array) else jnp.asarray(x)
         if is_complex and x.shape == wide.shape:
             x = narrow(x, p.dtype)

@@ -11,10 +11,12 @@ class Behaviour(NamedTuple):
 
     signed: bool = True
     slow: bool = False  # whether it changes by so little at each update that rounded to the nearest it stands still
+    anchor: bool = False  # whether small differences from it, or small steps of it, are what counts
 
 
 Squares = Annotated[Any, Behaviour(signed=False, slow=True)]  # an average or a sum of squares
 Slow = Annotated[Any, Behaviour(slow=True)]  # another slow average
+Anchor = Annotated[Any, Behaviour(anchor=True)]  # such as parameters as they once were, or as they are elsewhere
 OF_OPTAX = (
     "nu",
     "nu_max",
@@ -25,13 +27,15 @@ OF_OPTAX = (
     "v_row",
     "v_col",
 )  # squares, in the states of its rules
+ANCHORS_OF_OPTAX = ("init_params", "params0", "x0", "init_particles", "z", "cache", "params", "updates")
 
 
 @functools.cache
 def behaviour_of(kind: type, name: str) -> Behaviour:
     """What a state of this kind says of its field; where it says nothing, that it has a sign and is quick."""
     if kind.__module__.partition(".")[0] == optax.__name__:
-        return Behaviour(signed=False, slow=True) if name in OF_OPTAX else Behaviour()
+        squares = name in OF_OPTAX
+        return Behaviour(signed=not squares, slow=squares, anchor=name in ANCHORS_OF_OPTAX)
     try:
         hint = get_type_hints(kind, include_extras=True)[name]
     except (NameError, TypeError, KeyError):  # annotations that only a type checker can read

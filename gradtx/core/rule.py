@@ -1,7 +1,7 @@
 """What a transformation is made of: how it starts, how it goes on, and which parts it has."""
 
 from collections.abc import Callable
-from typing import Any, NamedTuple, Self
+from typing import Any, NamedTuple, Self, TypeVar
 
 import optax
 
@@ -63,7 +63,7 @@ class Rule(Pair):
     # that are not arrays like the parameters: they are not refused before it has seen them.
     selects: bool = False
     writes: bool = False  # whether its updates are what makes parameters others to the bit, in at least float32
-    descends: bool | None = False  # whether it turns a direction down, to what is added to parameters; None: unknown
+    descends: bool | None = False  # whether it turns a direction down, as `going_down` says; None: unknown
     advance_if: Any = None  # `advance_if(flow, state, ok, extra)`: as `advance` where the flag is true; None for most
 
     def __new__(cls, init: Any, advance: Any, **others: Any) -> Any:
@@ -100,6 +100,15 @@ class Rule(Pair):
         return id(self)
 
     __repr__ = object.__repr__
+
+
+R = TypeVar("R", bound=Rule)
+
+
+def going_down(rule: R) -> R:
+    """The rule, which says that it turns a direction down, to what is added to parameters."""
+    rule.descends = True
+    return rule
 
 
 def transformations_in(arguments: dict[str, Any]) -> dict[str, Any]:

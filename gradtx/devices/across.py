@@ -22,8 +22,9 @@ def across(tx: optax.GradientTransformation, axes: str | tuple[str, ...]):
 
     A norm, a dot product, a maximum, a test for NaN reach over the axes along which JAX's types say that an array
     varies, with one collective for all arrays that vary alike; what is the same on all devices counts once. Rules for
-    single elements do as ever, and send nothing. Under `jit` alone arrays are whole, wherever their parts lie, and
-    `across` changes nothing.
+    single elements do as ever, and send nothing. Gradients of examples that vary where their parameters do not are of
+    other examples, which `per_example_clip` and `private` sum. Under `jit` alone arrays are whole, wherever their parts
+    lie, and `across` changes nothing.
 
     Inside of `shard_map` what sums, compares or sorts the elements of an array that varies is an error without it; so
     it is within, in a formula of yours and in a part of Optax, unless `total` or a collective of JAX takes all parts.

@@ -37,7 +37,8 @@ def controlled(value: Scalar):
     says what it is: `set_hyperparameters(tx, state, learning_rate=1e-4)` gives a state with another one, which goes
     into checkpoints with the rest. Where the optimizer itself is at hand, `tx.replace` does without it.
 
-    **Raises:** `TypeError` for what is no number, the range of the place where it stands applies.
+    **Raises:** `TypeError` for what is no number, the range of the place where it stands applies. A number that `init`
+    alone reads, such as `initial` of `adagrad`, can't be controlled.
 
     >>> import gradtx, jax.numpy as jnp
     >>> tx = gradtx.sgd(gradtx.controlled(0.1))

@@ -98,7 +98,8 @@ def scale_by_adam_mini(
     | queries or keys | (in, head, size) | a head | (-3, -1) |
     | a convolution of Flax | (height, width, in, out) | an output | (-4, -3, -2) |
 
-    **State:** `count`, `mu` $m$, one array per parameter, and `nu` $v$, one number per block.
+    **State:** `count`, `mu` $m$, one array per parameter, and `nu` $v$, one number per block; the parts of a complex
+    array have blocks of their own, unless its whole is one.
 
     **Raises:** `TypeError` and `ValueError` for another `share`; (`update`) `ValueError` for an array that is in parts
     inside of `shard_map`, of which some axes share.
@@ -113,32 +114,34 @@ def scale_by_adam_mini(
            [ 0.2,  1. ]], dtype=float32)
     """
 
-    def block_of(shape: tuple[int, ...]) -> tuple[int, ...]:
+    def block_of(shape: tuple[int, ...], parts: int = 0) -> tuple[int, ...]:
         if share is None:
             return tuple(range(-len(shape), 0))
         axes = share if isinstance(share, tuple) else (share,)
-        return axes if len(shape) >= -min(axes, default=0) else ()
+        return axes if len(shape) - parts >= -min(axes, default=0) else ()
 
-    def shape_of_means(shape: tuple[int, ...]) -> tuple[int, ...]:
-        axes = block_of(shape)
+    def shape_of_means(shape: tuple[int, ...], parts: int) -> tuple[int, ...]:
+        axes = block_of(shape, parts)
         return tuple([1 if i - len(shape) in axes else n for i, n in enumerate(shape)])
 
-    def mean_of_blocks(q: Array) -> Array:
+    def mean_of_blocks(q: Array, nu: Array) -> Array:
         axes = block_of(q.shape)
         if not axes:
             return q
         if share is None:
             return jnp.expand_dims(mean_parts(q), axes)
         require_whole_arrays([q], WHOLE_FOR_MEANS)
+        if nu.shape == q.shape:  # blocks of one element, as of a complex array that lacks an axis without its parts
+            return q
         return jnp.sum(q, axes, keepdims=True) / max(math.prod([q.shape[axis] for axis in axes]), 1)
 
-    def init(p: Array):
-        return dict(mu=jnp.zeros_like(p), nu=jnp.zeros(shape_of_means(p.shape), p.dtype))
+    def init(p: Array, parts: int):
+        return dict(mu=jnp.zeros_like(p), nu=jnp.zeros(shape_of_means(p.shape, parts), p.dtype))
 
     def update(g: Array, state: ScaleByAdamMiniState):
         t = state.count + 1.0
         mu = b1 * state.mu + (1.0 - b1) * g
-        nu = stay_like(b2 * state.nu + (1.0 - b2) * mean_of_blocks(g**2), state.nu)
+        nu = stay_like(b2 * state.nu + (1.0 - b2) * mean_of_blocks(g**2, state.nu), state.nu)
         return debias(mu, b1, t) / (root(debias(nu, b2, t)) + eps), dict(mu=mu, nu=nu)
 
     return per_array(ScaleByAdamMiniState, init, update)

@@ -12,7 +12,7 @@ from gradtx.core.check import Unfit, is_none
 from gradtx.core.factories import Composed
 from gradtx.core.flow import Flow
 from gradtx.core.lift import per_array
-from gradtx.core.rule import Rule
+from gradtx.core.rule import Rule, going_down
 from gradtx.optax.borrow import (
     LARGEST,
     Fixed,
@@ -92,7 +92,7 @@ def scale_by_learning_rate(learning_rate: Real | None = None, *, flip_sign: bool
         return identity()
     sign = -1.0 if flip_sign else 1.0
     step = scale_by_schedule(product(sign, learning_rate)) if callable(learning_rate) else scale(sign * learning_rate)
-    return Composed.of(tx=step, descends=flip_sign)
+    return going_down(Composed.of(tx=step)) if flip_sign else step
 
 
 @optax_transformation

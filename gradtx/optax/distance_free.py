@@ -59,7 +59,7 @@ def exchange_state(tx: Transformation, own: Any, kind: Any, **others: Any) -> Ru
     leave_unless(**dict.fromkeys(schedules, "count" in kind._fields))
 
     def inside(state: Any) -> Any:
-        made = own(**{name: getattr(state, name) for name in own._fields})
+        made = own(**{name: getattr(state, name) for name in kind._fields})
         numbers: Any = dict.fromkeys(schedules, NO_NUMBER)
         return ScheduledState(state.count, numbers, made) if schedules else made
 

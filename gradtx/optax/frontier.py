@@ -11,6 +11,7 @@ import optax
 
 from gradtx.core.factories import Composed
 from gradtx.core.lift import per_array
+from gradtx.core.rule import going_down
 from gradtx.optax.blocks import add_decayed_weights, scale, scale_by_learning_rate
 from gradtx.optax.borrow import Real, held_in, is_float32, leave_unless, optax_transformation, original
 from gradtx.optax.states import Restated, restate
@@ -183,4 +184,4 @@ def rprop(
     max_step_size: Real = 50.0,
 ):
     steps = scale_by_rprop(learning_rate, eta_minus, eta_plus, min_step_size, max_step_size)
-    return Composed.of(tx=chain(steps, scale(-1.0)), descends=True)
+    return going_down(Composed.of(tx=chain(steps, scale(-1.0))))

@@ -10,7 +10,7 @@ from gradtx.core import check
 from gradtx.core.count import value_at
 from gradtx.core.flow import Flow
 from gradtx.core.lift import copy_params
-from gradtx.core.rule import Part, Rule
+from gradtx.core.rule import Part, Rule, going_down
 from gradtx.core.transformation import advance, start
 from gradtx.optax.blocks import add_decayed_weights, scale_by_learning_rate, scale_by_rms
 from gradtx.optax.borrow import Fixed, Real, as_plain_number, is_float32, leave_unless, optax_transformation
@@ -64,7 +64,7 @@ def schedule_free(
         return kind(after.b1, after.weight_sum, after.count, after.max_lr, inside, after.z)
 
     parts = {"base_optimizer": Part(base_optimizer, STATE_OF_BASE)}
-    return Rule(init, advance_averaged, parts=parts, counts=(("step_count",),), descends=True)
+    return going_down(Rule(init, advance_averaged, parts=parts, counts=(("step_count",),)))
 
 
 @optax_transformation

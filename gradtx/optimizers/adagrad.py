@@ -1,6 +1,6 @@
 """AdaGrad."""
 
-from typing import NamedTuple
+from typing import Annotated, NamedTuple
 
 import jax.numpy as jnp
 from jax import Array
@@ -11,7 +11,7 @@ from gradtx.core.lift import per_array
 from gradtx.core.quantity import Squares
 from gradtx.core.tree import root
 from gradtx.transforms.rate import scale_by_learning_rate
-from gradtx.values.annotations import NonNegative
+from gradtx.values.annotations import Initial, NonNegative
 
 
 class ScaleByRssState(NamedTuple):
@@ -28,7 +28,9 @@ class ScaleByRssState(NamedTuple):
 
 
 @transformation
-def scale_by_rss(eps: NonNegative = 1e-8, *, eps_root: NonNegative = 0.0, initial: NonNegative = 0.0):
+def scale_by_rss(
+    eps: NonNegative = 1e-8, *, eps_root: NonNegative = 0.0, initial: Annotated[NonNegative, Initial] = 0.0
+):
     r"""The gradient over the root of the sum of all squares so far, $g / (\sqrt{h + \varepsilon_r} + \varepsilon)$ with
     $h \leftarrow h + g^2$. Nothing is forgotten: under gradients of one size the steps shrink like $1/\sqrt t$.
     Optax's default is `eps=0.0, eps_root=1e-7, initial=0.1`, Keras' too; torch's is `eps=1e-10`.
@@ -59,7 +61,11 @@ def scale_by_rss(eps: NonNegative = 1e-8, *, eps_root: NonNegative = 0.0, initia
 
 @composition
 def adagrad(
-    learning_rate: NonNegative, *, eps: NonNegative = 1e-8, eps_root: NonNegative = 0.0, initial: NonNegative = 0.0
+    learning_rate: NonNegative,
+    *,
+    eps: NonNegative = 1e-8,
+    eps_root: NonNegative = 0.0,
+    initial: Annotated[NonNegative, Initial] = 0.0,
 ):
     r"""AdaGrad, $w \leftarrow w - \eta\,g/(\sqrt h + \varepsilon)$: `scale_by_rss` times the learning rate.
     Optax's default is `eps=0.0, eps_root=1e-7, initial=0.1`, Keras' too; torch's is `eps=1e-10`.

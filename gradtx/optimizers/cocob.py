@@ -1,16 +1,16 @@
 """COCOB: each element bets on its own, and has no rate at all."""
 
-from typing import NamedTuple
+from typing import Annotated, NamedTuple
 
 import jax.numpy as jnp
 from jax import Array
 
 from gradtx.core.factories import transformation
 from gradtx.core.lift import per_array
-from gradtx.core.quantity import Squares
+from gradtx.core.quantity import Anchor, Squares
+from gradtx.core.rule import going_down
 from gradtx.core.transformation import Updates
-from gradtx.transforms.rate import going_down
-from gradtx.values.annotations import NonNegative, Positive
+from gradtx.values.annotations import Initial, NonNegative, Positive
 
 
 class CocobState(NamedTuple):
@@ -23,7 +23,7 @@ class CocobState(NamedTuple):
     (Array([4.], dtype=float32), Array([-4.], dtype=float32))
     """
 
-    init_particles: Updates  # the parameters of init
+    init_particles: Anchor  # the parameters of init
     cumulative_gradients: Updates  # less their sum
     scale: Squares  # the largest size of a gradient so far
     subgradients: Squares  # the sum of the sizes of gradients
@@ -31,7 +31,7 @@ class CocobState(NamedTuple):
 
 
 @transformation
-def cocob(alpha: NonNegative = 100.0, eps: Positive = 1e-8):
+def cocob(alpha: NonNegative = 100.0, eps: Annotated[Positive, Initial] = 1e-8):
     r"""Descent by coin betting, $w \leftarrow w_0 + C\,(L + R)/(L\max(G + L, \alpha L))$, each element by itself:
     $L \leftarrow \max(L, |g|)$, $G \leftarrow G + |g|$, $R \leftarrow \max(R - g\,(w - w_0), 0)$ and
     $C \leftarrow C - g$.

@@ -1,6 +1,6 @@
 """D-Adaptation: AdamW that finds its learning rate by a bound on the distance to the solution."""
 
-from typing import Any, NamedTuple
+from typing import Annotated, Any, NamedTuple
 
 import jax.numpy as jnp
 from jax import Array
@@ -11,11 +11,12 @@ from gradtx.core.flow import Flow
 from gradtx.core.lift import per_array
 from gradtx.core.quantity import Slow, Squares
 from gradtx.core.reals import dot, reals
-from gradtx.core.rule import Rule
+from gradtx.core.rule import Rule, going_down
 from gradtx.core.transformation import Updates
 from gradtx.core.tree import root
 from gradtx.optimizers.whole_tree import (
     AdamStep,
+    GrowthRate,
     average_first,
     avoid_zero,
     decay_some,
@@ -26,7 +27,7 @@ from gradtx.optimizers.whole_tree import (
 )
 from gradtx.selectors import Mask
 from gradtx.transforms.momentum import debias
-from gradtx.values.annotations import Decay, NonNegative, Positive
+from gradtx.values.annotations import Decay, Initial, NonNegative, Positive
 
 
 class DAdaptAdamwState(NamedTuple):
@@ -60,7 +61,8 @@ def dadapt_adamw(
     weight_decay: NonNegative = 0.0,
     *,
     mask: Mask | None = None,
-    d0: Positive = 1e-6,
+    d0: Annotated[Positive, Initial] = 1e-6,
+    growth_rate: GrowthRate | None = None,
 ):
     r"""AdamW with a lower bound on the distance $d$ to the solution in the place of a tuned learning rate,
     $w \leftarrow w - m/(\sqrt v + \varepsilon) - \ell\lambda w$ with
@@ -77,7 +79,9 @@ def dadapt_adamw(
 
     **Arguments:** `learning_rate` $\eta \ge 0$, a schedule around 1; `b1` $\beta_1$ and `b2` $\beta_2 \in [0, 1)$;
     `eps` $\varepsilon \ge 0$, above 0 where gradients may stay zero; `weight_decay` $\lambda \ge 0$; `mask`, which
-    arrays decay, as in `add_decayed_weights`; `d0` $d_0 > 0$, where $d$ starts, smaller than the distance.
+    arrays decay, as in `add_decayed_weights`; `d0` $d_0 > 0$, where $d$ starts, smaller than the distance;
+    `growth_rate` $\ge 1$, by which $d$ is multiplied at most in a step, by default without bound: 1.02 makes it grow
+    as in a warmup.
 
     **State:** `exp_avg` $m$, `exp_avg_sq` $v$ and `grad_sum` $s$, three arrays per parameter; `count`, `estim_lr` $d$
     and `numerator_weighted` $N$.
@@ -126,10 +130,11 @@ def dadapt_adamw(
         scaled = [s / avoid_zero(root(v) + eps) for s, v in zip(sums, squares, strict=True)]
         numerator = slow * state.numerator_weighted + (1.0 - slow) * rate * dot(g, scaled).astype(d.dtype)
         sizes = sum_absolutes(reals(after.grad_sum, flow.tree, "the state's grad_sum")).astype(d.dtype)
-        farther = jnp.maximum(d, numerator / avoid_zero((1.0 - slow) * sizes))
+        estimate = numerator / avoid_zero((1.0 - slow) * sizes)
+        farther = jnp.maximum(d, estimate if growth_rate is None else jnp.minimum(estimate, growth_rate * d))
         one, beside = jnp.ones_like(d), jnp.asarray(eps, d.dtype)
         row = AdamStep(after.exp_avg, after.exp_avg_sq, one, beside, one, weight_decay * rate)
         flow.then(step_by_adam, spread_row(flow, row, mask), needs_params=True)
         return after._replace(estim_lr=farther, numerator_weighted=numerator)
 
-    return decay_some(Rule(averages.init, advance_dadapt, counts=averages.counts, descends=True), mask)
+    return going_down(decay_some(Rule(averages.init, advance_dadapt, counts=averages.counts), mask))

@@ -10,6 +10,7 @@ from gradtx.core.combine import chain
 from gradtx.core.factories import composition, transformation
 from gradtx.core.flow import Flow
 from gradtx.core.lift import copy_params, multiply, per_array
+from gradtx.core.quantity import Anchor
 from gradtx.core.reals import dot
 from gradtx.core.rule import Rule
 from gradtx.core.transformation import Updates
@@ -29,7 +30,7 @@ class ScaleByDogState(NamedTuple):
     {'distance': 2.0}
     """
 
-    init_params: Updates  # those of init
+    init_params: Anchor  # those of init
     max_dist: Array  # the farthest from them so far; zero before the first update
     sum_sq_norm_grads: Array
 
@@ -125,7 +126,7 @@ class ScaleByDowgState(NamedTuple):
     (4.0, 36.0)
     """
 
-    init_params: Updates  # those of init
+    init_params: Anchor  # those of init
     weighted_sq_norm_grads: Array
     estim_sq_dist: Array  # the square of the farthest from them so far; zero before the first update
 
@@ -201,7 +202,7 @@ class ScaleByDistanceState(NamedTuple):
 
     max_dist: Updates  # one number for each array
     grad_sum_of_squares: Updates  # likewise
-    init_params: Updates  # those of init
+    init_params: Anchor  # those of init
 
 
 @transformation

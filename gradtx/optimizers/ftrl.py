@@ -1,6 +1,6 @@
 """FTRL-Proximal: parameters that follow all gradients so far, many of them exactly zero."""
 
-from typing import NamedTuple
+from typing import Annotated, NamedTuple
 
 import jax.numpy as jnp
 from jax import Array
@@ -8,8 +8,8 @@ from jax import Array
 from gradtx.core.factories import transformation
 from gradtx.core.lift import per_array
 from gradtx.core.quantity import Slow, Squares
-from gradtx.transforms.rate import going_down
-from gradtx.values.annotations import NonNegative, Positive
+from gradtx.core.rule import going_down
+from gradtx.values.annotations import Initial, NonNegative, Positive
 
 
 class FtrlState(NamedTuple):
@@ -30,7 +30,7 @@ def ftrl(
     learning_rate: Positive = 0.001,
     *,
     power: NonNegative = 0.5,
-    initial: Positive = 0.1,
+    initial: Annotated[Positive, Initial] = 0.1,
     l1: NonNegative = 0.0,
     l2: NonNegative = 0.0,
     shrinkage: NonNegative = 0.0,

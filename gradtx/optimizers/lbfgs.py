@@ -9,7 +9,9 @@ from gradtx.core import check
 from gradtx.core.combine import chain
 from gradtx.core.count import Count, increment
 from gradtx.core.factories import Composed, composition, transformation
+from gradtx.core.quantity import Anchor
 from gradtx.core.reals import dot, places_of_updates
+from gradtx.core.rule import going_down
 from gradtx.core.transformation import Updates
 from gradtx.core.tree import root
 from gradtx.transforms.clip import shrinkage
@@ -29,8 +31,8 @@ class ScaleByLbfgsState(NamedTuple):
     """
 
     count: Count
-    params: Updates  # at the last update
-    updates: Updates  # what came in there
+    params: Anchor  # at the last update
+    updates: Anchor  # what came in there
     diff_params_memory: Updates  # s, stacked in front
     diff_updates_memory: Updates  # y, stacked in front
     weights_memory: jax.Array  # 1/(s·y) of each pair; 0 where there is none yet
@@ -203,4 +205,4 @@ def lbfgs(
     search = scale_by_zoom_linesearch(
         max_linesearch_steps, slope_rtol=slope_rtol, curv_rtol=curv_rtol, max_learning_rate=max_learning_rate
     )
-    return Composed.of(tx=chain(scale_by_lbfgs(memory_size), scale(-1.0), search), descends=True)
+    return going_down(Composed.of(tx=chain(scale_by_lbfgs(memory_size), scale(-1.0), search)))

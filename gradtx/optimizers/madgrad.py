@@ -8,10 +8,9 @@ from jax import Array
 from gradtx.core.count import Count
 from gradtx.core.factories import transformation
 from gradtx.core.lift import per_array
-from gradtx.core.quantity import Slow, Squares
-from gradtx.core.transformation import Updates
+from gradtx.core.quantity import Anchor, Slow, Squares
+from gradtx.core.rule import going_down
 from gradtx.core.tree import root
-from gradtx.transforms.rate import going_down
 from gradtx.values.annotations import Fraction, NonNegative
 
 
@@ -28,7 +27,7 @@ class MadgradState(NamedTuple):
     count: Count
     grad_sum_sq: Squares  # the weighted sum of squares
     s: Slow  # the weighted sum of gradients
-    x0: Updates  # the parameters before the first update
+    x0: Anchor  # the parameters before the first update
 
 
 @transformation

@@ -12,7 +12,7 @@ from gradtx.core.lift import per_array
 from gradtx.core.measurement import as_measurement
 from gradtx.core.quantity import Squares
 from gradtx.core.reals import dot, reals
-from gradtx.core.rule import Rule
+from gradtx.core.rule import Rule, going_down
 from gradtx.core.transformation import Updates
 from gradtx.core.tree import root
 from gradtx.optimizers.polyak import ALL_ARRAYS, over_squares
@@ -121,7 +121,7 @@ def momo(
         return after._replace(barf=model.loss, gamma=model.product, lb=lb)
 
     takes = dict(takes=frozenset({"value"}), needs=("value",))
-    return Rule(averages.init, advance_momo, **takes, counts=averages.counts, descends=True)
+    return going_down(Rule(averages.init, advance_momo, **takes, counts=averages.counts))
 
 
 class MomoAdamState(NamedTuple):
@@ -219,7 +219,7 @@ def momo_adam(
         return after._replace(barf=model.loss, gamma=model.product, lb=lb)
 
     takes = dict(takes=frozenset({"value"}), needs=("value",))
-    return Rule(averages.init, advance_momo_adam, **takes, counts=averages.counts, descends=True)
+    return going_down(Rule(averages.init, advance_momo_adam, **takes, counts=averages.counts))
 
 
 # ---- what both do ----

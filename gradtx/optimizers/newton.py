@@ -14,6 +14,7 @@ from gradtx.core.lift import init_empty
 from gradtx.core.loss import loss_of_params
 from gradtx.core.placement import with_automatic_axes
 from gradtx.core.reals import dot, put_back, reals
+from gradtx.core.rule import going_down
 from gradtx.core.tree import root
 from gradtx.curvature import scalar, smallest_eigenvalue
 from gradtx.transforms.linesearch import scale_by_zoom_linesearch
@@ -128,4 +129,4 @@ def newton(
         max_linesearch_steps, slope_rtol=slope_rtol, curv_rtol=curv_rtol, max_learning_rate=max_learning_rate
     )
     steps = chain(scale_by_newton(damping, tol=tol, max_steps=max_steps), scale(-1.0), search)
-    return Composed.of(tx=steps, descends=True)
+    return going_down(Composed.of(tx=steps))

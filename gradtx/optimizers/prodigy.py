@@ -5,17 +5,21 @@ from typing import Any, NamedTuple
 import jax.numpy as jnp
 from jax import Array
 
+from gradtx.core.collectives import require_whole_arrays
 from gradtx.core.count import Count, as_real
 from gradtx.core.factories import transformation
 from gradtx.core.flow import Flow
 from gradtx.core.lift import per_array
-from gradtx.core.quantity import Slow, Squares
-from gradtx.core.reals import dot, reals
-from gradtx.core.rule import Rule
+from gradtx.core.placement import run_on_automatic_axes, stay_like
+from gradtx.core.quantity import Anchor, Slow, Squares
+from gradtx.core.reals import dot
+from gradtx.core.rule import Rule, going_down
 from gradtx.core.transformation import Updates
 from gradtx.core.tree import root
 from gradtx.optimizers.whole_tree import (
     AdamStep,
+    GrowthRate,
+    arrays_of,
     average_first,
     avoid_zero,
     decay_some,
@@ -27,6 +31,7 @@ from gradtx.optimizers.whole_tree import (
 from gradtx.selectors import Mask
 from gradtx.transforms.momentum import debias as correct
 from gradtx.values.annotations import Decay, NonNegative, Positive
+from gradtx.values.errors import require_whole
 
 
 class ProdigyState(NamedTuple):
@@ -42,10 +47,11 @@ class ProdigyState(NamedTuple):
     exp_avg: Updates  # first moment
     exp_avg_sq: Squares  # second moment
     grad_sum: Slow  # the weighted sum of gradients
-    params0: Updates  # the parameters of init
+    params0: Anchor  # the parameters of init
     estim_lr: Array  # the estimate of the distance from these to the solution
     numerator_weighted: Array
     count: Count
+    d_max: Array | None = None  # the largest estimate so far, where `growth_rate` holds `estim_lr` back
 
     @property
     def metrics(self) -> dict[str, Array]:
@@ -66,6 +72,8 @@ def prodigy(
     coef: Positive = 1.0,
     debias: bool = False,
     safeguard: bool = False,
+    growth_rate: GrowthRate | None = None,
+    slice_p: int = 1,
 ):
     r"""AdamW with an estimate of the distance $d$ to the solution in the place of a tuned learning rate,
     $w \leftarrow w - \ell\,(m/(\sqrt v + d'\varepsilon) + \lambda w)$ with $\ell = \eta\,d$. Optax's default is
@@ -85,12 +93,17 @@ def prodigy(
     \in [0, 1)$, by default $\sqrt{\beta_2}$; `eps` $\varepsilon \ge 0$, above 0 where gradients may stay zero;
     `weight_decay` $\lambda \ge 0$; `mask`, which arrays decay, as in `add_decayed_weights`; `d0` $d_0 > 0$, smaller
     than the distance; `coef` $c > 0$. With `debias` $\ell = \eta\,d\sqrt{1 - \beta_2^t}/(1 - \beta_1^t)$. With
-    `safeguard` $d$ takes the place of $\ell$ in $s$: for a warmup of the rate.
+    `safeguard` $d$ takes the place of $\ell$ in $s$: for a warmup of the rate. `growth_rate` $\gamma \ge 1$, by which
+    $d$ is multiplied at most in a step once it has left $d_0$, $d' = \min(d_\text{max}, \gamma d)$ with the largest
+    estimate so far, by default without bound: 1.02 makes it grow as in a warmup. `slice_p` $p$: $s$, the product and
+    the norm are those of every $p$-th element of each array, in the order of rows, about 11 to save memory.
 
-    **State:** `exp_avg` $m$, `exp_avg_sq` $v$, `grad_sum` $s$ and `params0` $w_0$, four arrays per parameter; `count`,
-    `estim_lr` $d$ and `numerator_weighted` $N$.
+    **State:** `exp_avg` $m$ and `exp_avg_sq` $v$, two arrays per parameter, `grad_sum` $s$ and `params0` $w_0$, two of
+    $1/p$ of its elements; `count`, `estim_lr` $d$, `numerator_weighted` $N$ and with `growth_rate` `d_max`.
 
-    **Raises:** `ValueError` where `update` is called without the parameters; (`init`) where no array decays.
+    **Raises:** `ValueError` where `update` is called without the parameters, and for arrays that are in parts inside of
+    `shard_map` with `slice_p`; (`init`) where no array decays; `TypeError` and `ValueError` for a `slice_p` that is no
+    whole number from 1 on.
 
     **Source:** Mishchenko & Defazio, Prodigy (2023), the Adam form.
 
@@ -99,6 +112,8 @@ def prodigy(
     >>> tx.update(jnp.array([8.0, -0.1]), tx.init(w), w)[0].round(4)
     Array([-0.5,  0.5], dtype=float32)
     """
+
+    require_whole("slice_p", slice_p)
 
     def decay_of_sums() -> Any:  # no sooner than in an update: outside it would move a number to the device
         return b2**0.5 if b3 is None else b3
@@ -109,36 +124,54 @@ def prodigy(
             rate * root(1.0 / correct(jnp.ones_like(t), b2, t)) * correct(jnp.ones_like(t), b1, t) if debias else rate
         )
 
+    def some(x: Array) -> Array:
+        return x if slice_p == 1 else take_every(x, slice_p)
+
     def init(p: Array):
         zeros = jnp.zeros_like(p)
-        return dict(exp_avg=zeros, exp_avg_sq=zeros, grad_sum=zeros, params0=p)
+        return dict(exp_avg=zeros, exp_avg_sq=zeros, grad_sum=some(zeros), params0=some(p))
 
     def update(g: Array, state: ProdigyState):
         d = state.estim_lr
         weight = d / d0 * (d if safeguard else rate_at(d, state.count))
+        sums = decay_of_sums() * state.grad_sum + weight * some(g)
         fields = dict(
             exp_avg=b1 * state.exp_avg + (1.0 - b1) * d * g,
             exp_avg_sq=b2 * state.exp_avg_sq + (1.0 - b2) * (d * g) ** 2,
-            grad_sum=decay_of_sums() * state.grad_sum + weight * g,
+            grad_sum=sums if slice_p == 1 else stay_like(sums, state.grad_sum),
             params0=state.params0,
         )
         return g, fields
 
-    numbers = dict(estim_lr=d0, numerator_weighted=0.0)
+    numbers = dict(estim_lr=d0, numerator_weighted=0.0) | ({} if growth_rate is None else dict(d_max=d0))
     averages = per_array(ProdigyState, init, update, {name: (x, hold_number(name)) for name, x in numbers.items()})
 
     def advance_prodigy(flow: Flow, state: Any, extra: dict[str, Any]) -> ProdigyState:
         after, g, w = average_first(averages, flow, state)
         d = state.estim_lr
         rate = rate_at(d, as_real(state.count).astype(d.dtype))
-        start = reals(state.params0, flow.tree, "the state's params0")
-        back = [x.astype(p.dtype) - p for x, p in zip(start, w, strict=True)]
-        sizes = sum_absolutes(reals(after.grad_sum, flow.tree, "the state's grad_sum")).astype(d.dtype)
-        numerator = decay_of_sums() * state.numerator_weighted + d / d0 * rate * dot(g, back).astype(d.dtype)
-        farther = jnp.maximum(d, coef * numerator / avoid_zero(sizes))  # where the sum is zero so is the numerator
+        start = arrays_of(flow, state.params0, "the state's params0")
+        sums = arrays_of(flow, after.grad_sum, "the state's grad_sum")
+        back = [x.astype(p.dtype) - some(p) for x, p in zip(start, w, strict=True)]
+        along = dot([some(x) for x in g], back).astype(d.dtype)
+        numerator = decay_of_sums() * state.numerator_weighted + d / d0 * rate * along
+        sizes = sum_absolutes(sums).astype(d.dtype)
+        estimate = coef * numerator / avoid_zero(sizes)  # where the sum is zero so is the numerator
+        farther, d_max = jnp.maximum(d, estimate), None
+        if growth_rate is not None:
+            d_max = jnp.maximum(state.d_max, estimate)
+            first = d == jnp.asarray(d0, d.dtype)  # it grows from the first estimate
+            farther = jnp.minimum(d_max, growth_rate * jnp.where(first, farther, d))
         one = jnp.ones_like(d)
         row = AdamStep(after.exp_avg, after.exp_avg_sq, rate, farther * eps, one, weight_decay * rate)
         flow.then(step_by_adam, spread_row(flow, row, mask), needs_params=True)
-        return after._replace(estim_lr=farther, numerator_weighted=numerator)
+        return after._replace(estim_lr=farther, numerator_weighted=numerator, d_max=d_max)
 
-    return decay_some(Rule(averages.init, advance_prodigy, counts=averages.counts, descends=True), mask)
+    return going_down(decay_some(Rule(averages.init, advance_prodigy, counts=averages.counts), mask))
+
+
+def take_every(x: Array, p: int) -> Array:
+    """Every so many elements of an array, in the order of rows."""
+    require_whole_arrays([x], "which elements count needs it whole: use jit, which shards it by itself")
+    like = jnp.zeros(-(-x.size // p), x.dtype)
+    return run_on_automatic_axes(lambda x: jnp.ravel(x)[::p], (x,), like)

@@ -1,11 +1,13 @@
 """RMSProp."""
 
+from typing import Annotated
+
 from gradtx.core.combine import chain
 from gradtx.core.factories import composition
 from gradtx.transforms.momentum import scale_by_momentum
 from gradtx.transforms.rate import scale_by_learning_rate
 from gradtx.transforms.rms import scale_by_rms
-from gradtx.values.annotations import Decay, Fraction, NonNegative
+from gradtx.values.annotations import Decay, Fraction, Initial, NonNegative
 from gradtx.values.errors import Refusal
 
 
@@ -18,7 +20,7 @@ def rmsprop(
     eps_root: NonNegative = 0.0,
     centered: bool = False,
     debias: bool = False,
-    initial: NonNegative = 0.0,
+    initial: Annotated[NonNegative, Initial] = 0.0,
     momentum: Fraction | None = None,
     nesterov: bool = False,
 ):

@@ -1,6 +1,6 @@
 """Rprop: every element has a step of its own, which its signs alone make longer or shorter."""
 
-from typing import NamedTuple
+from typing import Annotated, NamedTuple
 
 import jax.numpy as jnp
 from jax import Array
@@ -8,9 +8,10 @@ from jax import Array
 from gradtx.core.combine import chain
 from gradtx.core.factories import Composed, composition, transformation
 from gradtx.core.lift import per_array
+from gradtx.core.rule import going_down
 from gradtx.core.transformation import Updates
 from gradtx.transforms.rate import scale
-from gradtx.values.annotations import Fraction, NonNegative, Positive
+from gradtx.values.annotations import Fraction, Initial, NonNegative, Positive
 from gradtx.values.errors import Refusal
 
 
@@ -32,7 +33,7 @@ class ScaleByRpropState(NamedTuple):
 
 @transformation
 def scale_by_rprop(
-    initial: NonNegative,
+    initial: Annotated[NonNegative, Initial],
     shrink: Fraction = 0.5,
     grow: Positive = 1.2,
     *,
@@ -84,7 +85,7 @@ def scale_by_rprop(
 
 @composition
 def rprop(
-    learning_rate: NonNegative,
+    learning_rate: Annotated[NonNegative, Initial],
     shrink: Fraction = 0.5,
     grow: Positive = 1.2,
     *,
@@ -103,4 +104,4 @@ def rprop(
     rprop(learning_rate=0.01)
     """
     steps = scale_by_rprop(learning_rate, shrink, grow, min_step=min_step, max_step=max_step)
-    return Composed.of(tx=chain(steps, scale(-1.0)), descends=True)
+    return going_down(Composed.of(tx=chain(steps, scale(-1.0))))

@@ -30,7 +30,9 @@ class ScaleBySm3State(NamedTuple):
     Array([ 9., 16.,  1., 16.,  9.], dtype=float32)
     """
 
-    maxima: Squares  # along each axis, one axis after the other; of a vector or a number, the sums themselves
+    # Along each axis, one axis after the other; of a vector or a number, the sums themselves. Those of the parts of a
+    # complex array are stacked.
+    maxima: Squares
     mu: Updates  # the average of what goes out
 
 
@@ -44,7 +46,8 @@ def scale_by_sm3(b1: Decay = 0.9, eps: NonNegative = 1e-8):
     goes out.
 
     **State:** `maxima`, of a matrix of $n \times m$ its $n + m$ numbers; of an array of less than two dimensions $\nu$
-    itself, $\nu \leftarrow \nu + g^2$, as in AdaGrad. `mu` $m$, one array per parameter.
+    itself, $\nu \leftarrow \nu + g^2$, as in AdaGrad. `mu` $m$, one array per parameter. The parts of a complex array
+    are two arrays here.
 
     **Raises:** (`update`) `ValueError` for an array of two dimensions or more that is in parts inside of `shard_map`.
 
@@ -58,17 +61,20 @@ def scale_by_sm3(b1: Decay = 0.9, eps: NonNegative = 1e-8):
            [ 0.    , -0.7071]], dtype=float32)
     """
 
-    def init(p: Array):
-        maxima = jnp.zeros_like(p) if p.ndim < 2 else jnp.zeros(sum(p.shape), p.dtype)
+    def init(p: Array, parts: int):
+        of_axes = (*p.shape[:parts], sum(p.shape[parts:]))
+        maxima = jnp.zeros_like(p) if p.ndim - parts < 2 else jnp.zeros(of_axes, p.dtype)
         return dict(maxima=maxima, mu=jnp.zeros_like(p))
 
     def update(g: Array, state: ScaleBySm3State):
-        if g.ndim < 2:
+        if state.maxima.shape == g.shape:
             nu = maxima = state.maxima + g**2
         else:
             require_whole_arrays([g], WHOLE_FOR_MAXIMA)
-            nu = functools.reduce(jnp.minimum, split_by_axis(state.maxima, g.shape)) + g**2
-            maxima = stay_like(run_on_automatic_axes(maxima_by_axis, (nu,), state.maxima), state.maxima)
+            parts = state.maxima.ndim - 1  # axes in front that are none of the array's
+            nu = functools.reduce(jnp.minimum, split_by_axis(state.maxima, g.shape, parts)) + g**2
+            of_axes = functools.partial(maxima_by_axis, parts=parts)
+            maxima = stay_like(run_on_automatic_axes(of_axes, (nu,), state.maxima), state.maxima)
         some = nu > 0.0
         u = jnp.where(some, g, 0.0) / root(jnp.where(some, nu + eps, 1.0))
         mu = b1 * state.mu + (1.0 - b1) * u
@@ -77,16 +83,18 @@ def scale_by_sm3(b1: Decay = 0.9, eps: NonNegative = 1e-8):
     return per_array(ScaleBySm3State, init, update)
 
 
-def maxima_by_axis(nu: Array) -> Array:
+def maxima_by_axis(nu: Array, parts: int) -> Array:
     """The maximum at each place along each axis, one axis after the other."""
-    others = [tuple(j for j in range(nu.ndim) if j != i) for i in range(nu.ndim)]
-    return jnp.concatenate([jnp.max(nu, axis=axes, initial=0.0) for axes in others])
+    own = range(parts, nu.ndim)
+    others = [tuple(j for j in own if j != i) for i in own]
+    return jnp.concatenate([jnp.max(nu, axis=axes, initial=0.0) for axes in others], axis=-1)
 
 
-def split_by_axis(x: Array, shape: tuple[int, ...]) -> list[Array]:
+def split_by_axis(x: Array, shape: tuple[int, ...], parts: int) -> list[Array]:
     """The numbers of each axis, to be met by arrays of this shape."""
-    rows = jnp.split(x, np.cumsum(shape)[:-1].tolist())
-    return [row.reshape([-1 if j == i else 1 for j in range(len(shape))]) for i, row in enumerate(rows)]
+    rows = jnp.split(x, np.cumsum(shape[parts:])[:-1].tolist(), axis=-1)
+    shapes = [[n if j in (*range(parts), i) else 1 for j, n in enumerate(shape)] for i in range(parts, len(shape))]
+    return [row.reshape(own) for row, own in zip(rows, shapes, strict=True)]
 
 
 @composition

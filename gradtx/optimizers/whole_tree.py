@@ -1,6 +1,7 @@
 """What rules share whose step for each array turns on numbers of the whole tree: sums that reach over all arrays."""
 
-from typing import Any, NamedTuple
+import math
+from typing import Annotated, Any, NamedTuple
 
 import jax.numpy as jnp
 from jax import Array
@@ -10,8 +11,12 @@ from gradtx.core.collectives import fold
 from gradtx.core.flow import Flow, keep_promises
 from gradtx.core.reals import reals
 from gradtx.core.rule import Route, Rule
-from gradtx.core.tree import root
+from gradtx.core.tree import root, widen
 from gradtx.selectors import choose_some, two_routes
+from gradtx.values.annotations import Number
+from gradtx.values.ranges import Range
+
+GrowthRate = Annotated[Number, Range(1, math.inf, "[]")]  # by which an estimate may be multiplied in a step
 
 
 def zero_number() -> Array:
@@ -45,6 +50,11 @@ def average_first(averages: Rule, flow: Flow, state: Any) -> tuple[Any, list[Arr
     updates = flow.updates()
     after = keep_promises(promised)
     return after, reals(updates, updates, "updates"), reals(flow.params, updates, "params")
+
+
+def arrays_of(flow: Flow, tree: Any, name: str) -> list[Array]:
+    """The arrays of a state for those that have an update, of whatever shape, in at least float32."""
+    return [widen(x) for x, u in zip(flow.match(tree, name), flow.leaves, strict=True) if u is not None]
 
 
 def hold_number(name: str) -> Any:
@@ -108,4 +118,4 @@ def decay_some(rule: Rule, mask: Any) -> Rule:
     def routes(tree: Any) -> list[Route]:
         return two_routes(mask.chosen(tree), tree, "decayed", "as it is")
 
-    return Rule(init, rule.advance, counts=rule.counts, routes=routes, everywhere=True, descends=rule.descends)
+    return Rule(init, rule.advance, counts=rule.counts, routes=routes, everywhere=True)

@@ -1,6 +1,6 @@
 """Yogi: a second moment that moves by steps of one sign."""
 
-from typing import NamedTuple
+from typing import Annotated, NamedTuple
 
 import jax.numpy as jnp
 from jax import Array
@@ -14,7 +14,7 @@ from gradtx.core.transformation import Updates
 from gradtx.core.tree import root
 from gradtx.transforms.momentum import debias
 from gradtx.transforms.rate import scale_by_learning_rate
-from gradtx.values.annotations import Decay, NonNegative
+from gradtx.values.annotations import Decay, Initial, NonNegative
 
 
 class ScaleByYogiState(NamedTuple):
@@ -41,7 +41,7 @@ def scale_by_yogi(
     eps: NonNegative = 1e-3,
     *,
     eps_root: NonNegative = 0.0,
-    initial: NonNegative = 1e-6,
+    initial: Annotated[NonNegative, Initial] = 1e-6,
 ):
     r"""Adam's direction $\hat m/(\sqrt{\hat v + \varepsilon_r} + \varepsilon)$ over a second moment that moves by
     $(1 - \beta_2)\,g^2$ at most, $v \leftarrow v - (1 - \beta_2)\operatorname{sign}(v - g^2)\,g^2$: behind large
@@ -82,7 +82,7 @@ def yogi(
     eps: NonNegative = 1e-3,
     *,
     eps_root: NonNegative = 0.0,
-    initial: NonNegative = 1e-6,
+    initial: Annotated[NonNegative, Initial] = 1e-6,
 ):
     r"""Yogi, $w \leftarrow w - \eta\,\hat m/(\sqrt{\hat v} + \varepsilon)$: `scale_by_yogi` times the learning rate.
 

@@ -27,6 +27,7 @@ from gradtx.precision.rounding import keys_for
 from gradtx.selectors import Where
 from gradtx.values.annotations import Check
 from gradtx.values.errors import Refusal
+from gradtx.values.value import build
 
 
 class HoldState(NamedTuple):
@@ -68,13 +69,15 @@ def hold(
 
     **Arguments:** `tx`, an Optax transformation too; `where`, a selector of the arrays to hold so, others stay as they
     are; `key`, a seed or a key of JAX's; by name the quantities, each with a codec, or with its factory or a dtype for
-    one with its defaults.
+    one with its defaults. A point from which small differences count, such as `init_params` of `dog` and `z` of
+    `schedule_free`, can't be held so.
 
     **State:** that of `tx`, with codes of 16 bits as arrays of their dtype and others as `codes` and `scale`; where
     something is rounded at random it stands in a `HoldState`. Arrays below the codec's `min_size` stay as they are.
 
     **Raises:** `TypeError` for what is no codec; (`init`) `ValueError` for a quantity that the state lacks, with a list
-    of those that it has, `TypeError` for a count; (`update`) `ValueError` for a state in other codecs.
+    of those that it has, and for one that can't be held, `TypeError` for a count; (`update`) `ValueError` for a state
+    in other codecs.
 
     >>> import gradtx as gx, jax.numpy as jnp
     >>> tx = gx.hold(gx.adam(1e-3), mu=gx.blocks(8), nu=gx.blocks(8))
@@ -125,7 +128,14 @@ class Holding(Rule):
             state = with_state_at(state, place.keys, self.encode(state_at(state, place.keys), place, params))
         return HoldState(jnp.zeros([], jnp.int32), state) if self.counts_steps else state
 
+    @property
+    def advance_if(self) -> Any:
+        return isinstance(self.tx, Transformation) and build(self.tx).advance_if and self.advance_where
+
     def advance(self, flow: Flow, state: Any, extra: dict[str, Any]) -> Any:
+        return self.advance_where(flow, state, None, extra)
+
+    def advance_where(self, flow: Flow, state: Any, ok: Any, extra: dict[str, Any]) -> Any:
         before = state.inner_state if self.counts_steps else state
         places = self.places(before)
         count = state.count if self.counts_steps else None
@@ -134,7 +144,7 @@ class Holding(Rule):
         for place in places:
             own = armed[place.keys] if place.in_pass else decode_all(armed[place.keys])
             ready = with_state_at(ready, place.keys, own)
-        after = advance(self.tx, flow, ready, extra, "tx")
+        after = advance(self.tx, flow, ready, extra, "tx", ok)
 
         def filled() -> Any:
             made = keep_promises(after)
@@ -144,7 +154,10 @@ class Holding(Rule):
             return made
 
         inside = flow.promise(filled)
-        return HoldState(increment(state.count), inside) if self.counts_steps else inside
+        if not self.counts_steps:
+            return inside
+        count = increment(state.count)
+        return HoldState(count if ok is None else jnp.where(ok, count, state.count), inside)
 
     # ---- where the quantities stand ----
 
@@ -158,6 +171,9 @@ class Holding(Rule):
             for name, codec in self.quantities.items():
                 if name in fields:
                     kind = behaviour_of(type(own), name)
+                    if kind.anchor and getattr(own, name) is not None:
+                        problem = "small differences from it, or small steps of it, are what counts, and would be lost"
+                        raise Refusal(ValueError, f"{name} can't be rounded: {problem}; leave {name} as it is")
                     known = resolve(codec, signed=kind.signed, stochastic=kind.slow)
                     # A composition and what it is made of have one state, of which the latter knows more.
                     found[*keys, name] = HeldPlace((*keys, name), known, in_pass)

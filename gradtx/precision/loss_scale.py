@@ -1,6 +1,6 @@
 """A loss that is scaled up, so that small gradients are numbers of 16 bits too, and scaled back ahead of all else."""
 
-from typing import Any, NamedTuple
+from typing import Annotated, Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
@@ -15,7 +15,7 @@ from gradtx.core.stage import Fields
 from gradtx.core.transformation import start
 from gradtx.core.tree import find_state_of
 from gradtx.core.walk import writes
-from gradtx.values.annotations import Fraction, Positive, Steps
+from gradtx.values.annotations import Fraction, Initial, Positive, Steps
 from gradtx.values.errors import errors_of
 from gradtx.wrappers.branch import advance_where, in_form_of
 from gradtx.wrappers.guard import all_finite, count_skipped, start_counting
@@ -64,7 +64,7 @@ def loss_scale(state: Any) -> jax.Array:
 @transformation
 def scale_loss(
     tx: optax.GradientTransformation,
-    initial: Positive = 65536.0,
+    initial: Annotated[Positive, Initial] = 65536.0,
     factor: Positive = 2.0,
     backoff: Fraction = 0.5,
     every: Steps = 2000,

@@ -6,6 +6,7 @@ import jax
 import jax.numpy as jnp
 
 from gradtx.core.factories import transformation
+from gradtx.core.quantity import Anchor
 from gradtx.core.stage import Fields
 from gradtx.core.transformation import Updates
 from gradtx.precision.rounding import to_nearest
@@ -22,7 +23,7 @@ class WriteFromMasterState(NamedTuple):
     WriteFromMasterState(master=Array([1.001], dtype=float32))
     """
 
-    master: Updates  # the parameters in float32
+    master: Anchor  # the parameters in float32
 
 
 @transformation

@@ -17,7 +17,7 @@ def trace(subject: Subject, example: Example) -> None:
     trace_with(subject, example, subject.tx)
     if not isinstance(subject.tx, gx.Transformation) or not subject.used:
         return
-    schedules = {path: gx.linear(x, x, 2) for path, x in subject.used.items()}
+    schedules = {path: gx.linear(x, x, 2) for path, x in subject.used.items() if path in subject.schedulable}
     breach = breach_of(lambda: trace_with(subject, example, subject.value.replace(**schedules)))  # made here, too
     if breach:
         raise Broken("no error with schedules for its numbers", breach.got) from breach.__cause__

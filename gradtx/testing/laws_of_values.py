@@ -88,11 +88,11 @@ def arrays_serve_as_numbers(subject: Subject, example: Example) -> None:
 @law(on=matrix, excuse=without_effect)
 def hyperparameter_kinds_agree(subject: Subject, example: Example) -> None:
     """A hyperparameter may be a number, a NumPy or a JAX scalar, a traced one or a schedule, with equal updates."""
-    tx, numbers = subject.value, subject.used
+    tx = subject.value
     # Each number is of each kind once, beside others of other kinds.
-    closed_over = [assign_kinds(tx, numbers, turn, [np.float64, np.float32, f32, gx.constant]) for turn in range(4)]
+    closed_over = [assign_kinds(subject, turn, [np.float64, np.float32, f32, gx.constant]) for turn in range(4)]
     # What is traced is told apart by its dtype alone: a NumPy scalar and a JAX one are the same.
-    of_kinds = [assign_kinds(tx, numbers, turn, [np.float64, f32, gx.constant]) for turn in range(3)]
+    of_kinds = [assign_kinds(subject, turn, [np.float64, f32, gx.constant]) for turn in range(3)]
     params, gradients = example.filled(3)
     gradients = stack(gradients)
 
@@ -119,10 +119,11 @@ def every_hyperparameter_matters(subject: Subject, example: Example) -> None:
             raise Broken(f"other updates with {path}={changed}", f"those of {path}={x}")
 
 
-def assign_kinds(tx: Any, numbers: dict[str, Any], turn: int, kinds: list[Any]) -> Any:
-    """The value with numbers of several kinds: over as many turns as there are kinds, each is of each."""
-    each = enumerate(numbers.items(), turn)
-    return tx.replace(**{path: kinds[i % len(kinds)](x) for i, (path, x) in each})
+def assign_kinds(subject: Subject, turn: int, kinds: list[Any]) -> Any:
+    """The value with numbers of several kinds: over as many turns as there are kinds, each is of each of them."""
+    of_path = {path: kinds[i % len(kinds)] for i, path in enumerate(subject.used, turn)}
+    of_path |= {path: f32 for path in subject.initial & of_path.keys() if of_path[path] is gx.constant}
+    return subject.value.replace(**{path: kind(subject.used[path]) for path, kind in of_path.items()})
 
 
 @law(on=few, excuse=without_schedules)

@@ -12,6 +12,7 @@ import optax
 
 import gradtx as gx
 from gradtx.core import check
+from gradtx.inspect.hyperparameters import places
 from gradtx.testing.examples import FEW, example
 from gradtx.values.errors import Refusal, errors_of
 from gradtx.values.printing import excerpt
@@ -66,7 +67,13 @@ class Subject:
     @property
     def schedulable(self) -> dict[str, Any]:
         """The numbers that may be schedules: an unused one may be 0.0 where nothing else may be given."""
-        return {path: x for path, x in self.numbers.items() if path in self.used or x != 0.0}
+        able = {path: x for path, x in self.numbers.items() if path in self.used or x != 0.0}
+        return {path: x for path, x in able.items() if path not in self.initial}
+
+    @property
+    def initial(self) -> set[str]:
+        """The paths of numbers that only `init` reads, which may be no schedules."""
+        return {place.path for place in places(self.value) if place.allowed.initial}
 
     def update(self, updates: Any, state: Any, params: Any = None, *, tx: Any = None) -> tuple[Any, Any]:
         """The update of the transformation, or of a relative of it that takes the same extra arguments."""

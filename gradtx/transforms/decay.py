@@ -1,4 +1,4 @@
-"""Pulling the parameters toward zero, or toward where they started."""
+"""Pulling the parameters toward zero, toward where they started, or toward their average."""
 
 from typing import Any, NamedTuple
 
@@ -9,26 +9,32 @@ from gradtx.core.factories import transformation
 from gradtx.core.flow import Flow
 from gradtx.core.lift import per_array, stateless
 from gradtx.core.paths import keep
+from gradtx.core.quantity import Anchor
 from gradtx.core.rule import Rule
-from gradtx.core.transformation import Updates
 from gradtx.selectors import Mask, choose_some, two_routes
-from gradtx.values.annotations import NonNegative
+from gradtx.values.annotations import Decay, NonNegative
 
 
 class AddDecayedWeightsState(NamedTuple):
-    """The state of `add_decayed_weights` with `toward_start`; otherwise it has none.
+    """The state of `add_decayed_weights` with `toward_start` or `toward_average`; otherwise it has none.
 
     >>> import gradtx, jax.numpy as jnp
     >>> gradtx.add_decayed_weights(0.1, toward_start=True).init(jnp.ones(2))
-    AddDecayedWeightsState(start=Array([1., 1.], dtype=float32))
+    AddDecayedWeightsState(start=Array([1., 1.], dtype=float32), average=None)
     """
 
-    start: Updates  # the parameters that `init` was given
+    start: Anchor = None  # the parameters that `init` was given
+    average: Anchor = None  # of the parameters so far, from these on
 
 
 @transformation
 def add_decayed_weights(
-    weight_decay: NonNegative, mask: Mask | None = None, *, toward_start: bool = False, cautious: bool = False
+    weight_decay: NonNegative,
+    mask: Mask | None = None,
+    *,
+    toward_start: bool = False,
+    toward_average: Decay | None = None,
+    cautious: bool = False,
 ):
     r"""A share of the parameter added to its update, $g + \lambda w$.
 
@@ -44,16 +50,21 @@ def add_decayed_weights(
 
     **Arguments:** `weight_decay` $\lambda \ge 0$; `mask`, which arrays decay: a selector, a tree of booleans or a
     function of the parameters that returns one, as in `masked`. By default all do. With `toward_start`, $w - w_0$ takes
-    the place of $w$: the parameters are pulled to those that `init` was given, as in fine-tuning. With `cautious` an
-    element decays only where its update does not go the other way, $g \cdot w \ge 0$ for a direction $g$, that of
-    ascent.
+    the place of $w$: the parameters are pulled to those that `init` was given, as in fine-tuning. With
+    `toward_average` $\beta \in [0, 1)$ it is $w - a$ with the average
+    $a \leftarrow \beta a + (1 - \beta)\,w$ of the parameters, from $a = w_0$, whether or not with `toward_start`: what
+    moves fast is held back. With
+    `cautious` an element decays only where its update does not go the other way, $g \cdot w \ge 0$ for a direction
+    $g$, that of ascent.
 
-    **State:** none; with `toward_start`, `start` $w_0$, one array per parameter that decays.
+    **State:** none; with `toward_start`, `start` $w_0$, with `toward_average`, `average` $a$: one array per parameter
+    that decays.
 
     **Raises:** `ValueError` where `update` is called without the parameters; (`init`) where no array decays.
 
     **Source:** Loshchilov & Hutter, Decoupled Weight Decay Regularization (2019). Equals Optax's function of this name.
-    `toward_start`: L2-SP, Li, Grandvalet & Davoine (2018); `cautious`: Chen et al., Cautious Weight Decay
+    `toward_start`: L2-SP, Li, Grandvalet & Davoine (2018); `toward_average`: as in HeavyBall, whose average
+    corrects a start from zero; `cautious`: Chen et al., Cautious Weight Decay
     (2025), and the code of Dion; AdamC: Defazio, Why Gradients Rapidly Increase Near the End of Training (2025).
 
     >>> import gradtx, jax.numpy as jnp
@@ -74,8 +85,15 @@ def add_decayed_weights(
     def from_start(g: jax.Array, state: AddDecayedWeightsState, p: jax.Array):
         return pulled(g, p - state.start), dict(start=state.start)
 
-    if toward_start:
+    if toward_start and toward_average is None:
         return on_masked(per_array(AddDecayedWeightsState, lambda p: dict(start=p), from_start), mask, "decayed")
+    if toward_average is not None:
+
+        def from_average(g: jax.Array, state: AddDecayedWeightsState, p: jax.Array):
+            average = state.average + (1.0 - toward_average) * (p - state.average)
+            return pulled(g, p - average), dict(average=average)
+
+        return on_masked(per_array(AddDecayedWeightsState, lambda p: dict(average=p), from_average), mask, "decayed")
     return on_masked(stateless(pulled), mask, "decayed")
 
 

@@ -15,6 +15,8 @@ from gradtx.values.errors import Refusal, errors_of
 def evaluation_parameters(tx: Any, state: Any, params: Any = None) -> Any:
     """The parameters to evaluate with: the average of `average_parameters`, the slow weights of `lookahead`, the
     average of `schedule_free`, those that a transparent `sam` has left for a moment; of all others the parameters.
+    What is inside of a transparent `sam` answers for the parameters that `sam` has left. Inside of `lookahead` and of
+    `schedule_free` nothing else may have an answer: both move the parameters to where no part of them has been.
 
     They are a copy, in buffers of their own and in the parameters' dtypes. What the state has no array for stands as
     it is. States of one's own answer too, by a method `for_evaluation(params)`.
@@ -22,7 +24,8 @@ def evaluation_parameters(tx: Any, state: Any, params: Any = None) -> Any:
     **Arguments:** `tx`; `state`, of `tx` or one that holds it; `params`. Without `tx`, `evaluation_parameters(state,
     params)`, a state that keeps no such parameters is an error.
 
-    **Raises:** `ValueError` for a state that holds several averages, and for parameters unlike those of `init`.
+    **Raises:** `ValueError` for a state that holds several averages, side by side or one inside of the other, and for
+    parameters unlike those of `init`.
 
     >>> import gradtx, jax.numpy as jnp
     >>> tx, w = gradtx.chain(gradtx.sgd(1.0), gradtx.average_parameters(0.5)), jnp.array([4.0])
@@ -56,6 +59,14 @@ def evaluated(state: Any, params: Any) -> Any:
         changed |= own
         kept = [rows[i] if i in own else x for i, x in enumerate(kept)]
     return structure.unflatten(kept)
+
+
+def require_no_other(inner_state: Any, own: str) -> None:
+    """Refuse a state in which a part of this wrapper keeps parameters for evaluation too."""
+    if inside := states_for_evaluation(inner_state):
+        problem = f"the {type(inside[0]).__name__} inside of {own} keeps parameters for evaluation too, of another path"
+        remedy = f"hand in the one that is meant; a transparent sam belongs around {own}"
+        raise Refusal(ValueError, f"{problem}; {remedy}")
 
 
 def states_for_evaluation(state: Any) -> list[Any]:

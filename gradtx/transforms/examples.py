@@ -5,11 +5,12 @@ import math
 from collections.abc import Callable
 from typing import Any, NamedTuple
 
+import jax
 import jax.numpy as jnp
 from jax import Array
 
 from gradtx.core import check
-from gradtx.core.collectives import fold, require_whole_arrays, varying_axes
+from gradtx.core.collectives import AXES, Axes, fold, join_names, require_whole_arrays, vary, varying_axes
 from gradtx.core.count import Count, increment
 from gradtx.core.factories import transformation
 from gradtx.core.flow import Flow
@@ -46,7 +47,10 @@ def per_example_clip(max_norm: Bound):
     $\sum_i g_i\,\min(1,\ c/\lVert g_i\rVert_2)$.
 
     It takes arrays with one axis more than their parameters, the first, along which the examples lie, as
-    `jax.vmap(jax.grad(loss), (None, 0))` makes them, and so stands first in a chain.
+    `jax.vmap(jax.grad(loss), (None, 0))` makes them, and so stands first in a chain. Inside of `shard_map`, with
+    `across(…, axes)`, examples that are spread over devices are summed over all of them: make each device's gradients
+    those of its own, with `jax.lax.pcast(params, axes, to="varying")` for the loss, since JAX's gradient by parameters
+    that are the same on all devices is a sum over these before anything is clipped.
 
     **Arguments:** `max_norm` $c > 0$, in the units of one example's gradient; `inf` for none.
 
@@ -117,9 +121,9 @@ def private(max_norm: Positive, noise_multiplier: NonNegative, key: Seed, *, bat
     r"""The mean of the examples' gradients so that little can be learned of one of them,
     $(\sum_i g_i\,\min(1,\ c/\lVert g_i\rVert_2) + c\,\sigma\,n)/B$ with $n$ of $N(0, 1)$ for each element.
 
-    It takes a gradient of each example, as `per_example_clip` does, and stands first in a chain; what comes behind it
-    may be anything. What stands in front of it, or looks at gradients around it, as `accumulate` and `skip_nonfinite`
-    do, refuses those of examples.
+    It takes a gradient of each example, as `per_example_clip` does, spread over devices too, and stands first in a
+    chain; what comes behind it may be anything. What stands in front of it, or looks at gradients around it, as
+    `accumulate` and `skip_nonfinite` do, refuses those of examples.
 
     What it is worth is a matter of the whole training: an accountant, that of dp-accounting or Opacus, says which
     $(\epsilon, \delta)$ so many steps with this $\sigma$ and this rate of sampling have. It supposes that each batch is
@@ -129,7 +133,7 @@ def private(max_norm: Positive, noise_multiplier: NonNegative, key: Seed, *, bat
     traces that the theory does not know of (Mironov, 2012).
 
     **Arguments:** `max_norm` $c > 0$, in the units of one example's gradient; `noise_multiplier` $\sigma \ge 0$; `key`,
-    as in `add_noise`; `batch_size` $B > 0$, by default that of the batch.
+    as in `add_noise`; `batch_size` $B > 0$, by default that of the batch, on all devices together.
 
     **State:** `count`; nothing per parameter.
 
@@ -150,16 +154,16 @@ def private(max_norm: Positive, noise_multiplier: NonNegative, key: Seed, *, bat
 
     def advance(flow: Flow, state: PrivateState, extra: dict[str, Any]) -> PrivateState:
         check.require_state(state, PrivateState)
-        places, arrays = take_examples(flow)
-        factors, _ = factors_of_examples(arrays, [max_norm], one_norm=True)
+        places, arrays, axes = take_examples(flow)
+        factors, _ = factors_of_examples(arrays, axes, lambda arrays: [max_norm], one_norm=True)
         kind, words = words_of_arrays(key, state.count, len(flow.leaves))
-        size: Any = max([1, *map(len, arrays[:1])]) if batch_size is None else batch_size
+        size: Any = max([1, *map(len, arrays[:1])]) * sum_over(axes, 1) if batch_size is None else batch_size
 
         def mean_with_noise(total: Array, i: int) -> Array:
             c, multiplier, n = (jnp.asarray(x, total.dtype) for x in (max_norm, noise_multiplier, size))
             return (total + c * multiplier * normal_like(words[i], kind, total)) / n
 
-        put_sums(flow, places, arrays, factors, mean_with_noise)
+        put_sums(flow, places, arrays, axes, factors, mean_with_noise)
         return PrivateState(increment(state.count))
 
     return Rule(init, advance, selects=True, counts=(("count",),))
@@ -176,22 +180,25 @@ def clip_examples(bounds: Callable[[list[Array]], list[Any]], one_norm: bool) ->
 
     def advance(flow: Flow, state: PerExampleClipState, extra: dict[str, Any]) -> PerExampleClipState:
         check.require_state(state, PerExampleClipState)
-        places, arrays = take_examples(flow)
-        factors, clipped = factors_of_examples(arrays, bounds(arrays), one_norm)
-        put_sums(flow, places, arrays, factors)
+        places, arrays, axes = take_examples(flow)
+        factors, clipped = factors_of_examples(arrays, axes, bounds, one_norm)
+        put_sums(flow, places, arrays, axes, factors)
         return PerExampleClipState(clipped.astype(state.clipped.dtype))
 
     return Rule(init, advance, selects=True)
 
 
-def take_examples(flow: Flow) -> tuple[list[int], list[Array]]:
-    """The arrays with a gradient of each example, and their places."""
+def take_examples(flow: Flow) -> tuple[list[int], list[Array], Axes]:
+    """The arrays with a gradient of each example, their places, and the axes of the mesh along which each device has
+    examples of its own.
+    """
     leaves = flow.run()
     if flow.examples_seen:
         remedy = "put it first: what it is worth is known of untouched gradients alone"
         raise Refusal(ValueError, f"a part of Optax in front has changed the examples' gradients; {remedy}")
     places = [i for i, u in enumerate(leaves) if u is not None and i not in flow.frozen]
     arrays: list[Array] = []
+    split: frozenset[str] = frozenset()
     for i in places:
         u = leaves[i]
         if isinstance(u, check.Unfit) and not u.of_examples:
@@ -201,23 +208,36 @@ def take_examples(flow: Flow) -> tuple[list[int], list[Array]]:
             remedy = "as jax.vmap(jax.grad(loss), (None, 0)) makes them"
             problem = f"has shape {x.shape}, expected {('examples', *x.shape)}: a gradient of each example, {remedy}"
             raise Refusal(ValueError, f"updates{check.path_to(flow.tree, i)} {problem}")
-        split = varying_axes(x) - varying_axes(flow.weights[i]) if flow.params is not None else frozenset()
-        if split:
-            remedy = "gather them, or clip on each device and leave out across"
-            problem = f"updates{check.path_to(flow.tree, i)} has other examples along {sorted(split)}"
-            raise Refusal(ValueError, f"{problem}, and an example's norm is that of all its arrays; {remedy}")
+        if own := varying_axes(x):
+            check.require_params(flow.params)  # which say what it differs along: its parts, or the examples
+            split |= own - varying_axes(flow.weights[i])
+        if split and AXES.value is None:
+            where = f"updates{check.path_to(flow.tree, i)} has other examples along {join_names(split)}"
+            remedy = "across(tx, axes) sums over those along these axes, across(tx, ()) over each device's own"
+            raise Refusal(ValueError, f"{where}; {remedy}")
         if arrays and len(x) != len(arrays[0]):
             first, other = (check.path_to(flow.tree, place) for place in (places[0], i))
             problem = f"updates{other} has gradients of {len(x)} examples, updates{first} of {len(arrays[0])}"
             raise Refusal(ValueError, f"{problem}; give one of each example in all arrays")
         arrays.append(x)
-    return places, arrays
+    axes = tuple(name for name in AXES.value or () if name in split)
+    return places, [vary(x, axes) for x in arrays], axes
 
 
-def factors_of_examples(arrays: list[Array], bounds: list[Any], one_norm: bool) -> tuple[list[Array], Array]:
-    """What each example's gradient of each array is multiplied by, and the share of them above their bound."""
+def factors_of_examples(
+    arrays: list[Array], axes: Axes, bounds: Callable[[list[Array]], list[Any]], one_norm: bool
+) -> tuple[list[Array], Array]:
+    """What each example's gradient of each array is multiplied by, and the share of them above their bound. Along axes
+    of the mesh on which the examples are, no array is in parts.
+    """
     if not arrays:
         return [], jnp.zeros([])
+    with AXES(AXES.value and tuple(name for name in AXES.value if name not in axes)):
+        factors, share = factors_on_device(arrays, bounds(arrays), one_norm)
+    return factors, sum_over(axes, share) / sum_over(axes, 1)
+
+
+def factors_on_device(arrays: list[Array], bounds: list[Any], one_norm: bool) -> tuple[list[Array], Array]:
     groups = [arrays] if one_norm else [[x] for x in arrays]
     dtypes = [functools.reduce(check.promote, [x.real.dtype for x in group], jnp.float32) for group in groups]
     zeros = [jnp.zeros(len(arrays[0]), dtype) for dtype in dtypes]
@@ -233,10 +253,15 @@ def add_squares_of_examples(so_far: Array, x: Array) -> Array:
     return so_far + jnp.sum(squares, [i for i in range(squares.ndim) if i != examples])
 
 
+def sum_over(axes: Axes, x: Any) -> Any:
+    return jax.lax.psum(x, axes) if axes else x
+
+
 def put_sums(
     flow: Flow,
     places: list[int],
     arrays: list[Array],
+    axes: Axes,
     factors: list[Array],
     finish: Callable[[Array, int], Array] = lambda total, i: total,
 ) -> None:
@@ -248,7 +273,7 @@ def put_sums(
         wide = widen(x)
         examples = wide.ndim - x.ndim
         factors_of_all = jnp.expand_dims(factor, [a for a in range(wide.ndim) if a != examples]).astype(wide.dtype)
-        outputs[i] = finish(jnp.sum(factors_of_all * wide, examples), i)
+        outputs[i] = finish(sum_over(axes, jnp.sum(factors_of_all * wide, examples)), i)
         rows[i] = narrow(outputs[i], x.dtype)
     flow.put(flow.structure.unflatten(rows))
     flow.then(lambda g, wide: (wide.astype(g.dtype), {}), outputs)

@@ -9,7 +9,7 @@ from gradtx.core import check
 from gradtx.core.count import Count, in_force, increment, value_at
 from gradtx.core.factories import composition, transformation
 from gradtx.core.lift import scaling, stateless
-from gradtx.core.rule import Keys, Rule
+from gradtx.core.rule import Keys, going_down
 from gradtx.core.walk import walk
 from gradtx.values.annotations import NonNegative, Scalar
 from gradtx.values.errors import Refusal
@@ -42,12 +42,6 @@ def square():
     Array([4.], dtype=float32)
     """
     return stateless(jnp.square)
-
-
-def going_down(rule: Rule) -> Rule:
-    """The rule, which says that it turns the sign of a direction."""
-    rule.descends = True
-    return rule
 
 
 def require_block(tx: Any, others: str, remedy: str) -> None:

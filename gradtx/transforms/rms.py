@@ -1,6 +1,6 @@
 """Division by the root mean square of past gradients."""
 
-from typing import NamedTuple
+from typing import Annotated, NamedTuple
 
 import jax.numpy as jnp
 from jax import Array
@@ -12,7 +12,7 @@ from gradtx.core.quantity import Squares
 from gradtx.core.transformation import Updates
 from gradtx.core.tree import root
 from gradtx.transforms import momentum
-from gradtx.values.annotations import Decay, NonNegative
+from gradtx.values.annotations import Decay, Initial, NonNegative
 
 
 class ScaleByRmsState(NamedTuple):
@@ -38,7 +38,7 @@ def scale_by_rms(
     eps_root: NonNegative = 0.0,
     centered: bool = False,
     debias: bool = False,
-    initial: NonNegative = 0.0,
+    initial: Annotated[NonNegative, Initial] = 0.0,
 ):
     r"""The gradient over its root mean square, $g / (\sqrt{r + \varepsilon_r} + \varepsilon)$ with
     $r \leftarrow \rho r + (1 - \rho)\,g^2$; `centered`, over its standard deviation: $r - m^2$ in place of $r$, with

@@ -1,7 +1,7 @@
 """What an annotation says of an argument: which numbers a hyperparameter may be, and what becomes of another one."""
 
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Annotated, Any, Protocol, get_args
 
 from gradtx.values.ranges import Range
@@ -107,6 +107,18 @@ ValueError: skip_nonfinite: limit must be a whole number in [0, 2147483647], got
 """
 
 
+class Initial:
+    """In an annotation, `Annotated[NonNegative, Initial]`: a number of which `init` makes the state and which no update
+    reads. A schedule and `controlled(…)` would change nothing there, and are refused.
+
+    >>> import gradtx
+    >>> gradtx.rprop(gradtx.linear(0.1, 0.0, 100))
+    Traceback (most recent call last):
+        ...
+    TypeError: rprop: learning_rate is read by init alone and must be a number; scale the steps by chain(…, scale(…))
+    """
+
+
 @dataclass(frozen=True)
 class Check:
     """In an annotation, `Annotated[T, Check(f)]`: what becomes of an argument, `f(name, value) -> value`.
@@ -129,4 +141,5 @@ def range_of(annotation: Any) -> Range | None:
     """The range in `Scalar`, `Scalar | None` and the like."""
     found = [x for x in (annotation, *get_args(annotation)) if isinstance(x, Range)]
     nested = [r for x in get_args(annotation) if (r := range_of(x))] if annotation is not None else []
-    return next(iter(found + nested), None)
+    allowed = next(iter(found + nested), None)
+    return replace(allowed, initial=True) if allowed and Initial in get_args(annotation) else allowed

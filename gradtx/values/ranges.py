@@ -22,6 +22,7 @@ class Range:
     high: float = math.inf
     ends: str = "()"
     whole: bool = False
+    initial: bool = field(default=False, compare=False)  # whether only `init` reads it
     least: float = field(init=False, compare=False)
     largest: float = field(init=False, compare=False)
 

@@ -228,6 +228,9 @@ class Recipe(Generic[P, V]):
         if value is None and optional:
             return value
         if callable(value):
+            if allowed.initial:
+                remedy = "scale the steps by chain(…, scale(…))"
+                raise Refusal(TypeError, f"{name} is read by init alone and must be a number; {remedy}")
             self.check_schedule(name, value, allowed)
             return value
         return as_number(name, value, allowed)

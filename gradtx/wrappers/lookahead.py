@@ -15,7 +15,7 @@ from gradtx.core.quantity import Slow
 from gradtx.core.rule import Part, Rule
 from gradtx.core.stage import Fields
 from gradtx.core.transformation import advance, start
-from gradtx.transforms.evaluation import in_place_of
+from gradtx.transforms.evaluation import in_place_of, require_no_other
 from gradtx.values.annotations import Fraction, Steps
 from gradtx.wrappers.kept import match_kept, promise_kept
 
@@ -35,6 +35,7 @@ class LookaheadState(NamedTuple):
     inner_state: Any
 
     def for_evaluation(self, params: Any) -> Any:
+        require_no_other(self.inner_state, "lookahead")
         return in_place_of(params, self.slow, "the state's slow")
 
 

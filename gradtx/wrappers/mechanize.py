@@ -11,10 +11,11 @@ from gradtx.core.count import Count, increment
 from gradtx.core.factories import transformation
 from gradtx.core.flow import Flow
 from gradtx.core.lift import copy_params
+from gradtx.core.quantity import Anchor
 from gradtx.core.reals import dot
 from gradtx.core.rule import Part, Rule
 from gradtx.core.stage import Fields
-from gradtx.core.transformation import Updates, advance, start
+from gradtx.core.transformation import advance, start
 from gradtx.core.tree import joint_norm, root, widen
 from gradtx.values.annotations import NonNegative, Positive
 from gradtx.values.errors import require_whole
@@ -36,7 +37,7 @@ class MechanizeState(NamedTuple):
     m: jax.Array  # the largest gain
     v: jax.Array  # the sum of squares of gains
     s: jax.Array  # the scales, whose sum is that of the steps
-    x0: Updates  # the parameters at the first update
+    x0: Anchor  # the parameters at the first update
     inner_state: Any
 
     @property

@@ -11,9 +11,10 @@ from gradtx.core.count import Count, increment
 from gradtx.core.factories import transformation
 from gradtx.core.flow import Flow
 from gradtx.core.lift import copy_params
+from gradtx.core.quantity import Anchor
 from gradtx.core.rule import Part, Rule
 from gradtx.core.stage import Fields
-from gradtx.core.transformation import Updates, advance, start
+from gradtx.core.transformation import advance, start
 from gradtx.core.tree import joint_norm, narrow, widen
 from gradtx.transforms.evaluation import evaluated, in_place_of
 from gradtx.values.annotations import NonNegative
@@ -34,7 +35,7 @@ class SamState(NamedTuple):
     """
 
     steps_since_sync: Count  # up, since the last one down
-    cache: Updates  # the parameters from where these started
+    cache: Anchor  # the parameters from where these started
     inner_state: Any
 
     def for_evaluation(self, params: Any) -> Any:

@@ -12,12 +12,13 @@ from gradtx.core.count import Count, as_real, increment
 from gradtx.core.factories import composition, transformation
 from gradtx.core.flow import Flow
 from gradtx.core.lift import copy_params
-from gradtx.core.rule import Part, Rule
+from gradtx.core.quantity import Anchor
+from gradtx.core.rule import Part, Rule, going_down
 from gradtx.core.stage import Fields
-from gradtx.core.transformation import Updates, advance, start
+from gradtx.core.transformation import advance, start
 from gradtx.selectors import Mask
 from gradtx.transforms.decay import add_decayed_weights
-from gradtx.transforms.evaluation import in_place_of
+from gradtx.transforms.evaluation import in_place_of, require_no_other
 from gradtx.transforms.rate import turns_down
 from gradtx.transforms.rms import scale_by_rms
 from gradtx.values.annotations import Decay, NonNegative, Number
@@ -41,7 +42,7 @@ class ScheduleFreeState(NamedTuple):
     b1: jax.Array  # the share of the average in the parameters
     weight_sum: jax.Array
     max_lr: jax.Array  # the largest learning rate so far
-    z: Updates  # where the steps lead
+    z: Anchor  # where the steps lead
     inner_state: Any
 
     def for_evaluation(self, params: Any) -> Any:
@@ -49,6 +50,7 @@ class ScheduleFreeState(NamedTuple):
             b1 = self.b1.astype(z.dtype)
             return recover_average(y.astype(z.dtype), z, b1)
 
+        require_no_other(self.inner_state, "schedule_free")
         return in_place_of(params, self.z, "the state's z", average)
 
 
@@ -115,7 +117,7 @@ def schedule_free(
         factor = jnp.ones_like(rate) if descends else -rate
         return move_average(flow, state._replace(inner_state=inner_state), rate, factor, b1, power, r)
 
-    return Rule(init, advance_averaged, parts={"tx": Part(tx, ("inner_state",))}, counts=(("count",),), descends=True)
+    return going_down(Rule(init, advance_averaged, parts={"tx": Part(tx, ("inner_state",))}, counts=(("count",),)))
 
 
 def move_average(

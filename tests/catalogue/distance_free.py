@@ -23,7 +23,16 @@ DISTANCE_FREE = [
     # The laws' parameters stay where they were, so that no distance is seen.
     Member(gx.prodigy(0.7, weight_decay=0.1, d0=0.3), unused=("coef",), **WHOLE),
     Member(gx.prodigy(0.7, b3=0.9, d0=0.3, debias=True, safeguard=True), unused=("b3", "coef"), once=True, **WHOLE),
+    Member(
+        gx.prodigy(0.7, d0=0.3, growth_rate=4.0, slice_p=2),
+        unused=("coef", "growth_rate"),
+        once=True,
+        factored=True,
+        **WHOLE,
+    ),
     Member(gx.dadapt_adamw(0.7, weight_decay=0.1, d0=0.3), once=True, **WHOLE),
+    # The laws try 0.5 for what counts, by which nothing may grow.
+    Member(gx.dadapt_adamw(0.7, d0=0.3, growth_rate=4.0), unused=("growth_rate",), once=True, **WHOLE),
     Member(gx.scale_by_polyak(0.3, 0.1, 0.1), once=True, **BY_LOSS),
     Member(gx.polyak(0.2, eps=0.1, positive=True), once=True, **BY_LOSS),
     Member(gx.momo(3.0, lower_bound=0.1, weight_decay=0.1), needs_params=True, **BY_LOSS),

@@ -19,8 +19,8 @@ FRONTIER = [
     # Two updates make a step longer than the longest one.
     Member(gx.scale_by_rprop(0.9, min_step=0.01, max_step=1.0), once=True),
     Member(gx.rprop(0.9, min_step=0.01, max_step=1.0), once=True),
-    Member(gx.scale_by_sm3(eps=0.1), elementwise=False, factored=True),
-    Member(gx.sm3(0.1, eps=0.1), elementwise=False, factored=True, once=True),
+    Member(gx.scale_by_sm3(eps=0.1), elementwise=False, pairs=False, factored=True),
+    Member(gx.sm3(0.1, eps=0.1), elementwise=False, pairs=False, factored=True, once=True),
     Member(gx.ftrl(0.1, l1=0.1, l2=0.1, shrinkage=0.1, beta=0.1), needs_params=True, once=True),
     Member(gx.asgd(0.1, 0.5, start=1), needs_params=True, unused=("start",), once=True),
     Member(gx.hutchinson(), problem, needs_params=True, elementwise=False, slow=True, once=True),

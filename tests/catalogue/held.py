@@ -8,6 +8,7 @@ import jax
 import jax.numpy as jnp
 
 import gradtx as gx
+from gradtx.core.quantity import behaviour_of
 from gradtx.precision.hold import states_in
 from tests.catalogue.member import Member
 from tests.devices.placed import example
@@ -22,6 +23,8 @@ def quantities_in(tx: Any, params: Any) -> list[str]:
     for _, own, _ in states_in(tx, state):
         for name, tree in zip(own._fields, own, strict=True):
             arrays = jax.tree.leaves(tree)
+            if behaviour_of(type(own), name).anchor:
+                continue
             floats = [x for x in arrays if hasattr(x, "dtype") and jnp.issubdtype(x.dtype, jnp.floating)]
             if len(floats) == len(arrays) and any(x.ndim for x in floats):
                 found[name] = None

@@ -34,6 +34,12 @@ WEIGHTS = [
         unused=("weight_decay",),
         once=True,
     ),
+    Member(
+        gx.add_decayed_weights(0.1, toward_average=0.9),
+        needs_params=True,
+        unused=("weight_decay", "toward_average"),  # which count once the parameters have moved
+        once=True,
+    ),
     Member(gx.keep_nonnegative(), needs_params=True, once=True),
     Member(
         gx.project(to_ball), needs_params=True, elementwise=False, pairs=False, writes=True, printed=False, once=True

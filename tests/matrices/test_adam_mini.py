@@ -38,6 +38,22 @@ def test_adam_mini(share, axes):
 
 
 @formulas
+@pytest.mark.parametrize("share", [-2, -1, (-3, -1)])
+@pytest.mark.parametrize("shape", [(), (5,), (3, 4), (2, 3, 4)], ids=str)
+def test_the_parts_of_a_complex_array_share_nothing(share, shape):
+    real, imaginary = np.random.default_rng(3).normal(size=(2, 4, *shape))
+    tx = gx.scale_by_adam_mini(share=share)
+
+    def outputs(grads):
+        g = jnp.asarray(grads)
+        return jax.lax.scan(lambda state, g: tx.update(g, state)[::-1], tx.init(g[0]), g)[1]
+
+    np.testing.assert_allclose(
+        outputs(real + 1j * imaginary), outputs(real) + 1j * outputs(imaginary), rtol=1e-11, atol=1e-13
+    )
+
+
+@formulas
 @pytest.mark.parametrize(("share", "expected"), [(-2, 5.1087006434), (None, 5.0374823029)])
 def test_golden(share, expected):
     # The author's matrix has outputs in rows, a kernel of JAX has them in columns.

@@ -61,6 +61,7 @@ def trained(tx, scale=1.0):
     return jax.lax.scan(step, (params, tx.init(params)), NOISE)[1]
 
 
+FOURTH = [0, 4, 6]  # every fourth element of each array
 SEARCH = gx.chain(gx.sgd(1.0), gx.scale_by_backtracking_linesearch(4, max_learning_rate=4.0, slope_rtol=0.3))
 FORMULAS = [
     (gx.dog(), rules.dog(START, grad, STEPS)),
@@ -76,6 +77,13 @@ FORMULAS = [
         rules.prodigy(START, grad, STEPS, 0.5, 0.8, 0.99, 0.9, 1e-3, 0.1, 0.01, 2.0, debias=True),
     ),
     (gx.prodigy(d0=0.01, safeguard=True), rules.prodigy(START, grad, STEPS, d0=0.01, safeguard=True)),
+    (gx.prodigy(d0=0.01, growth_rate=1.02), rules.prodigy(START, grad, STEPS, d0=0.01, growth=1.02)),
+    (gx.prodigy(d0=0.01, slice_p=4), rules.prodigy(START, grad, STEPS, d0=0.01, kept=FOURTH)),
+    (
+        gx.prodigy(0.5, d0=0.01, debias=True, growth_rate=gx.constant(1.5), slice_p=4),
+        rules.prodigy(START, grad, STEPS, 0.5, d0=0.01, debias=True, growth=1.5, kept=FOURTH),
+    ),
+    (gx.dadapt_adamw(d0=0.01, growth_rate=1.02), rules.dadapt_adamw(START, grad, STEPS, d0=0.01, growth=1.02)),
     (gx.dadapt_adamw(d0=0.01), rules.dadapt_adamw(START, grad, STEPS, d0=0.01)),
     (
         gx.dadapt_adamw(0.5, 0.8, 0.99, 1e-3, 0.1, d0=0.01),

@@ -87,6 +87,16 @@ def test_sm3_of_other_ranks(shape):
     assert_equal(outputs(gx.scale_by_sm3(), grads, grads[0]), frontier.sm3(grads))
 
 
+@pytest.mark.parametrize("shape", [(), (5,), (3, 4), (2, 3, 2)], ids=str)
+def test_sm3_takes_the_parts_of_a_complex_array_for_two_arrays(shape):
+    real, imaginary = np.random.default_rng(2).normal(size=(2, STEPS, *shape))
+    grads = real + 1j * imaginary
+    expected = [x + 1j * y for x, y in zip(frontier.sm3(real), frontier.sm3(imaginary), strict=True)]
+    assert_equal(outputs(gx.scale_by_sm3(), grads, grads[0]), expected)
+    maxima = gx.scale_by_sm3().init(jnp.asarray(grads[0])).maxima
+    assert maxima.shape == (shape if len(shape) < 2 else (2, sum(shape)))
+
+
 PATHS = [
     (gx.madgrad(0.1), frontier.madgrad(WEIGHTS, GRADS, 0.1)),
     (gx.madgrad(0.3, 0.5, 0.01), frontier.madgrad(WEIGHTS, GRADS, 0.3, 0.5, 0.01)),

@@ -148,6 +148,30 @@ def test_copies_under_vmap_are_decoded_together():
     assert gx.find(state, "nu").decode().shape == (3, 8, 8)
 
 
+# ---- guards ----
+
+
+@pytest.mark.parametrize("codec", [gx.bfloat16(stochastic=False), gx.bfloat16, BIG], ids=repr)
+def test_a_guard_around_what_is_held_leaves_a_window_as_it_is(codec):
+    """A step that is left out changes no code and counts none: the others are as if it had not been."""
+    held = gx.hold(gx.accumulate(gx.adam(0.1), 3), acc_grads=codec, mu=codec, nu=codec)
+    tx, params = gx.skip_nonfinite(held), {"w": jnp.linspace(-1.0, 2.0, 64, dtype=jnp.float32).reshape(8, 8)}
+    grads = [jax.tree.map(lambda x, i=i: x + i, params) for i in range(7)]
+    bad = jax.tree.map(lambda x: x * jnp.nan, params)
+    state, plain = tx.init(params), held.init(params)
+    step, alone = jax.jit(tx.update), jax.jit(held.update)
+    for i, g in enumerate(grads):
+        if i in (0, 2, 5):
+            before = state.inner_state
+            updates, state = step(bad, state, params)
+            jax.tree.map(np.testing.assert_array_equal, state.inner_state, before)
+            np.testing.assert_array_equal(updates["w"], 0.0)
+        updates, state = step(g, state, params)
+        expected, plain = alone(g, plain, params)
+        jax.tree.map(np.testing.assert_array_equal, (updates, state.inner_state), (expected, plain))
+    assert int(gx.find(state, "total")) == 3
+
+
 # ---- edges of codecs ----
 
 

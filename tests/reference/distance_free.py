@@ -28,23 +28,26 @@ def dowg(w, grad, steps, eps=1e-4, distance=None):
 
 
 def prodigy(w, grad, steps, rate=1.0, b1=0.9, b2=0.999, b3=None, eps=1e-8, decay=0.0, d0=1e-6, coef=1.0, **flags):
-    """The formulas of the docstring, with d one step behind d' in all but eps."""
-    start, d, total = w, d0, 0.0
+    """The formulas of the docstring, with d one step behind d' in all but eps; `kept`, which elements count for it."""
+    start, d, most, total, kept = w, d0, d0, 0.0, flags.get("kept", slice(None))
     m = v = s = np.zeros_like(w)
     b3 = np.sqrt(b2) if b3 is None else b3
     for t in range(1, steps + 1):
         g = grad(w, t - 1)
         step = rate * d * (np.sqrt(1 - b2**t) / (1 - b1**t) if flags.get("debias") else 1.0)
-        total = b3 * total + d / d0 * step * (g @ (start - w))
+        total = b3 * total + d / d0 * step * (g[kept] @ (start - w)[kept])
         m = b1 * m + (1 - b1) * d * g
         v = b2 * v + (1 - b2) * (d * g) ** 2
         s = b3 * s + d / d0 * (d if flags.get("safeguard") else step) * g
-        d = max(d, coef * total / np.abs(s).sum())
+        far = coef * total / np.abs(s[kept]).sum()
+        grown = flags.get("growth", np.inf) * (max(d, far) if d == d0 else d)
+        most = max(most, far)
+        d = min(most, grown)
         w = w - step * (decay * w + m / (np.sqrt(v) + d * eps))
         yield w
 
 
-def dadapt_adamw(w, grad, steps, rate=1.0, b1=0.9, b2=0.999, eps=1e-8, decay=0.0, d0=1e-6):
+def dadapt_adamw(w, grad, steps, rate=1.0, b1=0.9, b2=0.999, eps=1e-8, decay=0.0, d0=1e-6, growth=np.inf):
     """The formulas of the docstring."""
     d, total, slow = d0, 0.0, np.sqrt(b2)
     m = v = s = np.zeros_like(w)
@@ -55,7 +58,7 @@ def dadapt_adamw(w, grad, steps, rate=1.0, b1=0.9, b2=0.999, eps=1e-8, decay=0.0
         m = b1 * m + (1 - b1) * step * g
         v = b2 * v + (1 - b2) * g**2
         s = slow * s + (1 - slow) * step * g
-        d = max(d, total / ((1 - slow) * np.abs(s).sum()))
+        d = max(d, min(total / ((1 - slow) * np.abs(s).sum()), growth * d))
         w = w - decay * step * w - m / (np.sqrt(v) + eps)
         yield w
 

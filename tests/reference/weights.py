@@ -29,9 +29,10 @@ def squashed(grads, scale=1.5, share=0.9, limit=2.0):
         yield np.maximum(np.minimum(out, limit), -limit)
 
 
-def decay(grads, weights, rate, start=0.0, cautious=False):
-    """out g + rate·(w - start), cautious only where g·(w - start) ≥ 0."""
+def decay(grads, weights, rate, start=0.0, cautious=False, memory=1.0):
+    """start ← memory·start + (1 - memory)·w; out g + rate·(w - start), cautious only where g·(w - start) ≥ 0."""
     for g, w in zip(grads, weights, strict=True):
+        start = memory * start + (1 - memory) * w
         yield g + rate * (w - start) * (not cautious or g * (w - start) >= 0)
 
 

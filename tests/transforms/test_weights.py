@@ -57,6 +57,11 @@ BLOCKS = [
         gx.add_decayed_weights(0.1, toward_start=True, cautious=True),
         lambda g, w: reference.decay(g, w, 0.1, w[0], cautious=True),
     ),
+    (gx.add_decayed_weights(0.1, toward_average=0.8), lambda g, w: reference.decay(g, w, 0.1, w[0], memory=0.8)),
+    (
+        gx.add_decayed_weights(0.1, toward_average=gx.constant(0.8), cautious=True),
+        lambda g, w: reference.decay(g, w, 0.1, w[0], cautious=True, memory=0.8),
+    ),
     (gx.squash(), lambda g, w: reference.squashed(g)),
     (gx.squash(0.1, 0.5, 0.3), lambda g, w: reference.squashed(g, 0.1, 0.5, 0.3)),
     (gx.renormalize(0.5), lambda g, w: reference.renormalized(g, w, 0.5)),
@@ -157,6 +162,24 @@ def test_decay_toward_the_start_ends_there():
         w = gx.apply_updates(w, updates)
     np.testing.assert_allclose(w["w"], start["w"], rtol=1e-15)
     np.testing.assert_array_equal(w["b"], [4.0])
+
+
+def test_decay_toward_an_average_holds_back_what_moves_and_lets_rest_what_rests():
+    start = {"w": jnp.array([1.0, -2.0]), "b": jnp.array([3.0])}
+    decay = gx.add_decayed_weights(1.0, gx.by_path("w"), toward_average=0.9)
+    tx = gx.chain(decay, gx.scale_by_learning_rate(0.5))
+    state, w = tx.init(start), jax.tree.map(lambda x: x + 1.0, start)
+    assert gx.find(state, "average")["b"] is None
+    for _ in range(100):
+        updates, state = tx.update(jax.tree.map(jnp.zeros_like, w), state, w)
+        w = gx.apply_updates(w, updates)
+    np.testing.assert_allclose(gx.find(state, "average")["w"], w["w"], rtol=1e-12)  # they have met on the way
+    assert bool(jnp.all((start["w"] < w["w"]) & (w["w"] < start["w"] + 1.0)))
+    np.testing.assert_array_equal(w["b"], [4.0])
+    for limit, share in ((0.0, 0.0), (1.0 - 1e-12, 0.1)):  # the average is the parameters, or stays where it was
+        tx = gx.add_decayed_weights(0.1, toward_average=limit)
+        out, _ = tx.update(jnp.zeros(2), tx.init(jnp.ones(2)), jnp.full(2, 3.0))
+        np.testing.assert_allclose(out, share * 2.0, atol=1e-12)
 
 
 def test_a_decay_that_follows_the_rate_as_the_docstring_says():

@@ -46,6 +46,17 @@ def test_a_guard_around_accumulation_copies_nothing_one_inside_the_updates(tx, m
     assert state < 12.01
 
 
+@newer
+def test_a_guard_around_accumulation_in_few_bytes_makes_no_branch_of_its_own():
+    """Its temporaries are those without it: what is held decides by itself, as what it holds does."""
+    held = gx.hold(gx.accumulate(ADAM, 3), acc_grads=gx.bfloat16(stochastic=False))
+    tx = gx.skip_nonfinite(held)
+    temporaries = [cost(x.init, x.update)[1] for x in (held, tx)]
+    assert temporaries[1] <= temporaries[0] + 0.01
+    w = jnp.ones(N)
+    assert str(jax.make_jaxpr(tx.update)(w, tx.init(w), w)).count("cond[") == 1
+
+
 @pytest.mark.parametrize("inner", [gx.adam(1e-3), CLIPPED, gx.scale_by_lbfgs(3)], ids=text_of)
 def test_in_the_midst_of_a_window_only_the_mean_is_computed(inner):
     tx, w = gx.accumulate(inner, 4), jnp.ones(N)
