@@ -8,6 +8,7 @@ import optax
 from jax import Array
 
 from gradtx.core import check
+from gradtx.core.collectives import Axes
 from gradtx.core.flow import Flow
 from gradtx.core.keys import Seed, make_key
 from gradtx.core.rule import Rule
@@ -15,7 +16,7 @@ from gradtx.core.tree import narrow, widen
 from gradtx.optax.blocks import identity, scale_by_learning_rate, trace
 from gradtx.optax.borrow import Real, leave_unless, optax_transformation
 from gradtx.optax.wrappers import chain
-from gradtx.transforms.examples import factors_of_examples, put_sums, take_examples
+from gradtx.transforms.examples import factors_of_examples, put_sums, sum_over, take_examples
 from gradtx.values.errors import Refusal, errors_of
 
 PRIVATE = optax.contrib.DifferentiallyPrivateAggregateState
@@ -33,8 +34,8 @@ def differentially_private_aggregate(
 
     def advance_private(flow: Flow, state: Any, extra: dict[str, Any]) -> Any:
         check.require_state(state, PRIVATE)
-        places, arrays = take_examples(flow)
-        factors = factors_below(arrays, [l2_norm_clip], one_norm=True)
+        places, arrays, axes = take_examples(flow)
+        factors = factors_below(arrays, axes, [l2_norm_clip], one_norm=True)
         after, *keys = jax.random.split(state.rng_key, len(arrays) + 1)
         drawn = dict(zip(places, zip(keys, arrays, strict=True), strict=True))
 
@@ -42,9 +43,9 @@ def differentially_private_aggregate(
             own, x = drawn[i]
             noise = widen(jax.random.normal(own, x.shape[1:], check.promote(x.dtype)))
             deviation = jnp.asarray(l2_norm_clip * noise_multiplier, total.dtype)
-            return (total + deviation * noise) / max(len(x), 1)
+            return (total + deviation * noise) / (max(len(x), 1) * sum_over(axes, 1))
 
-        put_sums(flow, places, arrays, factors, mean_with_noise)
+        put_sums(flow, places, arrays, axes, factors, mean_with_noise)
         return PRIVATE(after)
 
     return Rule(init, advance_private, selects=True)
@@ -64,9 +65,9 @@ def dpsgd(
     return chain(mean, velocity, scale_by_learning_rate(learning_rate))
 
 
-def factors_below(arrays: list[Array], bounds: list[Any], *, one_norm: bool) -> list[Array]:
+def factors_below(arrays: list[Array], axes: Axes, bounds: list[Any], *, one_norm: bool) -> list[Array]:
     """What each example's gradient of each array is multiplied by, 1 for zeros below a bound of 0, as in Optax."""
-    factors, _ = factors_of_examples(arrays, bounds, one_norm)
+    factors, _ = factors_of_examples(arrays, axes, lambda arrays: bounds, one_norm)
     return [jnp.where(jnp.isnan(factor), 1.0, factor) for factor in factors]
 
 
@@ -78,7 +79,7 @@ def per_example_global_norm_clip(grads: Any, l2_norm_clip: Any) -> tuple[Any, Ar
     with errors_of("per_example_global_norm_clip"):
         leaves, structure = jax.tree.flatten(grads)
         arrays = as_examples(leaves)
-        factors = factors_below(arrays, [l2_norm_clip], one_norm=True)
+        factors = factors_below(arrays, (), [l2_norm_clip], one_norm=True)
         sums = [sum_of_examples(x, factor) for x, factor in zip(arrays, factors, strict=True)]
         return structure.unflatten(sums), jnp.sum(factors[0] < 1.0)
 
@@ -90,7 +91,7 @@ def per_example_layer_norm_clip(grads: Any, global_l2_norm_clip: Any, uniform: b
         arrays = as_examples(leaves)
         sizes = [1 if uniform else max(x[0].size, 1) for x in arrays]
         bounds = [global_l2_norm_clip * (size / sum(sizes)) ** 0.5 for size in sizes]
-        factors = factors_below(arrays, bounds, one_norm=False)
+        factors = factors_below(arrays, (), bounds, one_norm=False)
         sums = [sum_of_examples(x, factor) for x, factor in zip(arrays, factors, strict=True)]
         return structure.unflatten(sums), structure.unflatten([jnp.sum(factor < 1.0) for factor in factors])
 
