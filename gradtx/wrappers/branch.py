@@ -69,7 +69,7 @@ def run_branch(
     own = flow.fork()
     enter(own)
     after = advance(tx, own, state, extra, part)
-    out = own.updates()
+    out = own.updates(last=True)
     return in_form_of(flow.tree, out, exact), jax.tree.map(cast_like, own.settle(after), state)
 
 
