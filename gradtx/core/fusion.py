@@ -100,7 +100,8 @@ def is_splittable(program: Any, shape: tuple[int, ...]) -> bool:
     comes in: what is made of several is better kept than made again for a norm and once more behind it.
     """
     taken = [frozenset([i]) if x.aval.shape == shape else EMPTY for i, x in enumerate(program.jaxpr.invars)]
-    return trace_origins(program, taken, shape) is not None and len(read_by_each(program, shape)) < MOST_READ
+    numbers = read_by_each(program, shape, list(program.jaxpr.invars))
+    return trace_origins(program, taken, shape) is not None and len(numbers) + sum(map(bool, taken)) <= MOST_READ
 
 
 def trace_origins(program: Any, taken: list[frozenset[Any]], shape: tuple[int, ...]) -> list[frozenset[Any]] | None:
@@ -134,17 +135,17 @@ def trace_origins(program: Any, taken: list[frozenset[Any]], shape: tuple[int, .
     return list(map(origins, program.jaxpr.outvars))
 
 
-def read_by_each(program: Any, shape: tuple[int, ...]) -> set[Any]:
-    """The arrays that come in and the numbers that steps making arrays of this shape read."""
-    read: set[Any] = {x for x in program.jaxpr.invars if x.aval.shape == shape}
+def read_by_each(program: Any, shape: tuple[int, ...], given: list[Any]) -> set[Any]:
+    """The numbers, and what else is smaller, that steps making arrays of this shape read."""
+    read: set[Any] = set()
+    known = dict(zip(program.jaxpr.invars, given, strict=True))
     for step in program.jaxpr.eqns:
         if any(x.aval.shape == shape for x in step.outvars):
-            inside = [step.params["jaxpr"]] if step.primitive.name in CALLS else []
-            for x in inside:
-                read |= read_by_each(x, shape)
-            for x in () if inside else step.invars:
-                if x.aval.shape != shape or is_literal(x):
-                    read.add((str(x.val), x.aval.dtype) if is_literal(x) else x)
+            own = [(str(x.val), x.aval.dtype) if is_literal(x) else known.get(x, x) for x in step.invars]
+            if step.primitive.name in CALLS:
+                read |= read_by_each(step.params["jaxpr"], shape, own)
+            else:
+                read |= {name for name, x in zip(own, step.invars, strict=True) if x.aval.shape != shape}
     return read
 
 
