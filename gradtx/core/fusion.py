@@ -21,10 +21,11 @@ import jax.numpy as jnp
 from jax.core import eval_jaxpr
 
 from gradtx.core.chunks import ELEMENTWISE, Program, all_each
+from gradtx.core.collectives import varying_axes
 from gradtx.core.locality import is_literal, programs_in
 
 CALLS = ("jit", "pjit")  # the second is its name in older versions
-MOST_READ = 19  # arrays and numbers: XLA joins no loop that reads 20, and adding to the parameters reads one more
+MOST_READ = 16  # XLA joins no loop that reads 20, and the numbers, a one, the parameters and a learning rate are more
 EMPTY: frozenset[Any] = frozenset()
 SMALLER = object()
 
@@ -47,17 +48,22 @@ def joins_loops() -> bool:
 
 
 def joins_two() -> bool:
-    """Whether a program of two results reads its two arrays once. It is compiled from shapes alone, and never run."""
+    """Whether a program of two results for each of two arrays reads what it is given once. It is compiled from shapes
+    alone, and never run.
+    """
 
     def two(g: jax.Array, row: jax.Array, p: None) -> Any:
         mean = 0.9 * row + 0.1 * g
         return mean / (jnp.abs(mean) + 1.0), [mean]
 
+    def both(*arrays: jax.Array) -> Any:
+        return [set_apart(two)(g, row, None) for g, row in (arrays[:2], arrays[2:])]
+
     array = jax.ShapeDtypeStruct((1024,), jnp.float32)
     try:
-        costs: Any = jax.jit(set_apart(two)).lower(array, array, None).compile().cost_analysis()
+        costs: Any = jax.jit(both).lower(*[array] * 4).compile().cost_analysis()
         costs = costs[0] if isinstance(costs, list) else costs  # a list in some versions
-        return bool(costs["bytes accessed"] < 4.5 * 4 * array.size)
+        return bool(costs["bytes accessed"] < 2 * 4.5 * 4 * array.size)  # apart, three arrays for each of the results
     except Exception:  # whatever it is, a step works without
         return False
 
@@ -73,25 +79,61 @@ def set_apart(run: Program) -> Program:
         large = [i for i, x in enumerate(program.jaxpr.outvars) if x.aval.shape == shape]
         if not shape or g.weak_type or len(large) < 2 or not is_splittable(program, shape):
             return form.unflatten(eval_jaxpr(program.jaxpr, program.consts, *leaves))
+        order: list[int] = []  # of what is read that is smaller than the array, its place in `read`
 
         @jax.jit
-        def first(*leaves: jax.Array) -> Any:
-            found: list[Any] = []
-            return evaluate(program, leaves, shape, lambda make: found.append(make()) or found[-1]), found
+        def once(*leaves: jax.Array) -> Any:
+            read: list[Any] = []
+            order.clear()
+
+            def note(x: Any) -> Any:
+                known = [i for i, y in enumerate(read) if y is x]
+                order.append(known[0] if known else len(read))
+                read.extend([] if known else [x])
+                return x
+
+            return evaluate_program(program, leaves, shape, note), [jnp.asarray(x) for x in read]
 
         @jax.jit
-        def again(found: list[Any], *leaves: jax.Array) -> Any:
-            known = iter(found)
-            return evaluate(program, leaves, shape, lambda make: next(known))
+        def again(read: list[Any], *leaves: jax.Array) -> Any:
+            places = iter(order)
+            return evaluate_program(program, leaves, shape, lambda x: read[next(places)], small=False)
 
-        results, small = first(*leaves)
-        one = jax.lax.optimization_barrier(jnp.ones([], g.dtype))
+        results, read = once(*leaves)
+        numbers = Numbers(read, g)
+        if len(numbers.others) + sum(x.shape == shape for x in leaves) > MOST_READ:
+            return form.unflatten(results)
+        one, line = numbers.line[0].astype(g.dtype), numbers.line
         for i in large:
-            leaves = put_behind_barrier(leaves)
-            results[i] = again(small, leaves[0] * one, *leaves[1:])[i]
+            line, *leaves = put_behind_barrier([line, *leaves])
+            results[i] = again(numbers.in_their_places(line), leaves[0] * one, *leaves[1:])[i]
         return form.unflatten(results)
 
     return run_apart
+
+
+class Numbers:
+    """Numbers that all results of one array read, in one line: loops that read too much are not joined, and those of
+    several arrays would be, for the numbers that they share, before those of one are.
+    """
+
+    def __init__(self, read: list[Any], g: jax.Array):
+        self.read = read
+        self.dtype = jnp.promote_types(g.dtype, jnp.float32)
+        fit = [not x.ndim and x.dtype in (self.dtype, bool) and varying_axes(x) <= varying_axes(g) for x in read]
+        self.places = [i for i, x in enumerate(fit) if x]
+        self.others = [i for i, x in enumerate(fit) if not x]
+        own = [jnp.ones([], self.dtype), *[read[i].astype(self.dtype) for i in self.places]]
+        # Beside the array, so that for another one it is another line.
+        self.line = jnp.stack(jax.lax.optimization_barrier((own, g))[0])
+
+    def in_their_places(self, line: jax.Array) -> list[Any]:
+        """What is read, with those numbers that are in the line taken from it."""
+        after = list(self.read)
+        for k, i in enumerate(self.places, 1):
+            x = jax.lax.index_in_dim(line, k, keepdims=False)
+            after[i] = x != 0.0 if self.read[i].dtype == bool else x
+        return after
 
 
 def is_splittable(program: Any, shape: tuple[int, ...]) -> bool:
@@ -100,8 +142,7 @@ def is_splittable(program: Any, shape: tuple[int, ...]) -> bool:
     comes in: what is made of several is better kept than made again for a norm and once more behind it.
     """
     taken = [frozenset([i]) if x.aval.shape == shape else EMPTY for i, x in enumerate(program.jaxpr.invars)]
-    numbers = read_by_each(program, shape, list(program.jaxpr.invars))
-    return trace_origins(program, taken, shape) is not None and len(numbers) + sum(map(bool, taken)) <= MOST_READ
+    return trace_origins(program, taken, shape) is not None
 
 
 def trace_origins(program: Any, taken: list[frozenset[Any]], shape: tuple[int, ...]) -> list[frozenset[Any]] | None:
@@ -135,18 +176,37 @@ def trace_origins(program: Any, taken: list[frozenset[Any]], shape: tuple[int, .
     return list(map(origins, program.jaxpr.outvars))
 
 
-def read_by_each(program: Any, shape: tuple[int, ...], given: list[Any]) -> set[Any]:
-    """The numbers, and what else is smaller, that steps making arrays of this shape read."""
-    read: set[Any] = set()
+def evaluate_program(
+    program: Any, given: Sequence[Any], shape: tuple[int, ...], read: Callable[[Any], Any], small: bool = True
+) -> list[Any]:
+    """The results of a program. What is of another shape goes through `read` where a step makes an array of this shape
+    of it; without `small` it is not computed.
+    """
     known = dict(zip(program.jaxpr.invars, given, strict=True))
+    known |= dict(zip(program.jaxpr.constvars, program.consts, strict=True))
+
+    def value(x: Any) -> Any:
+        return x.val if is_literal(x) else known[x]
+
     for step in program.jaxpr.eqns:
-        if any(x.aval.shape == shape for x in step.outvars):
-            own = [(str(x.val), x.aval.dtype) if is_literal(x) else known.get(x, x) for x in step.invars]
-            if step.primitive.name in CALLS:
-                read |= read_by_each(step.params["jaxpr"], shape, own)
-            else:
-                read |= {name for name, x in zip(own, step.invars, strict=True) if x.aval.shape != shape}
-    return read
+        values = list(map(value, step.invars))
+        if all(x.aval.shape != shape for x in step.outvars):
+            made = evaluate_step(step, values) if small else [None] * len(step.outvars)
+        elif step.primitive.name in CALLS:
+            made = evaluate_program(step.params["jaxpr"], values, shape, read, small)
+        else:
+            exact = step.primitive.name == "pow"  # the compiler has to see that it is a square root
+            kept = [x.aval.shape == shape or (exact and is_literal(x)) for x in step.invars]
+            made = evaluate_step(step, [x if keep else read(x) for x, keep in zip(values, kept, strict=True)])
+        known.update(zip(step.outvars, made, strict=True))
+    return list(map(value, program.jaxpr.outvars))
+
+
+class Operand:
+    """Stands in a program for what a step reads."""
+
+    def __init__(self, aval: Any):
+        self.aval = aval
 
 
 class Steps(NamedTuple):
@@ -157,26 +217,16 @@ class Steps(NamedTuple):
     outvars: list[Any]
     eqns: list[Any]
 
+    @property
+    def all_invars(self) -> list[Any]:  # as JAX 0.12 names them
+        return self.invars
 
-def evaluate(program: Any, given: Sequence[Any], shape: tuple[int, ...], find: Callable[..., Any]) -> list[Any]:
-    """The results of a program; `find(make)` is asked for what a step makes that is not of this shape."""
-    known = dict(zip(program.jaxpr.invars, given, strict=True))
-    known |= dict(zip(program.jaxpr.constvars, program.consts, strict=True))
 
-    def values(variables: Sequence[Any]) -> list[Any]:
-        return [x.val if is_literal(x) else known[x] for x in variables]
-
-    for step in program.jaxpr.eqns:
-        taken = list(dict.fromkeys(x for x in step.invars if not is_literal(x)))
-        make = functools.partial(eval_jaxpr, Steps([], taken, step.outvars, [step]), [], *values(taken))
-        if all(x.aval.shape != shape for x in step.outvars):
-            made = find(make)
-        elif step.primitive.name in CALLS:
-            made = evaluate(step.params["jaxpr"], values(step.invars), shape, find)
-        else:
-            made = make()
-        known.update(zip(step.outvars, made, strict=True))
-    return values(program.jaxpr.outvars)
+def evaluate_step(step: Any, values: list[Any]) -> list[Any]:
+    operands = [x if is_literal(x) and v is x.val else Operand(x.aval) for x, v in zip(step.invars, values, strict=True)]
+    taken = [(x, v) for x, v in zip(operands, values, strict=True) if isinstance(x, Operand)]
+    steps = Steps([], [x for x, _ in taken], step.outvars, [step.replace(invars=operands)])
+    return eval_jaxpr(steps, [], *[v for _, v in taken])
 
 
 def put_behind_barrier(leaves: list[Any]) -> list[Any]:
