@@ -82,7 +82,9 @@ def convolutions() -> Callable[[], Any]:
     def loss(params: Any) -> jax.Array:
         x = images
         for name in shapes:
-            x = jax.lax.conv_general_dilated(x, params[name], (1, 1), "SAME", dimension_numbers=("NHWC", "HWIO", "NHWC"))
+            x = jax.lax.conv_general_dilated(
+                x, params[name], (1, 1), "SAME", dimension_numbers=("NHWC", "HWIO", "NHWC")
+            )
             x = jax.nn.relu((x - x.mean((0, 1, 2))) * jax.lax.rsqrt(x.var((0, 1, 2)) + 1e-5))
             x = jax.lax.reduce_window(x, -jnp.inf, jax.lax.max, (1, 2, 2, 1), (1, 2, 2, 1), "VALID")
         logits = jax.nn.log_softmax(x.mean((1, 2)) @ params["head"])
@@ -190,7 +192,9 @@ def main() -> None:
         table.add_row(name, *medians, f"{ratio:.2f}", share)
     console = Console()
     console.print(table)
-    console.print(f"load average: {before:.1f} before, {os.getloadavg()[0]:.1f} after, where two are this program's own")
+    console.print(
+        f"load average: {before:.1f} before, {os.getloadavg()[0]:.1f} after, where two are this program's own"
+    )
 
 
 def traffic(tx: Any) -> float:

@@ -103,7 +103,8 @@ def set_apart(run: Program) -> Program:
         numbers = Numbers(read, g)
         if len(numbers.others) + sum(x.shape == shape for x in leaves) > MOST_READ:
             return form.unflatten(results)
-        one, line = numbers.line[0].astype(g.dtype), numbers.line
+        line = numbers.in_line()
+        one = line[0].astype(g.dtype)
         for i in large:
             line, *leaves = put_behind_barrier([line, *leaves])
             results[i] = again(numbers.in_their_places(line), leaves[0] * one, *leaves[1:])[i]
@@ -123,9 +124,12 @@ class Numbers:
         fit = [not x.ndim and x.dtype in (self.dtype, bool) and varying_axes(x) <= varying_axes(g) for x in read]
         self.places = [i for i, x in enumerate(fit) if x]
         self.others = [i for i, x in enumerate(fit) if not x]
-        own = [jnp.ones([], self.dtype), *[read[i].astype(self.dtype) for i in self.places]]
-        # Beside the array, so that for another one it is another line.
-        self.line = jnp.stack(jax.lax.optimization_barrier((own, g))[0])
+        self.beside = g
+
+    def in_line(self) -> jax.Array:
+        """A one, and the numbers. They come from a barrier beside the array, so that for another one they are others."""
+        own = [jnp.ones([], self.dtype), *[self.read[i].astype(self.dtype) for i in self.places]]
+        return jnp.stack(jax.lax.optimization_barrier((own, self.beside))[0])
 
     def in_their_places(self, line: jax.Array) -> list[Any]:
         """What is read, with those numbers that are in the line taken from it."""
@@ -223,7 +227,9 @@ class Steps(NamedTuple):
 
 
 def evaluate_step(step: Any, values: list[Any]) -> list[Any]:
-    operands = [x if is_literal(x) and v is x.val else Operand(x.aval) for x, v in zip(step.invars, values, strict=True)]
+    operands = [
+        x if is_literal(x) and v is x.val else Operand(x.aval) for x, v in zip(step.invars, values, strict=True)
+    ]
     taken = [(x, v) for x, v in zip(operands, values, strict=True) if isinstance(x, Operand)]
     steps = Steps([], [x for x, _ in taken], step.outvars, [step.replace(invars=operands)])
     return eval_jaxpr(steps, [], *[v for _, v in taken])
