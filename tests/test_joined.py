@@ -1,4 +1,4 @@
-"""Steps in a process in which XLA joins loops: their bytes, their results, the laws, and the question whether it does."""
+"""Steps in a process in which XLA joins loops: their bytes and results, the laws, and the question whether it does."""
 
 import jax
 import pytest
@@ -18,7 +18,7 @@ def test_each_step_is_one_loop_that_moves_the_least():
 
 def test_the_question_is_answered_in_every_context():
     answers = in_process("contexts")
-    assert answers == dict.fromkeys(answers, [True, 1])
+    assert answers == {name: [True, 1] for name in answers}
     assert len(answers) > 10
 
 

@@ -1,11 +1,12 @@
 """One loop for all that a step makes of an array, where XLA can make one on a CPU.
 
 XLA's CPU backend makes a loop for each result: Adam's moments and its update are three, which read their arrays three
-times. With an option that is the user's to set it joins loops that stand side by side and read the same arrays, but
-none of which one reads what the other makes. So each result is computed from what comes in alone, behind barriers of
-its own: without them XLA would make the same of them before it makes loops. All multiply by a one that they share and
-that XLA can't see through; with nothing in common but large arrays some of its versions join nothing. Once the loops
-are one, what they compute several times is computed once.
+times. With an option that is the user's to set it joins loops that stand side by side, but none of which one reads what
+the other makes. So each result is computed from what comes in alone, behind a barrier of its own: without it XLA would
+make one of what is equal before it makes loops. Once they are one loop, that is computed once there too.
+
+What XLA gains by joining two loops it counts by what both read: by the arrays, and in newer versions by the numbers. So
+each array has its numbers to itself, and multiplies by a one among them.
 
 Without the option the same barriers would make a step dearer, so they are set only where a tiny program shows that
 XLA joins loops.
@@ -18,6 +19,7 @@ from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
+import numpy as np
 from jax.core import eval_jaxpr
 
 from gradtx.core.chunks import ELEMENTWISE, Program, all_each
@@ -52,12 +54,12 @@ def joins_two() -> bool:
     alone, and never run.
     """
 
-    def two(g: jax.Array, row: jax.Array, p: None) -> Any:
-        mean = 0.9 * row + 0.1 * g
+    def two(g: jax.Array, rows: list[Any], p: Any) -> Any:
+        mean = 0.9 * rows[0] + 0.1 * g
         return mean / (jnp.abs(mean) + 1.0), [mean]
 
     def both(*arrays: jax.Array) -> Any:
-        return [set_apart(two)(g, row, None) for g, row in (arrays[:2], arrays[2:])]
+        return [set_apart(two)(g, [row], None) for g, row in (arrays[:2], arrays[2:])]
 
     array = jax.ShapeDtypeStruct((1024,), jnp.float32)
     try:
@@ -77,7 +79,8 @@ def set_apart(run: Program) -> Program:
         program, made = trace(leaves)
         form, shape = jax.tree.structure(made), g.shape
         large = [i for i, x in enumerate(program.jaxpr.outvars) if x.aval.shape == shape]
-        if not shape or g.weak_type or len(large) < 2 or not is_splittable(program, shape):
+        alike = len({program.jaxpr.outvars[i].aval.dtype for i in large}) == 1  # else they are not joined
+        if not shape or g.weak_type or len(large) < 2 or not alike or not is_splittable(program, shape):
             return form.unflatten(eval_jaxpr(program.jaxpr, program.consts, *leaves))
         order: list[int] = []  # of what is read that is smaller than the array, its place in `read`
 
@@ -87,7 +90,7 @@ def set_apart(run: Program) -> Program:
             order.clear()
 
             def note(x: Any) -> Any:
-                known = [i for i, y in enumerate(read) if y is x]
+                known = [i for i, y in enumerate(read) if y is x or is_same_constant(x, y)]
                 order.append(known[0] if known else len(read))
                 read.extend([] if known else [x])
                 return x
@@ -113,6 +116,10 @@ def set_apart(run: Program) -> Program:
     return run_apart
 
 
+def is_same_constant(x: Any, y: Any) -> bool:
+    return isinstance(x, np.ndarray) and isinstance(y, np.ndarray) and x.dtype == y.dtype and bool(x == y)
+
+
 class Numbers:
     """Numbers that all results of one array read, in one line: loops that read too much are not joined, and those of
     several arrays would be, for the numbers that they share, before those of one are.
@@ -127,7 +134,7 @@ class Numbers:
         self.beside = g
 
     def in_line(self) -> jax.Array:
-        """A one, and the numbers. They come from a barrier beside the array, so that for another one they are others."""
+        """A one, and the numbers, from a barrier beside the array, so that for another array they are others."""
         own = [jnp.ones([], self.dtype), *[self.read[i].astype(self.dtype) for i in self.places]]
         return jnp.stack(jax.lax.optimization_barrier((own, self.beside))[0])
 
@@ -170,9 +177,7 @@ def trace_origins(program: Any, taken: list[frozenset[Any]], shape: tuple[int, .
                 made = [frozenset([SMALLER])] * n if len(own) < 2 else None
         elif step.primitive.name in CALLS:
             made = trace_origins(step.params["jaxpr"], list(map(origins, step.invars)), shape)
-        elif not all(same) or step.primitive.name not in ELEMENTWISE:
-            made = None
-        elif not all(all_each(inside, shape) for inside in programs_in(step)):
+        elif not all(same) or step.primitive.name not in ELEMENTWISE or not all_inside_each(step, shape):
             made = None
         if made is None:
             return None
@@ -201,9 +206,18 @@ def evaluate_program(
         else:
             exact = step.primitive.name == "pow"  # the compiler has to see that it is a square root
             kept = [x.aval.shape == shape or (exact and is_literal(x)) for x in step.invars]
-            made = evaluate_step(step, [x if keep else read(x) for x, keep in zip(values, kept, strict=True)])
+            of_type = [
+                np.asarray(x.val, x.aval.dtype) if is_literal(x) else v
+                for x, v in zip(step.invars, values, strict=True)
+            ]
+            taken = zip(values, of_type, kept, strict=True)
+            made = evaluate_step(step, [x if keep else read(typed) for x, typed, keep in taken])
         known.update(zip(step.outvars, made, strict=True))
     return list(map(value, program.jaxpr.outvars))
+
+
+def all_inside_each(step: Any, shape: tuple[int, ...]) -> bool:
+    return all(all_each(inside, shape) for inside in programs_in(step))
 
 
 class Operand:
@@ -227,11 +241,10 @@ class Steps(NamedTuple):
 
 
 def evaluate_step(step: Any, values: list[Any]) -> list[Any]:
-    operands = [
-        x if is_literal(x) and v is x.val else Operand(x.aval) for x, v in zip(step.invars, values, strict=True)
-    ]
+    pairs = zip(step.invars, values, strict=True)
+    operands = [x if is_literal(x) and isinstance(v, np.ndarray) else Operand(x.aval) for x, v in pairs]
     taken = [(x, v) for x, v in zip(operands, values, strict=True) if isinstance(x, Operand)]
-    steps = Steps([], [x for x, _ in taken], step.outvars, [step.replace(invars=operands)])
+    steps: Any = Steps([], [x for x, _ in taken], step.outvars, [step.replace(invars=operands)])
     return eval_jaxpr(steps, [], *[v for _, v in taken])
 
 

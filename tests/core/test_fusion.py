@@ -59,10 +59,18 @@ def test_a_norm_is_computed_once_for_all_results():
         lambda g, rows, p: (2.0 * g, []),
         lambda g, rows, p: (g + jax.random.normal(jax.random.key(0), g.shape), [rows[0] + g]),
         lambda g, rows, p: (g / jnp.sum(g * rows[0]), [rows[0] + g]),
+        lambda g, rows, p: (g.astype(jnp.float32), [rows[0] + g]),
         lambda g, rows, p: (jnp.cumsum(g), [rows[0] + g]),
         lambda g, rows, p: (g + jnp.array([1.0, 5.0]), [rows[0] + g]),
     ],
-    ids=["one result", "random", "a norm of what several arrays make", "elements of others", "an array of its own"],
+    ids=[
+        "one result",
+        "random",
+        "a norm of what several arrays make",
+        "of two dtypes",
+        "elements of others",
+        "an array of its own",
+    ],
 )
 def test_what_would_be_dearer_stays_together(run):
     assert barriers(set_apart(run), G, [ROW], None) == 0
