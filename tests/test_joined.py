@@ -24,7 +24,7 @@ def test_the_question_is_answered_in_every_context():
 
 def test_results_are_those_of_loops_apart():
     found = in_process("differences")
-    assert len(found) >= 20
+    assert len(found) >= 15
     assert {tx: x for tx, x in found.items() if not x < 1e-6} == {}
 
 

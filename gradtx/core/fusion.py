@@ -103,7 +103,7 @@ def set_apart(run: Program) -> Program:
             return evaluate_program(program, leaves, shape, lambda x: read[next(places)], small=False)
 
         results, read = once(*leaves)
-        numbers = Numbers(read, g)
+        numbers = NumbersInLine(read, g)
         if len(numbers.others) + sum(x.shape == shape for x in leaves) > MOST_READ:
             return form.unflatten(results)
         line = numbers.in_line()
@@ -120,7 +120,7 @@ def is_same_constant(x: Any, y: Any) -> bool:
     return isinstance(x, np.ndarray) and isinstance(y, np.ndarray) and x.dtype == y.dtype and bool(x == y)
 
 
-class Numbers:
+class NumbersInLine:
     """Numbers that all results of one array read, in one line: loops that read too much are not joined, and those of
     several arrays would be, for the numbers that they share, before those of one are.
     """
