@@ -232,14 +232,14 @@ LAWFUL = (
 
 
 def broken_laws() -> dict[str, str]:
-    """What breaks a law, of some members."""
+    """What breaks a law, of some members, each under two thirds of the laws."""
     assert joins_loops()
     jax.config.update("jax_enable_x64", True)
     chosen = [next(m for m in MEMBERS if text_of(m.tx).startswith(name)) for name in LAWFUL]
     found = dict.fromkeys([text_of(member.tx) for member in chosen], "")
-    for member in chosen:
-        for law in LAWS:
-            if not law.excuse(member):
+    for j, member in enumerate(chosen):
+        for i, law in enumerate(LAWS):
+            if (i + j) % 3 and not law.excuse(member):
                 try:
                     law(member)
                 except Broken as broken:
