@@ -29,6 +29,7 @@ CORE = [
     "count",
     "eager",
     "chunks",
+    "fusion",
     "stage",
     "flow",
     "loss",

@@ -14,6 +14,7 @@ import optax
 
 from gradtx.core import check
 from gradtx.core.collectives import AXES
+from gradtx.core.fusion import joins_loops, set_apart
 from gradtx.core.placement import is_traced, vary_like
 from gradtx.core.stage import LEFT_OUT, Fields, PartNames, Stage, compose_stages
 from gradtx.core.tree import narrow, widen
@@ -122,12 +123,15 @@ class Flow:
         self.promised = True
         return Promise(make)
 
-    def run(self, wide: bool = False) -> list[Any]:
-        """The arrays behind all stages so far; if `wide`, as they were computed."""
+    def run(self, wide: bool = False, last: bool = False) -> list[Any]:
+        """The arrays behind all stages so far; if `wide`, as they were computed. They are the `last` where nothing but
+        what adds them to parameters reads them, so that the compiler may make all of them in one loop.
+        """
         stages, self.pending = self.pending, []
         if not stages and not wide:
             return self.leaves
         compiled = is_traced()
+        apart = last and compiled and joins_loops()
         programs: dict[tuple[int, ...], Any] = {}
         for i, g in enumerate(self.leaves):
             own = [stage for stage in stages if stage.rows[i] is not LEFT_OUT]
@@ -137,7 +141,8 @@ class Flow:
                 if same not in programs:
                     # Inside of a trace, arrays of one shape share one trace of the formulas. Elsewhere they run as
                     # they are written.
-                    programs[same] = jax.jit(compose_stages(own, wide)) if compiled else compose_stages(own, wide)
+                    program = compose_stages(own, wide)
+                    programs[same] = jax.jit(set_apart(program) if apart else program) if compiled else program
                 p = jnp.asarray(self.weights[i]) if True in [stage.needs_params for stage in own] else None
                 self.leaves[i], fields = programs[same](g, [stage.rows[i] for stage in own], p)
                 for stage, row in zip(own, fields, strict=True):
@@ -206,9 +211,9 @@ class Flow:
 
         return of_own
 
-    def updates(self) -> Any:
+    def updates(self, last: bool = False) -> Any:
         """The updates behind all stages so far."""
-        check.require_arrays(self.run())
+        check.require_arrays(self.run(last=last))
         return self.tree
 
     def updates_for_pair(self) -> Any:
@@ -261,8 +266,8 @@ class Selection(Flow):
     def promise(self, make: Callable[[], Any]) -> Promise:
         return self.whole.promise(make)
 
-    def run(self, wide: bool = False) -> list[Any]:
-        self.whole.run()
+    def run(self, wide: bool = False, last: bool = False) -> list[Any]:
+        self.whole.run(last=last)
         return self.leaves
 
     def wide(self) -> list[Any]:
@@ -273,4 +278,4 @@ def run_flow(advance: Callable[[Flow], Any], updates: Any, params: Any) -> tuple
     """The updates behind all that is done to a flow, and the state that doing it returns."""
     flow = Flow(updates, params)
     after = advance(flow)
-    return flow.updates(), flow.settle(after)
+    return flow.updates(last=True), flow.settle(after)

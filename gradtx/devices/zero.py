@@ -85,7 +85,8 @@ def zero_redundancy(tx: optax.GradientTransformation, axis: str):
             own.weights = [parts.get(i, p) for i, p in enumerate(own.weights)]
             own.params = own.structure.unflatten(own.weights)
         after = advance(tx, own, state, extra, "tx", ok)
-        out = {i: u for i, u in enumerate(own.run()) if flow.leaves[i] is not None}  # what was unfit may be None now
+        # What was unfit may be None now.
+        out = {i: u for i, u in enumerate(own.run(last=True)) if flow.leaves[i] is not None}
         moved = {i: like for i, like in zip(places, likes, strict=True) if out[i] is not None}
         # A copy, since a state may hold the updates, and has to stay in parts where these are gathered.
         copies = jax.lax.optimization_barrier([out[i] for i in moved])

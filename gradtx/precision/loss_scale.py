@@ -114,7 +114,7 @@ def scale_loss(
             own.set({i: u.astype(check.promote(u.dtype)) for i, u in enumerate(own.leaves) if u is not None})
             own.then(divide, [state.scale] * len(own.leaves))
 
-        inner_state = advance_where(ok, tx, flow, state.inner_state, extra, "tx", unscale)
+        inner_state = advance_where(ok, tx, flow, state.inner_state, extra, "tx", unscale, seldom=True)
         flow.put(in_form_of(came, flow.updates(), exact))
         good = increment(state.good)
         grows = ~(as_real(good) < every)

@@ -152,7 +152,7 @@ def accumulate(tx: optax.GradientTransformation, steps: Steps):
             own = flow.fork()
             own.put(structure.unflatten(entering))
             after = advance(tx, own, state.inner_state, given, "tx")
-            out = structure.flatten_up_to(own.updates())
+            out = structure.flatten_up_to(own.updates(last=True))
             return [cast_like(out[i], held[i]) for i in places], jax.tree.map(
                 cast_like, own.settle(after), state.inner_state
             )

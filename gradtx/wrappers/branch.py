@@ -5,11 +5,14 @@ from typing import Any
 
 import jax
 import jax.numpy as jnp
+from jax.core import eval_jaxpr
 
 from gradtx.core import check
 from gradtx.core.collectives import manual_axes
 from gradtx.core.flow import Flow
-from gradtx.core.placement import lay_like
+from gradtx.core.fusion import CALLS, joins_loops
+from gradtx.core.locality import programs_in
+from gradtx.core.placement import is_traced, lay_like
 from gradtx.core.rule import Part, Rule
 from gradtx.core.transformation import Transformation, advance
 from gradtx.core.walk import writes
@@ -24,9 +27,11 @@ def advance_where(
     extra: dict[str, Any],
     part: str,
     enter: Callable[[Flow], None] = lambda flow: None,
+    seldom: bool = False,
 ) -> Any:
     """Take the flow through a transformation where it is ok; elsewhere zeros, and the state bit for bit as it was.
-    `enter` does to the updates what comes ahead of it, at no cost of its own where it is a stage.
+    `enter` does to the updates what comes ahead of it, at no cost of its own where it is a stage. If it is `seldom` not
+    ok, the step may be made in any case.
 
     A rule with a branch of its own leaves the step out there: one branch inside of another would copy what both pass
     on.
@@ -36,10 +41,45 @@ def advance_where(
         return advance(tx, flow, state, extra, part, ok)
     updates, exact = flow.updates(), writes(tx)
     left_out = jax.tree.map(jnp.zeros_like, in_form_of(updates, updates, exact)), state
-    through = lambda: run_branch(tx, flow, state, extra, part, exact, enter)  # noqa: E731
-    updates, after = jax.lax.cond(ok, through, lambda: left_out)
+
+    def through(begin: Callable[[Flow], None] = enter) -> tuple[Any, Any]:
+        return run_branch(tx, flow, state, extra, part, exact, begin)
+
+    made = run_in_line(lambda: through(zeros_unless(ok, enter))) if seldom and is_traced() and joins_loops() else None
+    if made is None:
+        updates, after = jax.lax.cond(ok, through, lambda: left_out)
+    else:
+        updates, after = jax.tree.map(lambda x, y: jnp.where(ok, x, y), made, left_out)
     flow.put(updates)
     return after
+
+
+def zeros_unless(ok: jax.Array, enter: Callable[[Flow], None]) -> Callable[[Flow], None]:
+    """What comes ahead, of zeros where it is not ok: what is not finite would be in a gradient through the step even
+    where that is not chosen.
+    """
+
+    def begin(flow: Flow) -> None:
+        flow.then(lambda g, ok: (jnp.where(ok, g, jnp.zeros_like(g)), {}), [ok] * len(flow.leaves))
+        enter(flow)
+
+    return begin
+
+
+def run_in_line(run: Callable[[], Any]) -> Any:
+    """What a function makes, if it has no branches, loops and effects; elsewhere None. A branch keeps the compiler from
+    making its results in one loop with what is behind it.
+    """
+    program, made = jax.make_jaxpr(run, return_shape=True)()
+    if program.effects or not is_line(program.jaxpr):
+        return None
+    return jax.tree.unflatten(jax.tree.structure(made), eval_jaxpr(program.jaxpr, program.consts))
+
+
+def is_line(program: Any) -> bool:
+    calls = (*CALLS, "custom_jvp_call", "custom_vjp_call")
+    inside = [(step.primitive.name, x) for step in program.eqns for x in programs_in(step)]
+    return all(name in calls and is_line(x) for name, x in inside)
 
 
 def rule_around(tx: Any, init: Callable[[Any], Any], advance: Callable[..., Any]) -> Rule:
@@ -69,7 +109,7 @@ def run_branch(
     own = flow.fork()
     enter(own)
     after = advance(tx, own, state, extra, part)
-    out = own.updates()
+    out = own.updates(last=True)
     return in_form_of(flow.tree, out, exact), jax.tree.map(cast_like, own.settle(after), state)
 
 

@@ -224,7 +224,8 @@ def start_counting() -> dict[str, jax.Array]:
 
 def guard(tx: Any, ok: jax.Array, limit: Any, flow: Flow, state: Any, extra: dict[str, Any]) -> dict[str, Any]:
     """Take the flow through the transformation where it is ok; the fields of the state that both guards have."""
-    inner_state, counts = advance_where(ok, tx, flow, state.inner_state, extra, "tx"), count_skipped(state, ok)
+    inner_state = advance_where(ok, tx, flow, state.inner_state, extra, "tx", seldom=True)
+    counts = count_skipped(state, ok)
     exceeded = state.exceeded | (as_real(counts["in_a_row"]) > limit)
     return counts | dict(exceeded=exceeded, inner_state=inner_state)
 
