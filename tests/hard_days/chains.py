@@ -121,7 +121,7 @@ chains = st.builds(Drawn, st.lists(member, min_size=1, max_size=4), st.lists(som
 
 
 def changed_member(place: int, how: str, choice: Choice) -> Any:
-    tx = TRANSFORMATIONS[place].tx
+    tx = TRANSFORMATIONS[place].value
     numbers = {path: x for path, x in gx.hyperparameters(tx).items() if isinstance(x, int | float)}
     if how == "as it is" or not numbers:
         return tx

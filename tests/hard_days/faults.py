@@ -82,7 +82,7 @@ NUMBERS: dict[str, Callable[[Step, int], Step]] = {
     "zeros": of_gradient(jnp.zeros_like),
     "huge": of_gradient(as_large_as_can_be),
     "None in the place of a gradient": of_gradient(lambda x: None),
-    "NumPy's arrays": lambda step, which: Step(*jax.tree.map(as_numpy, step[:3]), step.extra),
+    "NumPy's arrays": lambda step, which: with_numpy(step),
 }
 
 WRONG: dict[str, Callable[[Step, int], Step]] = {
@@ -121,6 +121,11 @@ WRONG: dict[str, Callable[[Step, int], Step]] = {
     "gradient that is none": of_extra(grad=None),
     "unknown argument": of_extra(vlaue=1.0, other=None),
 }
+
+
+def with_numpy(step: Step) -> Step:
+    gradients, state, params = jax.tree.map(as_numpy, (step.gradients, step.state, step.params))
+    return Step(gradients, state, params, step.extra)
 
 
 def as_numpy(x: Any) -> Any:

@@ -1,11 +1,10 @@
 """Trains for very many steps through faults and restarts, beside what NumPy says of each."""
 
-import functools
 import gc
 import itertools
 import os
 import tempfile
-from collections import Counter
+from collections import Counter, defaultdict
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -37,12 +36,14 @@ class Findings(NamedTuple):
     arrays: tuple[int, int]  # of JAX's that are alive, at these times
 
 
-@functools.partial(jax.jit, donate_argnums=(1, 2))
-def train_step(tx: Any, params: Any, state: Any, noise: Any) -> Any:
+def run_step(tx: Any, params: Any, state: Any, noise: Any) -> Any:
     moving = {name: params[name] for name in noise}
     grads = jax.tree.map(lambda p, target, n: CURVATURE * (p - target) + n, moving, TARGET, noise)
     updates, state = tx.update(grads | STILL, state, params)
     return gx.apply_updates(params, updates), state
+
+
+train_step: Any = jax.jit(run_step, donate_argnums=(1, 2))
 
 
 def place(tree: Any, devices: int) -> Any:
@@ -97,7 +98,7 @@ def distances(params: Any, state: Any, reference: Reference) -> dict[str, float]
     assert {name: x.item() for name, x in counts.items()} == {name: getattr(reference, name) for name in counts}
     assert params["frozen"] is None
     assert params["seen"] == 7
-    worst: Counter[str] = Counter()
+    worst: dict[str, float] = defaultdict(float)
     trees = dict(
         params=params_that_move(params),
         mean_gradient=gx.find(state, "acc_grads"),
@@ -127,7 +128,8 @@ def soak(steps: int, phases: int) -> Findings:
     """So many steps, with a restart behind each of so many phases."""
     jax.monitoring.register_event_duration_secs_listener(lambda event, *_, **__: compiled.update([event]))
     reference, length = Reference(), -(-steps // phases)
-    before, worst, middle = train_step._cache_size(), Counter[str](), None
+    before, middle = train_step._cache_size(), None
+    worst: dict[str, float] = {}
     step = 0
     with tempfile.TemporaryDirectory() as folder:
         path = Path(folder) / "checkpoint.npz"
@@ -143,7 +145,7 @@ def soak(steps: int, phases: int) -> Findings:
                 step += 1
                 if step % max(length // LOOKS, 1) == 0 or step == last:
                     found = distances(params, state, reference)
-                    worst = Counter({dtype: max(worst[dtype], x) for dtype, x in found.items()})
+                    worst = {kind: max(worst.get(kind, 0.0), x) for kind, x in found.items()}
             save(path, tx, params, state)
             for i in range(phase.lost):  # what is done behind the checkpoint is lost
                 params, state = train_step(tx, params, state, noise_of(step + i))
@@ -157,7 +159,7 @@ def soak(steps: int, phases: int) -> Findings:
         restarts=phases,
         left_out=reference.total,
         windows=reference.windows,
-        worst=dict(worst),
+        worst=worst,
         programs=train_step._cache_size() - before,
         late=here[2] - start[2],
         memory=(start[0], here[0]),

@@ -2,24 +2,26 @@
 else is refused by gradtx in its own words. GRADTX_TESTS_CHAINS=10000 tries as many of them.
 """
 
-import os
 from collections import Counter
 from typing import Any
 
 import jax
 import jax.numpy as jnp
 import pytest
-from hypothesis import HealthCheck, given, note, settings
+from hypothesis import given, note
 from hypothesis import strategies as st
 
+import gradtx as gx
 from gradtx.core.check import is_float0
 from gradtx.core.walk import walk, writes
 from tests.hard_days.chains import Drawn, chains, extra_for_all, make_chain
 from tests.hard_days.faults import NUMBERS, WRONG, Step
+from tests.hard_days.looks import LOOKS
 from tests.hard_days.trees import make_gradients, make_params, trees
+from tests.hard_days.tries import tries
 from tests.hard_days.whose import is_callers, require_refusal
 
-TRIES = int(os.environ.get("GRADTX_TESTS_CHAINS", 300))
+TRIES = tries("GRADTX_TESTS_CHAINS", 300)
 ENDS = Counter[str]()  # how the tries came out
 
 
@@ -73,6 +75,12 @@ WAYS = {"traced": traced, "written": written, "eager": eager}
 way_names = st.sampled_from(["traced"] * 7 + ["written"] * 2 + ["eager"])
 
 
+def look_at(tx: Any, state: Any, params: Any, look: str) -> None:
+    if isinstance(tx, gx.Transformation):  # and not a chain of Optax's
+        with jax.disable_jit():
+            LOOKS[look](tx, state, params)
+
+
 def form(x: Any) -> Any:
     return (x.shape, x.dtype, getattr(x, "weak_type", False)) if hasattr(x, "dtype") else type(x)
 
@@ -102,18 +110,13 @@ def check_laws(tx: Any, given: Step, made: Any) -> None:
 
 
 kinds = st.sampled_from(["", "", "float32", "float64", "bfloat16"])
+looks = st.sampled_from(list(LOOKS))
 faults = st.sampled_from([None, None, *WRONG])
 
 
-@settings(
-    max_examples=TRIES,
-    deadline=None,
-    derandomize="GRADTX_TESTS_CHAINS" not in os.environ,
-    database=None,
-    suppress_health_check=list(HealthCheck),
-)
-@given(chains, trees, kinds, way_names, st.sampled_from(list(NUMBERS)), faults, st.integers(0, 20))
-def try_chain(drawn: Drawn, tree: Any, kind: str, way: str, numbers: str, fault: str | None, which: int):
+@TRIES
+@given(chains, trees, kinds, way_names, st.sampled_from(list(NUMBERS)), faults, st.integers(0, 20), looks)
+def try_chain(drawn: Drawn, tree: Any, kind: str, way: str, numbers: str, fault: str | None, which: int, look: str):
     ENDS["tries"] += 1
     tx = attempt("factories", lambda: make_chain(drawn))
     if tx is None:
@@ -123,6 +126,7 @@ def try_chain(drawn: Drawn, tree: Any, kind: str, way: str, numbers: str, fault:
     state = attempt("init", lambda: tx.init(params))
     if state is None:
         return
+    attempt("look", lambda: look_at(tx, state, params, look))
     right = NUMBERS[numbers](Step(gradients, state, params, extra_for_all(drawn, gradients, params)), which)
     run = WAYS[way]
     made = attempt("update", lambda: run(tx.update, right))
@@ -138,7 +142,8 @@ def test_random_chains():
     ENDS.clear()
     try_chain()
     print(dict(ENDS))
-    assert ENDS["tries"] >= TRIES
+    number = TRIES.max_examples
+    assert ENDS["tries"] >= number
     # What is refused at once would show nothing.
-    assert ENDS["held"] > 0.3 * TRIES
-    assert ENDS["update of what is wrong"] > 0.1 * TRIES
+    assert ENDS["held"] > 0.3 * number
+    assert ENDS["update of what is wrong"] > 0.1 * number

@@ -1,22 +1,19 @@
 """Flat checkpoints in which anything may stand: the state of an optimizer, or a refusal that says what is wrong."""
 
-import os
 from typing import Any
 
 import jax
 import jax.numpy as jnp
 import numpy as np
-from hypothesis import HealthCheck, given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 import gradtx as gx
+from tests.hard_days.tries import tries
 from tests.hard_days.watch import nothing_happens
 from tests.hard_days.whose import require_refusal
 
-TRIES = int(os.environ.get("GRADTX_TESTS_CHECKPOINTS", 300))
-some = settings(
-    max_examples=TRIES, deadline=None, derandomize=True, database=None, suppress_health_check=list(HealthCheck)
-)
+some = tries("GRADTX_TESTS_CHECKPOINTS", 300)
 PARAMS = {"dense": {"w": jnp.ones((2, 4)), "b": jnp.ones(4)}, "frozen": None}
 RATE = gx.cosine(0.1, 10)
 OPTIMIZERS = [

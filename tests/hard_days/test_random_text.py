@@ -3,12 +3,11 @@ nothing is run.
 """
 
 import json
-import os
 import traceback
 from typing import Any
 
 import pytest
-from hypothesis import HealthCheck, given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 import gradtx as gx
@@ -17,13 +16,11 @@ from gradtx.config.names import OPERATORS, find_factories
 from gradtx.config.read import from_file
 from gradtx.values.value import text_of
 from tests.catalogue import SCHEDULES, TRANSFORMATIONS
+from tests.hard_days.tries import tries
 from tests.hard_days.watch import nothing_happens
 from tests.hard_days.whose import require_refusal
 
-TRIES = int(os.environ.get("GRADTX_TESTS_TEXTS", 500))
-some = settings(
-    max_examples=TRIES, deadline=None, derandomize=True, database=None, suppress_health_check=list(HealthCheck)
-)
+some = tries("GRADTX_TESTS_TEXTS", 500)
 FACTORIES = sorted(find_factories())  # which are imported here, once
 ARGUMENTS = sorted({name for factory in find_factories().values() for name in factory.signature.parameters})
 FORBIDDEN = [

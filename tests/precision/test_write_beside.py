@@ -28,3 +28,10 @@ def test_a_group_beside_rules_for_matrices(compiled):
         updates, own = written.update(GRADS["bias"], own, alone)
         alone = gx.apply_updates(alone, updates)
     np.testing.assert_array_equal(params["bias"], alone)
+
+
+@pytest.mark.parametrize("factor", [0.5, np.float64(0.5)], ids=["float", "float64"])
+def test_a_number_behind_it_decides_no_dtype(factor):
+    tx = gx.chain(gx.sgd(1.0), gx.write_from_master(), gx.scale(factor))
+    updates, _ = tx.update(GRADS, tx.init(PARAMS), PARAMS)
+    assert {u.dtype for u in updates.values()} == {np.dtype("float32")}
