@@ -86,7 +86,8 @@ def apply_change(flat: dict[Any, Any], what: str, *details: Any) -> dict[Any, An
         return rest | {details[1]: flat[key]}
     if what == "another":
         return rest | {key: details[1]}
-    return rest | {key: flat[key][:1] if np.ndim(flat[key]) else flat[key]}
+    x = flat[key]
+    return rest | {key: x[:1] if isinstance(x, np.ndarray | jax.Array) and x.ndim else x}
 
 
 def form(x: Any) -> Any:
