@@ -21,6 +21,8 @@ from tests.hard_days.trees import make_gradients, make_params, trees
 from tests.hard_days.tries import tries
 from tests.hard_days.whose import is_callers, require_refusal
 
+pytestmark = pytest.mark.slow
+
 TRIES = tries("GRADTX_TESTS_CHAINS", 300)
 ENDS = Counter[str]()  # how the tries came out
 

@@ -5,6 +5,7 @@ from typing import Any
 import jax
 import jax.numpy as jnp
 import numpy as np
+import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -12,6 +13,8 @@ import gradtx as gx
 from tests.hard_days.tries import tries
 from tests.hard_days.watch import nothing_happens
 from tests.hard_days.whose import require_refusal
+
+pytestmark = pytest.mark.slow
 
 some = tries("GRADTX_TESTS_CHECKPOINTS", 300)
 PARAMS = {"dense": {"w": jnp.ones((2, 4)), "b": jnp.ones(4)}, "frozen": None}

@@ -20,6 +20,8 @@ from tests.hard_days.tries import tries
 from tests.hard_days.watch import nothing_happens
 from tests.hard_days.whose import require_refusal
 
+pytestmark = pytest.mark.slow
+
 some = tries("GRADTX_TESTS_TEXTS", 500)
 FACTORIES = sorted(find_factories())  # which are imported here, once
 ARGUMENTS = sorted({name for factory in find_factories().values() for name in factory.signature.parameters})
