@@ -139,7 +139,7 @@ def try_chain(drawn: Drawn, tree: Any, kind: str, way: str, numbers: str, fault:
     if made is not None:
         check_laws(tx, right, made)
         ENDS["held"] += 1
-    if fault is not None:
+    if fault is not None and isinstance(tx, gx.Transformation):  # of a chain of Optax's, Optax says what is wrong
         wrong = WRONG[fault](right, which)
         attempt("update of what is wrong", lambda: run(tx.update, wrong))
 
