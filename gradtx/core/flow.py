@@ -158,6 +158,10 @@ class Flow:
         stored = self.leaves
         arrays = [isinstance(u, jax.Array) for u in stored]
         dtypes = [u.dtype if is_array else None for u, is_array in zip(stored, arrays, strict=True)]
+        for stage in self.pending:
+            if stage.exact:
+                for i in [i for i, row in enumerate(stage.rows) if row is not LEFT_OUT]:
+                    dtypes[i] = check.promote(dtypes[i])
         wide = list(self.run(wide=True))
         self.leaves = [
             narrow(u, dtype) if is_array else u for u, dtype, is_array in zip(wide, dtypes, arrays, strict=True)

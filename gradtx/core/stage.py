@@ -46,7 +46,9 @@ def compose_stages(stages: list[Stage], wide: bool) -> Callable[..., tuple[jax.A
                 old = getattr(row, name)
                 stored[name] = old.hold(fields[name]) if type(old) is Held else narrow(fields[name], old.dtype)
             results.append(stored)
-        return u if wide or True in [stage.exact for stage in stages] else narrow(u, g.dtype), results
+        if wide:
+            return u, results
+        return narrow(u, check.promote(g.dtype) if True in [stage.exact for stage in stages] else g.dtype), results
 
     def run(g: jax.Array, rows: list[Any], p: jax.Array | None) -> tuple[jax.Array, list[Fields]]:
         if Held in [type(x) for row in rows if isinstance(row, tuple) for x in row]:

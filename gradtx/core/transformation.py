@@ -7,6 +7,7 @@ import jax
 import optax
 
 from gradtx.core import check, eager
+from gradtx.core.afterwards import misfit_of_state
 from gradtx.core.collectives import AXES, manual_axes
 from gradtx.core.flow import Flow, run_flow
 from gradtx.core.locality import run_in_parts
@@ -73,6 +74,10 @@ class Transformation(Value, Pair):
             return eager.compile_alone(self, run_update)(*given)
         except Exception as error:
             add_notes(error, self)
+            if not isinstance(error.__context__, Refusal):
+                like = check.as_jax_arrays(updates if params is None else params)
+                if problem := misfit_of_state(state, lambda: start(self, like)):
+                    raise ValueError(f"{self.recipe.__name__}: {problem}") from error
             raise
 
     # ---- an Optax transformation is a tuple of its two functions ----

@@ -161,6 +161,9 @@ def permute(x: jax.Array, orders: OfSides) -> jax.Array:
 @jax.jit
 def permute_both(x: jax.Array, rows: Any, columns: Any) -> jax.Array:
     """The stack of matrices with its rows and columns in these orders, in one gather, which keeps their layout."""
-    i, j = [jnp.arange(n) if order is None else order for n, order in zip(x.shape[-2:], (rows, columns), strict=True)]
+    i, j = [
+        jnp.broadcast_to(jnp.arange(n), (*x.shape[:-2], n)) if order is None else order  # in each matrix of the stack
+        for n, order in zip(x.shape[-2:], (rows, columns), strict=True)
+    ]
     pick = jnp.vectorize(lambda x, i, j: x[i[:, None], j[None, :]], signature="(n,m),(n),(m)->(n,m)")
     return pick(x, i, j)

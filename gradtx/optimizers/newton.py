@@ -1,5 +1,6 @@
 """Newton's method by conjugate gradients, without the Hessian."""
 
+import functools
 from typing import Any
 
 import jax
@@ -74,7 +75,9 @@ def scale_by_newton(damping: NonNegative = 0.0, *, tol: Fraction = 1e-3, max_ste
                 return [h.astype(x.dtype) + (extra * x).astype(x.dtype) for h, x in zip(products, v, strict=True)]
 
             limits: Any = dict(tol=tol, maxiter=max_steps or size)  # JAX says float, an array does too
-            return cg(matrix, g, **limits)[0]
+            widest = functools.reduce(check.promote, [x.dtype for x in g])  # the steps are one vector's, of one dtype
+            found = cg(matrix, [x.astype(widest) for x in g], **limits)[0]
+            return [x.astype(like.dtype) for x, like in zip(found, g, strict=True)]
 
         def solve_with(extra: Any) -> Arrays:
             return with_automatic_axes(solve, loss, w, (g, w, jnp.asarray(extra)), lambda: g)

@@ -22,7 +22,7 @@ from gradtx.core.tree import find_state_of
 from gradtx.core.walk import walk, writes
 from gradtx.values.annotations import Steps
 from gradtx.values.errors import Refusal, errors_of
-from gradtx.wrappers.branch import cast_like, choose
+from gradtx.wrappers.branch import cast_like, choose, state_in_form_of
 
 
 class AccumulateState(NamedTuple):
@@ -153,9 +153,8 @@ def accumulate(tx: optax.GradientTransformation, steps: Steps):
             own.put(structure.unflatten(entering))
             after = advance(tx, own, state.inner_state, given, "tx")
             out = structure.flatten_up_to(own.updates(last=True))
-            return [cast_like(out[i], held[i]) for i in places], jax.tree.map(
-                cast_like, own.settle(after), state.inner_state
-            )
+            after = state_in_form_of(state.inner_state, own.settle(after))
+            return [cast_like(out[i], held[i]) for i in places], after
 
         # One array holds the updates at the last micro-batch, the mean at the others, and so no other one is needed.
         either, inner_state = jax.lax.cond(last, step, lambda: ([held[i] for i in places], state.inner_state))

@@ -6,16 +6,19 @@ from typing import Any
 import jax
 import jax.numpy as jnp
 from jax.core import eval_jaxpr
+from jax.tree_util import keystr, tree_flatten_with_path
 
 from gradtx.core import check
 from gradtx.core.collectives import manual_axes
 from gradtx.core.flow import Flow
 from gradtx.core.fusion import CALLS, joins_loops
 from gradtx.core.locality import programs_in
+from gradtx.core.paths import list_some
 from gradtx.core.placement import is_traced, lay_like
 from gradtx.core.rule import Part, Rule
 from gradtx.core.transformation import Transformation, advance
 from gradtx.core.walk import writes
+from gradtx.values.errors import Refusal
 from gradtx.values.value import build
 
 
@@ -110,7 +113,7 @@ def run_branch(
     enter(own)
     after = advance(tx, own, state, extra, part)
     out = own.updates(last=True)
-    return in_form_of(flow.tree, out, exact), jax.tree.map(cast_like, own.settle(after), state)
+    return in_form_of(flow.tree, out, exact), state_in_form_of(state, own.settle(after))
 
 
 def in_form_of(updates: Any, out: Any, exact: bool) -> Any:
@@ -120,6 +123,19 @@ def in_form_of(updates: Any, out: Any, exact: bool) -> Any:
     if not exact:
         return jax.tree.map(cast_like, out, updates)
     return jax.tree.map(lambda x, u: lay_in_parts(x.astype(check.promote(u.dtype)), u), out, updates)
+
+
+def state_in_form_of(before: Any, after: Any) -> Any:
+    """The next state of what stands in a branch in the dtypes that it had; its structure must be the same."""
+    try:
+        return jax.tree.map(cast_like, after, before)
+    except ValueError:
+        had, has = ({keystr(path): None for path, _ in tree_flatten_with_path(tree)[0]} for tree in (before, after))
+        lost, new = [path for path in had if path not in has], [path for path in has if path not in had]
+        said = [f"{word} {list_some(paths)}" for word, paths in (("lost", lost), ("got", new)) if paths]
+        problem = f"its state has {' and '.join(said) or 'changed its nodes'}, where a step may be left out"
+        remedy = "a state must keep its form: give an update for each array that init was given"
+        raise Refusal(ValueError, f"{problem}; {remedy}") from None
 
 
 def keep_unless(due: jax.Array, renew: Callable[[], Any], old: Any) -> Any:

@@ -162,3 +162,14 @@ def test_counts_of_other_steps_are_not_taken():
 def test_what_init_refuses_is_its_own_error():
     with refused(ValueError, "masked: where, by_path(pattern='nothing'), matches no array of b, w"):
         gx.from_flat(gx.masked(optax.trace(0.9), gx.by_path("nothing")), W, FLAT)
+
+
+def test_a_number_whose_dtype_numpy_has_not_kept_agrees_with_none():
+    lost = np.zeros((), "V2")
+    with refused(ValueError, "scale_by_adam/count is bfloat16[], expected int32[]"):
+        gx.from_flat(ADAM, W, FLAT | {"scale_by_adam/count": lost})
+    two = gx.partition((gx.by_path("w"), ADAM), default=ADAM)
+    flat = gx.to_flat(two, two.init(W))
+    counts = [key for key in flat if key.startswith("scale_by_adam/count")]
+    with refused(ValueError, "scale_by_adam/count"):
+        gx.from_flat(ADAM, W, flat | {counts[0]: lost})

@@ -2,6 +2,7 @@
 
 import itertools
 
+import jax.numpy as jnp
 import numpy as np
 import optax
 import pytest
@@ -143,3 +144,17 @@ def test_the_signs_of_eigenvectors_cancel():
         u, state = tx.update(g, state)
         v, other = tx.update(g, other)
         close([u], [v])
+
+
+@pytest.mark.parametrize("shape", [(1, 4), (4, 1)])
+def test_a_stack_whose_matrices_have_one_basis(shape):
+    """An axis of length 1 has none, in each matrix of the stack: a complex one is a stack of two."""
+    tx = gx.in_eigenbasis(gx.scale_by_adam(), every=1)
+    source = np.random.default_rng(0)
+    state, of_parts = tx.init(jnp.zeros(shape, complex)), [tx.init(jnp.zeros(shape)) for _ in range(2)]
+    for _ in range(4):
+        parts = source.standard_normal((2, *shape))
+        u, state = tx.update(jnp.asarray(parts[0] + 1j * parts[1]), state)
+        alone = [tx.update(jnp.asarray(g), own) for g, own in zip(parts, of_parts, strict=True)]
+        of_parts = [own for _, own in alone]
+        np.testing.assert_allclose(u, alone[0][0] + 1j * alone[1][0], rtol=1e-6, atol=1e-9)

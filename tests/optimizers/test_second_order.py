@@ -139,6 +139,18 @@ def test_newton_leads_downward_on_indefinite_hessians(dtype):
     assert cosine.min() > 5e-5
 
 
+def test_newton_takes_arrays_of_several_dtypes_for_one_vector():
+    def loss(w):
+        return 2.0 * jnp.sum(w["narrow"] ** 2) + 8.0 * w["wide"] ** 2
+
+    w = {"narrow": jnp.array([1.0, -3.0], jnp.float32), "wide": jnp.array(2.0)}
+    tx = gx.scale_by_newton(tol=1e-6)
+    direction, _ = tx.update(jax.grad(loss)(w), tx.init(w), w, loss_fn=loss)
+    assert jax.tree.map(lambda u: u.dtype, direction) == jax.tree.map(lambda x: x.dtype, w)
+    np.testing.assert_allclose(direction["narrow"], w["narrow"], rtol=1e-5)  # a quadratic's minimum in one step
+    np.testing.assert_allclose(direction["wide"], w["wide"], rtol=1e-5)
+
+
 def test_newton_without_curvature_is_gradient_descent():
     tx, w = gx.scale_by_newton(), jnp.array([1.0, 2.0])
     got, _ = tx.update(jnp.array([3.0, 4.0]), tx.init(w), w, loss_fn=lambda w: 3.0 * w[0] + 4.0 * w[1])

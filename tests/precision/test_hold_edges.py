@@ -207,3 +207,23 @@ def test_codes_that_do_not_fit_their_text_are_refused():
     bare = {key: x for key, x in flat.items() if key != KEY + "/codec"}
     with refused(ValueError, f"from_flat: {KEY}/codes has no {KEY}/codec, which says how to read it"):
         gx.from_flat(tx, W, bare)
+
+
+@pytest.mark.parametrize("damaged", [3, None, "blocks(8)", np.ones(4), jax.random.key(0)], ids=str)
+def test_what_is_no_codec_and_what_are_no_codes(damaged):
+    tx = gx.hold(gx.adam(0.1), mu=BIG)
+    flat = dict(gx.to_flat(tx, tx.init(W)))
+    with refused(
+        TypeError, f"from_flat: {KEY}/codec must be the bytes of a text, uint8[n] as to_flat makes them, got "
+    ):
+        gx.from_flat(tx, W, flat | {KEY + "/codec": damaged})
+    with refused(ValueError, f"from_flat: {KEY}: codes and scale are"):
+        gx.from_flat(gx.adam(0.1), W, flat | {KEY + "/codes": damaged})
+
+
+@pytest.mark.parametrize("damaged", [3, None, "w", np.array(["w"]), jax.random.key(0)], ids=str)
+def test_what_can_not_be_encoded(damaged):
+    plain = gx.adam(0.1)
+    flat = dict(gx.to_flat(plain, plain.init(W)))
+    with refused(TypeError, f"from_flat: {KEY} must be an array of numbers, got "):
+        gx.from_flat(gx.hold(plain, mu=BIG), W, flat | {KEY: damaged})
