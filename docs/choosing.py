@@ -73,6 +73,7 @@ QUESTIONS: dict[str, dict[str, str]] = {
         "stable_adamw(1e-3)": "AdamW that shortens the step at a spike of the gradient.",
         "laprop(1e-3)": "The momentum of normalized gradients: steadier than Adam at high b1.",
         "ano(1e-4)": "Direction and size of a step apart: reinforcement learning and other drifting losses.",
+        "spam(1e-3)": "Adam where single elements spike: a spike does not stay in the moments.",
         "rmsprop(1e-3)": "Reinforcement learning and recurrent networks.",
         "cautious(adamw(1e-3))": "Only what agrees with the gradient moves: one word around any optimizer.",
     },

@@ -104,6 +104,7 @@ from gradtx.optimizers.sgd import sgd
 from gradtx.optimizers.sign import ScaleByLionState, lion, scale_by_lion, scale_by_sign, sign_sgd, signum, tiger
 from gradtx.optimizers.sm3 import ScaleBySm3State, scale_by_sm3, sm3
 from gradtx.optimizers.sophia import ScaleBySophiaState, scale_by_sophia, sophia
+from gradtx.optimizers.spam import ScaleBySpamState, scale_by_spam, spam
 from gradtx.optimizers.stable import ScaleByStableAdamwState, scale_by_stable_adamw, stable_adamw
 from gradtx.optimizers.yogi import ScaleByYogiState, scale_by_yogi, yogi
 from gradtx.precision.codec import Codec, bfloat16, blocks, float8, float16, of_root
@@ -209,10 +210,10 @@ __all__ = [  # noqa: RUF022  # in reading order
     # Optimizers
     "sgd", "adagrad", "rmsprop", "adadelta", "adam", "adamw", "nadam", "nadamw", "adamax", "adamaxw", "amsgrad",
     "radam", "yogi", "adabelief", "acprop", "adan", "laprop", "stable_adamw", "novograd", "ademamix",
-    "simplified_ademamix", "adopt", "ano", "madgrad", "sign_sgd", "signum", "lion", "tiger", "rprop", "ftrl", "asgd",
-    "adafactor", "adam_mini", "sm3", "lamb", "lars", "fromage", "dog", "dowg", "prodigy", "dadapt_adamw", "polyak",
-    "momo", "momo_adam", "cocob", "lbfgs", "newton", "sophia", "muon", "normuon", "dion", "galore", "apollo", "soap",
-    "shampoo", "kron", "optimistic_gradient_descent", "optimistic_adam", "noisy_sgd", "dpsgd",
+    "simplified_ademamix", "adopt", "ano", "spam", "madgrad", "sign_sgd", "signum", "lion", "tiger", "rprop", "ftrl",
+    "asgd", "adafactor", "adam_mini", "sm3", "lamb", "lars", "fromage", "dog", "dowg", "prodigy", "dadapt_adamw",
+    "polyak", "momo", "momo_adam", "cocob", "lbfgs", "newton", "sophia", "muon", "normuon", "dion", "galore", "apollo",
+    "soap", "shampoo", "kron", "optimistic_gradient_descent", "optimistic_adam", "noisy_sgd", "dpsgd",
     # Hyperparameters
     "hyperparameters", "set_hyperparameters", "controlled",
     # Inspection
@@ -253,7 +254,7 @@ __all__ = [  # noqa: RUF022  # in reading order
     "scale_by_rms", "scale_by_rss", "scale_by_adadelta", "scale_by_adam", "scale_by_nadam", "scale_by_adamax",
     "scale_by_amsgrad", "scale_by_radam", "scale_by_yogi", "scale_by_belief", "scale_by_acprop", "scale_by_adan",
     "scale_by_laprop", "scale_by_stable_adamw", "scale_by_novograd", "scale_by_ademamix",
-    "scale_by_simplified_ademamix", "scale_by_adopt", "scale_by_ano", "scale_by_sign", "scale_by_lion",
+    "scale_by_simplified_ademamix", "scale_by_adopt", "scale_by_ano", "scale_by_spam", "scale_by_sign", "scale_by_lion",
     "scale_by_rprop", "scale_by_factored_rms", "scale_by_adam_mini", "scale_by_sm3", "scale_by_dog", "scale_by_dowg",
     "scale_by_distance", "scale_by_polyak", "scale_by_lbfgs", "scale_by_newton", "scale_by_sophia", "hutchinson",
     "gauss_newton",
@@ -283,11 +284,11 @@ __all__ = [  # noqa: RUF022  # in reading order
     "ScaleByRowsState", "ScaleByDionState", "InSubspaceState", "ScaleByApolloState", "InEigenbasisState",
     "ScaleByShampooState", "ScaleByKronState", "WriteStochasticallyState", "WriteCompensatedState",
     "WriteResidualState", "WriteFromMasterState", "WriteSplitState", "ScaleLossState", "ScaleByAdemamixState",
-    "ScaleBySimplifiedAdemamixState", "ScaleByAdoptState", "ScaleByAnoState", "MadgradState", "ScaleByRpropState",
-    "ScaleBySm3State", "FtrlState", "ScaleBySophiaState", "HutchinsonState", "LookaheadState", "ScheduleFreeState",
-    "SamState", "MechanizeState", "ScaleByDogState", "ScaleByDowgState", "ScaleByDistanceState", "ProdigyState",
-    "DAdaptAdamwState", "MomoState", "MomoAdamState", "CocobState", "ScaleByBacktrackingLinesearchState", "MarsState",
-    "GrokfastState", "OptimisticState", "ZeroNansState", "AddNoiseState", "ZclipState", "PercentileClipState",
-    "AdagcState", "PerExampleClipState", "PrivateState",
+    "ScaleBySimplifiedAdemamixState", "ScaleByAdoptState", "ScaleByAnoState", "ScaleBySpamState", "MadgradState",
+    "ScaleByRpropState", "ScaleBySm3State", "FtrlState", "ScaleBySophiaState", "HutchinsonState", "LookaheadState",
+    "ScheduleFreeState", "SamState", "MechanizeState", "ScaleByDogState", "ScaleByDowgState", "ScaleByDistanceState",
+    "ProdigyState", "DAdaptAdamwState", "MomoState", "MomoAdamState", "CocobState",
+    "ScaleByBacktrackingLinesearchState", "MarsState", "GrokfastState", "OptimisticState", "ZeroNansState",
+    "AddNoiseState", "ZclipState", "PercentileClipState", "AdagcState", "PerExampleClipState", "PrivateState",
 ]
 # fmt: on

@@ -15,6 +15,12 @@ FRONTIER = [
     Member(gx.adopt(0.1, 0.8, 0.9, 0.1, weight_decay=0.1), needs_params=True, once=True),
     Member(gx.scale_by_ano(0.8, 0.9), once=True),
     Member(gx.ano(0.1, weight_decay=0.1), needs_params=True, once=True),
+    Member(gx.scale_by_spam(0.8, 0.9, 0.1, threshold=0.5, every=2, warmup_steps=2, grace=1), once=True),
+    Member(
+        gx.spam(0.1, 0.8, 0.9, 0.1, threshold=0.5, every=2, warmup_steps=2, grace=1, weight_decay=0.1),
+        needs_params=True,
+        once=True,
+    ),
     Member(gx.madgrad(0.1, eps=0.1), needs_params=True, once=True),
     # Two updates make a step longer than the longest one.
     Member(gx.scale_by_rprop(0.9, min_step=0.01, max_step=1.0), once=True),

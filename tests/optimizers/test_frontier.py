@@ -1,5 +1,6 @@
 """Further optimizers: against formulas in NumPy, what peers printed, and what tells each from its kin."""
 
+import math
 from typing import Any
 
 import jax
@@ -69,6 +70,15 @@ DIRECTIONS = [
     (gx.scale_by_adopt(0.8, 0.9, 0.1, clip=False), frontier.adopt(GRADS, 0.8, 0.9, 0.1, clip=False)),
     (gx.scale_by_ano(), frontier.ano(GRADS)),
     (gx.scale_by_ano(0.8, 0.3, 0.1), frontier.ano(GRADS, 0.8, 0.3, 0.1)),
+    (gx.scale_by_spam(), frontier.spam(GRADS)),
+    (
+        gx.scale_by_spam(0.8, 0.9, 0.1, threshold=1.5, every=3, warmup_steps=2, grace=1),
+        frontier.spam(GRADS, 0.8, 0.9, 0.1, 1.5, 3, 2, 1),
+    ),
+    (
+        gx.scale_by_spam(0.8, 0.9, threshold=math.inf, every=2, warmup_steps=0),
+        frontier.spam(GRADS, 0.8, 0.9, threshold=math.inf, every=2, warmup=0),
+    ),
     (gx.scale_by_rprop(0.1), frontier.rprop(GRADS, 0.1)),
     (gx.scale_by_rprop(0.1, 0.7, 1.5, min_step=0.05, max_step=0.2), frontier.rprop(GRADS, 0.1, 0.7, 1.5, 0.05, 0.2)),
     (gx.scale_by_sm3(), frontier.sm3(GRADS)),

@@ -55,6 +55,22 @@ def ano(grads, b1=0.92, b2=0.99, eps=1e-8):
         yield np.abs(g) * np.sign(m) / (np.sqrt(np.maximum(v, 0.0) / (1 - b2**t)) + eps)
 
 
+def spam(grads, b1=0.9, b2=0.999, eps=1e-6, threshold=5000.0, every=500, warmup=150, grace=20):
+    """Element by element; before each update that `every` divides, the moments are forgotten."""
+    m, v = np.zeros(grads[0].shape), np.zeros(grads[0].shape)
+    for t, g in enumerate(grads, 1):
+        since, now, factor = t % every, g.copy(), 1.0
+        if since == 0:
+            m, v = np.zeros(g.shape), np.zeros(g.shape)
+        for i in np.ndindex(g.shape):
+            if since >= grace and v[i] > 0 and g[i] ** 2 > threshold * v[i]:
+                now[i] = np.sign(g[i]) * np.sqrt(threshold * v[i])
+        m, v = b1 * m + (1 - b1) * now, b2 * v + (1 - b2) * now**2
+        if t >= every and since < warmup:
+            factor = 1 - 0.99 * (1 + np.cos(np.pi * since / warmup)) / 2
+        yield factor * np.sqrt(1 - b2**t) / (1 - b1**t) * m / (np.sqrt(v) + eps)
+
+
 def rprop(grads, initial, shrink=0.5, grow=1.2, min_step=1e-6, max_step=50.0):
     """Element by element, as a program for one number would be."""
     size, before = np.full(grads[0].shape, initial), np.zeros(grads[0].shape)
