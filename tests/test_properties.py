@@ -109,7 +109,7 @@ def numbers(values):
 
 rate, eps = numbers(positive), numbers(st.floats(0, 1))
 velocity = dict(nesterov=switch, dampening=numbers(fraction))
-rms = dict(decay=numbers(decay), eps=eps, eps_root=eps, centered=switch, debias=switch, initial=numbers(positive))
+rms = dict(decay=numbers(decay), eps=eps, eps_root=eps, centered=switch, debias=switch, initial=positive)
 moments = dict(b1=numbers(decay), b2=numbers(decay), eps=eps)
 
 transformations = st.recursive(
@@ -135,7 +135,7 @@ transformations = st.recursive(
     | st.builds(gx.nadam, rate, **moments, momentum_decay=st.none() | rate)
     | st.builds(gx.amsgrad, rate, **moments, debias_first=switch)
     | st.builds(gx.adamax, rate, **moments, eps_max=eps)
-    | st.builds(gx.adagrad, rate, eps=eps, initial=rate)
+    | st.builds(gx.adagrad, rate, eps=eps, initial=positive)
     | st.builds(gx.adadelta, rate, numbers(decay))
     | st.builds(gx.lion, rate, weight_decay=rate)
     | st.builds(gx.soft_threshold, rate, rate)

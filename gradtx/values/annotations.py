@@ -112,10 +112,10 @@ class Initial:
     reads. A schedule and `controlled(…)` would change nothing there, and are refused.
 
     >>> import gradtx
-    >>> gradtx.rprop(gradtx.linear(0.1, 0.0, 100))
+    >>> gradtx.adagrad(0.1, initial=gradtx.controlled(0.1))
     Traceback (most recent call last):
         ...
-    TypeError: rprop: learning_rate is read by init alone and must be a number; scale the steps by chain(…, scale(…))
+    TypeError: adagrad: initial must be a number, for init alone reads it, got controlled(value=0.1); put scale(…) behind it
     """
 
 

@@ -229,8 +229,9 @@ class Recipe(Generic[P, V]):
             return value
         if callable(value):
             if allowed.initial:
-                remedy = "scale the steps by chain(…, scale(…))"
-                raise Refusal(TypeError, f"{name} is read by init alone and must be a number; {remedy}")
+                remedy = "put scale(…) behind it"
+                expected = f"{name} must be a number, for init alone reads it"
+                raise Refusal(TypeError, f"{expected}, got {excerpt(value)}; {remedy}")
             self.check_schedule(name, value, allowed)
             return value
         return as_number(name, value, allowed)

@@ -15,7 +15,7 @@ from tests.refusals import refused
 
 pytestmark = pytest.mark.slow
 
-VAIN = "is read by init alone and must be a number; scale the steps by chain(…, scale(…))"
+VAIN = "must be a number, for init alone reads it, got "
 
 
 def numbers_of(member):
