@@ -115,7 +115,7 @@ class Initial:
     >>> gradtx.adagrad(0.1, initial=gradtx.controlled(0.1))
     Traceback (most recent call last):
         ...
-    TypeError: adagrad: initial must be a number, for init alone reads it, got controlled(value=0.1); put scale(…) behind it
+    TypeError: adagrad: initial must be a number, for init alone reads it, got controlled(value=0.1); put scale(…) after
     """
 
 

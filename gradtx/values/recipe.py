@@ -229,7 +229,7 @@ class Recipe(Generic[P, V]):
             return value
         if callable(value):
             if allowed.initial:
-                remedy = "put scale(…) behind it"
+                remedy = "put scale(…) after"
                 expected = f"{name} must be a number, for init alone reads it"
                 raise Refusal(TypeError, f"{expected}, got {excerpt(value)}; {remedy}")
             self.check_schedule(name, value, allowed)
