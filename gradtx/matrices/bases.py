@@ -12,6 +12,7 @@ from gradtx.core.collectives import manual_axes
 from gradtx.core.placement import run_on_automatic_axes
 from gradtx.core.tree import narrow, widen
 from gradtx.matrices.batch import in_batches
+from gradtx.matrices.decompositions import eigen, orthonormal
 from gradtx.matrices.sides import squares
 from gradtx.wrappers.branch import choose, keep_unless
 
@@ -127,7 +128,7 @@ def renew_bases(
 
 def eigenvectors(common: None, s: jax.Array, q: jax.Array) -> jax.Array:
     """Those of a symmetric matrix as columns, the largest eigenvalue first."""
-    return jnp.linalg.eigh(s)[1][:, ::-1]
+    return eigen(s)[1][:, ::-1]
 
 
 def power_step(zero: jax.Array, s: jax.Array, q: jax.Array) -> tuple[jax.Array, jax.Array]:
@@ -135,7 +136,7 @@ def power_step(zero: jax.Array, s: jax.Array, q: jax.Array) -> tuple[jax.Array, 
     product = jnp.matmul(s, q)
     order = jnp.argsort(jnp.sum(q * product, axis=0), descending=True)
     order += zero.astype(order.dtype)
-    return jnp.linalg.qr(product[:, order])[0], order
+    return orthonormal(product[:, order]), order
 
 
 def zero_behind(arrays: list[jax.Array]) -> jax.Array:

@@ -12,6 +12,7 @@ from gradtx.core.keys import Seed, make_key
 from gradtx.core.transformation import Updates
 from gradtx.core.tree import root
 from gradtx.matrices.batch import per_matrix
+from gradtx.matrices.decompositions import orthonormal
 from gradtx.matrices.defaults import IS_MATRIX, MATRICES, OTHERS, descend_matrices
 from gradtx.matrices.factor import ratio
 from gradtx.matrices.sides import zeros_with_rows
@@ -72,7 +73,7 @@ def scale_by_dion(rank: int, momentum: Decay = 0.95, eps: NonNegative = 1e-8, *,
     def update(g: Array, state: ScaleByDionState):
         b = state.mu + g
         # A derivative by way of the factorization divides by what is zero where the rank of b is lower.
-        p, _ = jnp.linalg.qr(jax.lax.stop_gradient(b.T @ state.basis))
+        p = orthonormal(b.T @ state.basis)
         r = b @ p
         lengths = root(jnp.sum(r**2, axis=0))[None, :]
         turned = r / (lengths + eps)

@@ -6,7 +6,6 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import optax
-from jax.scipy.linalg import solve_triangular
 
 from gradtx.core.count import Count, as_real
 from gradtx.core.factories import composition, transformation
@@ -15,6 +14,7 @@ from gradtx.core.transformation import Updates
 from gradtx.core.tree import norm
 from gradtx.matrices.batch import per_matrix
 from gradtx.matrices.blocks import as_size
+from gradtx.matrices.decompositions import solve_transposed
 from gradtx.matrices.defaults import IS_MATRIX, MATRICES, OTHERS, descend_matrices
 from gradtx.matrices.sides import squares
 from gradtx.matrices.views import Views, over
@@ -121,8 +121,8 @@ def scale_by_kron(
 
         def refit() -> tuple[jax.Array, jax.Array]:
             v, turn = draw_noise(key, state.count, g)
-            seen = jax.lax.stop_gradient(average)
-            after = fit_factors(balance_factors(before, turn), seen, v, precond_rate)
+            seen, held = jax.lax.stop_gradient((average, before))
+            after = fit_factors(balance_factors(held, turn), seen, v, precond_rate)
             some = jnp.any(seen != 0.0)
             return jnp.where(some, after[0], before[0]), jnp.where(some, after[1], before[1])
 
@@ -185,7 +185,7 @@ def apply_left(x: jax.Array, q: jax.Array, turned: bool = False) -> jax.Array:
 
 def solve_left(x: jax.Array, q: jax.Array) -> jax.Array:
     r"""$Q^{-T} x$."""
-    return x / q[:, None] if q.ndim == 1 else solve_triangular(q, x, trans=1)
+    return x / q[:, None] if q.ndim == 1 else solve_transposed(q, x)
 
 
 def norm_bound(s: jax.Array) -> jax.Array:

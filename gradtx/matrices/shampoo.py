@@ -12,6 +12,7 @@ from gradtx.core.quantity import Slow
 from gradtx.core.transformation import Updates
 from gradtx.matrices.batch import per_matrix
 from gradtx.matrices.blocks import as_size, cut, glue, shape_of_blocks
+from gradtx.matrices.decompositions import eigen
 from gradtx.matrices.defaults import IS_MATRIX, MATRICES, OTHERS, descend_matrices
 from gradtx.matrices.graft import graft as graft_onto
 from gradtx.matrices.sides import squares
@@ -151,7 +152,7 @@ def inverse_root(s: jax.Array, power: Any, eps: Any) -> jax.Array:
     r"""$(S - \min(\lambda_{min}, 0) I + \varepsilon I)^{-p}$ of symmetric matrices. Eigenvectors of equal eigenvalues
     have no derivative.
     """
-    values, vectors = jnp.linalg.eigh(jax.lax.stop_gradient(s))
+    values, vectors = eigen(s)
     values = values - jnp.minimum(values[..., :1], 0.0) + eps
     return (vectors * (values**-power)[..., None, :]) @ jnp.swapaxes(vectors, -1, -2)
 

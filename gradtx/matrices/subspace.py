@@ -19,6 +19,7 @@ from gradtx.core.rule import Part, Rule
 from gradtx.core.transformation import Updates, advance, require_no, start
 from gradtx.core.tree import narrow, widen
 from gradtx.matrices.batch import in_batches, matrices_in, put_wide, require_matrices
+from gradtx.matrices.decompositions import singular
 from gradtx.matrices.sides import are_rows_projected, zeros_with_columns, zeros_with_rows
 from gradtx.values.annotations import Steps
 from gradtx.values.errors import Refusal, require_whole
@@ -159,7 +160,7 @@ def first_directions(g: jax.Array, before: jax.Array, longer: bool) -> jax.Array
     """The first singular vectors of a side of a matrix, each on the side of its predecessor; those before where the
     matrix is zero and so has none.
     """
-    u, _, vt = jnp.linalg.svd(g, full_matrices=False)
+    u, _, vt = singular(g)
     side = (u if are_rows_projected(g, longer) else vt.T)[:, : before.shape[1]]
     side = jnp.where(jnp.sum(side * before, axis=0)[None, :] < 0, -side, side)
     return jnp.where(jnp.any(g != 0), side, before)

@@ -13,6 +13,7 @@ from gradtx.core.flow import Flow
 from gradtx.core.rule import Part, Rule
 from gradtx.core.transformation import advance, start
 from gradtx.matrices.batch import in_batches, put_wide
+from gradtx.matrices.decompositions import singular
 from gradtx.matrices.sides import are_rows_projected
 from gradtx.matrices.subspace import require_sides, show_inside, turn_back, zeros_of_side, zeros_shown
 from gradtx.matrices.views import View, matrices
@@ -92,7 +93,7 @@ def first_vectors(common: None, g: jax.Array, before: jax.Array) -> jax.Array:
     """The first singular vectors of the longer side with the signs that the factorization, in float32, gives them. So
     Optax takes them; what is held in the subspace is equal where a batch is factorized one matrix by one, as on CPUs.
     """
-    u, _, vt = jnp.linalg.svd(g.astype(jnp.float32), full_matrices=False)
+    u, _, vt = singular(g.astype(jnp.float32))
     side = (u if are_rows_projected(g, True) else vt.T)[:, : before.shape[1]]
     return side.astype(before.dtype)
 

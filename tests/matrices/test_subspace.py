@@ -181,7 +181,7 @@ def test_one_factorization_for_all_matrices_of_a_shape_in_a_branch():
     tx = gx.in_subspace(ADAM, 2)
     tree = {name: jnp.ones((3, 5)) for name in "abc"} | {"stack": jnp.ones((2, 3, 5)), "tall": jnp.ones((5, 3))}
     program = jax.make_jaxpr(tx.update)(tree, tx.init(tree), tree)
-    assert equations(program.jaxpr, "svd") == (0, 2)
+    assert equations(program.jaxpr, "svd") == (0, 4)  # for CPUs and for others
     assert equations(program.jaxpr, "cond")[0] == 1
 
 
