@@ -36,9 +36,10 @@ def copies_of_temporaries(many, count):
 
 @pytest.mark.parametrize("many", [1, 3])
 def test_temporaries_of_each_kind_of_step(many):
-    # Between: the turned gradient, what the inner rule made of it, and a product. Else: also the factors in a batch.
+    # Between: the turned gradient, what the inner rule made of it, and a product. Else: also the factors in a batch,
+    # and on a CPU what the loop over them reads and writes.
     assert copies_of_temporaries(many, 5) <= 3.1
-    assert copies_of_temporaries(many, 10) <= 7.4
+    assert copies_of_temporaries(many, 10) <= 10.1
     assert copies_of_temporaries(many, 0) <= 5.3
 
 

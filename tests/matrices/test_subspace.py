@@ -197,7 +197,8 @@ def test_the_state_is_not_copied():
         held.append(sum(x.nbytes for x in jax.tree.leaves(state)) / params.size)
         temporary.append(analysed(train(tx.update).lower(params, state, params), params.size)[1])
     assert held[1] == pytest.approx(4 * 192 * (2 / 256 + 1 / 4096), rel=1e-3)
-    assert temporary[0] < 8.3  # in the branch, the gradient and its singular vectors; behind it the updates
+    # In the branch, the gradient, its singular vectors and what a loop reads and writes; behind it the updates.
+    assert temporary[0] < 9.3
     assert temporary[1] < temporary[0] + 0.01
 
 
