@@ -37,6 +37,10 @@ def per_matrix(
     so that the program does not grow with the number of layers. A complex matrix is two real ones. An array without
     elements passes as it is.
 
+    On a CPU, batches of decompositions that run at once may wait for each other for ever (jaxlib 0.10). So write
+    `jax.custom_batching.sequential_vmap(jnp.linalg.qr)` in the place of `jnp.linalg.qr`; gradtx's own rules go through
+    one matrix after the other there, too.
+
     **Raises:** `ValueError` for an array of less than two dimensions; inside of `shard_map` for one in parts.
 
     >>> import gradtx, jax.numpy as jnp
