@@ -38,8 +38,8 @@ def per_matrix(
     elements passes as it is.
 
     On a CPU, batches of decompositions that run at once may wait for each other for ever (jaxlib 0.10). So write
-    `jax.custom_batching.sequential_vmap(jnp.linalg.qr)` in the place of `jnp.linalg.qr`; gradtx's own rules go through
-    one matrix after the other there, too.
+    `jax.custom_batching.sequential_vmap(lambda x: tuple(jnp.linalg.qr(x)))` in the place of `jnp.linalg.qr`; gradtx's
+    own rules go through one matrix after the other there, too.
 
     **Raises:** `ValueError` for an array of less than two dimensions; inside of `shard_map` for one in parts.
 
