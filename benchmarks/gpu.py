@@ -11,7 +11,7 @@ import json
 import re
 import statistics
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -25,7 +25,7 @@ from rich.table import Table
 import gradtx as gx
 from benchmarks.cases import OPTIMIZERS, Optimizer, Shapes, alone, gpt2, gradients, jax_step, size
 from benchmarks.matrices import time_of_products
-from benchmarks.measure import bytes_accessed, least_traffic, structs
+from benchmarks.measure import bytes_accessed, least_traffic, structs, timed
 from benchmarks.report import machine, ratio
 from gradtx.testing import QUICK as QUICK_LAWS
 from gradtx.testing import check_transformation, every_hyperparameter_matters
@@ -109,12 +109,6 @@ class Run:
         self.carry = jax.block_until_ready(carry)
 
 
-def time_of_call(call: Callable[..., Any], *args: Any) -> float:
-    start = time.perf_counter()
-    call(*args)
-    return time.perf_counter() - start
-
-
 def time_of_copy(elements: int, steps: int) -> float:
     """Seconds per byte, read or written, of adding one to a large array in place."""
     add = jax.jit(lambda x: x + 1, donate_argnums=0)
@@ -126,7 +120,7 @@ def time_of_copy(elements: int, steps: int) -> float:
             x = add(x)
         jax.block_until_ready(x)
 
-    return min(time_of_call(run) for _ in range(5)) / (steps * 2 * x.nbytes)
+    return min(timed(run)[1] for _ in range(5)) / (steps * 2 * x.nbytes)
 
 
 def measure(optimizer: Optimizer, sizes: Sizes) -> Row:
@@ -139,7 +133,7 @@ def measure(optimizer: Optimizer, sizes: Sizes) -> Row:
     seconds: dict[str, list[float]] = {library: [] for library in runs}
     for i in range(sizes.rounds):
         for library in list(runs)[:: -1 if i % 2 else 1]:
-            seconds[library].append(time_of_call(runs[library], sizes.steps) / sizes.steps)
+            seconds[library].append(timed(runs[library], sizes.steps)[1] / sizes.steps)
     analyses: dict[str, Any] = {library: run.compiled.memory_analysis() for library, run in runs.items()}
     hidden = [grads[name] for name, chosen in HIDDEN.mask(grads).items() if chosen]
     return Row(

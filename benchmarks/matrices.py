@@ -17,6 +17,7 @@ from rich.console import Console
 from rich.table import Table
 
 import gradtx
+from benchmarks.measure import timed
 
 
 class Sizes(NamedTuple):
@@ -43,9 +44,7 @@ def matrices(sizes: Sizes) -> dict[str, dict[str, jax.Array]]:
 
 
 def seconds(run: Callable[[], Any]) -> float:
-    start = time.perf_counter()
-    jax.block_until_ready(run())
-    return time.perf_counter() - start
+    return timed(lambda: jax.block_until_ready(run()))[1]
 
 
 class Contestant:

@@ -1,7 +1,6 @@
 """What a step takes with states and parameters in few bytes, beside one in float32, for `benchmarks.few_bytes`."""
 
 import statistics
-import time
 from collections.abc import Callable
 from typing import Any
 
@@ -9,6 +8,7 @@ import jax
 import jax.numpy as jnp
 
 import gradtx as gx
+from benchmarks.measure import timed
 
 ADAMW = gx.adamw(1e-3)
 WAYS: dict[str, tuple[Any, Any]] = {  # an optimizer, and the dtype of the parameters
@@ -42,17 +42,11 @@ def stepper(tx: Any, dtype: Any, elements: int) -> Callable[[], None]:
     return run
 
 
-def seconds(run: Callable[[], None]) -> float:
-    start = time.perf_counter()
-    run()
-    return time.perf_counter() - start
-
-
 def times(elements: int, rounds: int) -> dict[str, float]:
     """The time of a step by that of AdamW in float32: the median of the ratios of neighbours, which take turns."""
     base = stepper(ADAMW, jnp.float32, elements)
     found: dict[str, float] = {}
     for name, (tx, dtype) in WAYS.items():
         run = stepper(tx, dtype, elements)
-        found[name] = statistics.median(seconds(run) / seconds(base) for _ in range(rounds))
+        found[name] = statistics.median(timed(run)[1] / timed(base)[1] for _ in range(rounds))
     return found

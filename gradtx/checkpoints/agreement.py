@@ -94,10 +94,9 @@ def require_same_decay(path: str, group: TorchGroup, own: list[Reached]) -> None
     called = f"torch's {' + '.join(names) or 'weight_decay'} of {path}"
     rows = [i for i, x in enumerate(own) if x.is_row]
     decays = {i: x.member.tx.weight_decay for i, x in enumerate(own) if x.recipe is add_decayed_weights}
-    unsaid = (
-        True if is_of_muon(group) or is_of_adafactor(group) else None if "amsgrad" in group else False
-    )  # an older AdamW has no mark
-    behind = group.get("decoupled_weight_decay", unsaid)
+    always_behind = is_of_muon(group) or is_of_adafactor(group)
+    unsaid = None if "amsgrad" in group else False  # an older AdamW has no mark
+    behind = group.get("decoupled_weight_decay", True if always_behind else unsaid)
     if is_of_adafactor(group) and any(not any(x.is_rate for x in own[i:]) for i in decays):
         theirs *= float(group["lr"])  # here behind the rate
     row = own[rows[0]].member.name if rows else "scale_by_learning_rate"

@@ -5,11 +5,11 @@ from typing import Any
 
 import jax
 import jax.numpy as jnp
-import numpy as np
 from jax.core import Tracer
 
 from gradtx.checkpoints.fit import source_of
 from gradtx.core.count import as_count
+from gradtx.optimizers.sm3 import cut_by_axis
 from gradtx.values.errors import Refusal
 
 NamedFields = dict[str, Any]
@@ -69,10 +69,7 @@ def read_maxima(tx: Any, theirs: NamedFields, steps: Any) -> NamedFields:
 
 
 def write_maxima(tx: Any, state: Any) -> NamedFields:
-    def by_axis(maxima: jax.Array, mu: jax.Array) -> list[jax.Array]:
-        return jnp.split(maxima, np.cumsum(mu.shape)[:-1].tolist()) if mu.ndim > 1 else [maxima]
-
-    return dict(mu=jax.tree.map(by_axis, state.maxima, state.mu))
+    return dict(mu=jax.tree.map(lambda x, mu: cut_by_axis(x, mu.shape), state.maxima, state.mu))
 
 
 def read_sums_of_squares(tx: Any, theirs: NamedFields, steps: Any) -> NamedFields:

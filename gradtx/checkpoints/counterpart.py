@@ -13,6 +13,7 @@ from gradtx.checkpoints.members import Member, is_transparent, only_part, part_o
 from gradtx.checkpoints.rows import ABSENT_THERE, ROWS, is_theirs, kinds_of
 from gradtx.core.check import is_none
 from gradtx.core.combine import Series
+from gradtx.core.pair import SOME_SCHEDULE, state_kind
 from gradtx.core.walk import Node, parts_of, walk
 from gradtx.optimizers.layerwise_rates import renormalize
 from gradtx.transforms.decay import add_decayed_weights
@@ -127,7 +128,7 @@ def of_measured(member: Member) -> Any:
 
 def decay_state(count: Any) -> Any:
     """Optax's state of a decay under a schedule, whose class is not public."""
-    kind: Any = type(optax.add_decayed_weights(optax.constant_schedule(0.0)).init(()))
+    kind: Any = state_kind(optax.add_decayed_weights, SOME_SCHEDULE)
     return kind(count)
 
 

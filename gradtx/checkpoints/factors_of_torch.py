@@ -48,9 +48,8 @@ def means_along(entry: Entry, axes: tuple[int, int]) -> list[Any]:
     """The means over the largest axis and over the second one of the array as it lies here."""
     rows, cols = (entry.fields[name] for name in FACTORED)
     shape = (*rows.shape[:-1], cols.shape[-1])
-    place = entry.turn(
-        np.broadcast_to(np.arange(shape[-1]), shape)
-    )  # along torch's last axis, over which the rows' are
+    # The places along torch's last axis, over which the rows' means are.
+    place = entry.turn(np.broadcast_to(np.arange(shape[-1]), shape))
     second, largest = axes
     # A last axis of one element is the second here, or as long as that.
     is_largest = shape[-1] > 1 and np.all(np.take(place, 0, second) == np.take(place, -1, second))

@@ -19,7 +19,7 @@ from gradtx.core.lift import PerArray
 from gradtx.core.paths import paths_and_leaves
 from gradtx.core.rule import Keys
 from gradtx.core.transformation import Transformation
-from gradtx.core.walk import Node, parts_of, state_at, with_state_at
+from gradtx.core.walk import Node, is_namedtuple, parts_of, state_at, with_state_at
 from gradtx.values.errors import Refusal
 from gradtx.values.printing import origin_of
 from gradtx.values.recipe import Controlled
@@ -207,4 +207,4 @@ def quantities_of_foreign(name: str, state: Any, seen: Seen, place: Around) -> I
 
 
 def is_state_of_part(x: Any) -> bool:
-    return isinstance(x, tuple) and hasattr(x, "_fields") and type(x).__name__.endswith("State")
+    return is_namedtuple(x) and type(x).__name__.endswith("State")

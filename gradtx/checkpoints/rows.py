@@ -9,6 +9,7 @@ import optax
 
 from gradtx.checkpoints import conversions
 from gradtx.checkpoints.conversions import NamedFields
+from gradtx.core.pair import state_kind
 from gradtx.core.paths import paths_and_leaves
 from gradtx.core.walk import walk
 from gradtx.matrices.galore import galore
@@ -88,8 +89,8 @@ def always(*kinds: type[Any]) -> Callable[[Any], tuple[type[Any], ...]]:
 
 
 def made_by(factory: Callable[[], Any]) -> Callable[[Any], tuple[type[Any], ...]]:
-    """A class that is not public; found when it is asked for, since that makes arrays."""
-    return lambda tx: (type(factory().init(())),)
+    """A class that is not public; found when it is asked for."""
+    return lambda tx: (state_kind(factory),)
 
 
 # ---- kinds that turn on arguments ----
@@ -109,7 +110,7 @@ def kinds_of_nadam(tx: Any) -> tuple[type[Any], ...]:
 
 def kinds_of_rms(tx: Any) -> tuple[type[Any], ...]:
     theirs = optax.scale_by_stddev if tx.centered else optax.scale_by_rms
-    return (type(theirs(bias_correction=tx.debias).init(())),)  # not all of them are public
+    return (state_kind(theirs, bias_correction=bool(tx.debias)),)
 
 
 def kinds_of_subspace(tx: Any) -> tuple[type[Any], ...]:

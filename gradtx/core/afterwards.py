@@ -9,6 +9,7 @@ import numpy as np
 from jax.tree_util import keystr, tree_flatten_with_path
 
 from gradtx.core.check import is_inexact, is_none
+from gradtx.values.printing import excerpt
 
 
 def misfit_of_state(state: Any, fresh: Callable[[], Any]) -> str | None:
@@ -45,6 +46,4 @@ def is_alike(x: Any, other: Any) -> bool:
 
 
 def name_form(x: Any) -> str:
-    if hasattr(x, "dtype") and hasattr(x, "shape"):
-        return f"{x.dtype}{list(x.shape)}"
-    return "None" if x is None else type(x).__name__
+    return excerpt(x) if x is None or hasattr(x, "dtype") else type(x).__name__

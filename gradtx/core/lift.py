@@ -87,9 +87,8 @@ class PerArray(Rule):
         absent, scalars = dict.fromkeys(self.state_type._fields), self.scalars()
         has_arrays = absent.keys() > scalars.keys()
         rows = [init_array(self.init_one, p) for p in (leaves if has_arrays else leaves[:1])]
-        names = (
-            rows[0] if rows else init_array(self.init_one, jnp.zeros(self.least))
-        )  # an empty tree has the fields too
+        # An empty tree has the fields too.
+        names = rows[0] if rows else init_array(self.init_one, jnp.zeros(self.least))
         if not names.keys() <= absent.keys():
             has = f"{self.state_type.__name__} has {list(absent)}"
             raise Refusal(ValueError, f"init returned the fields {sorted(names)}, but {has}")

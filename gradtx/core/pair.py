@@ -4,6 +4,7 @@ import functools
 import inspect
 from typing import Any, NamedTuple
 
+import jax
 import optax
 
 from gradtx.core.flow import Flow
@@ -23,6 +24,17 @@ def rule_of_pair(init: Any, update: Any, inside: dict[str, Any]) -> Rule:
         return advance_pair(update, flow, state, extra)
 
     return Rule(init, advance, takes=unite(names), needs=needs)
+
+
+SOME_SCHEDULE = optax.constant_schedule(0.0)  # whose numbers decide no state's type
+
+
+@functools.cache
+def state_kind(factory: Any, *arguments: Any, **named: Any) -> type[Any]:
+    """The type of the state of what a factory of Optax makes, which has not made all of them public. Nothing is
+    computed for it, which would start a backend.
+    """
+    return type(jax.eval_shape(factory(*arguments, **named).init, ()))
 
 
 def extra_of(update: Any) -> list[inspect.Parameter]:

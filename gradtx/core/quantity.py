@@ -17,16 +17,8 @@ class Behaviour(NamedTuple):
 Squares = Annotated[Any, Behaviour(signed=False, slow=True)]  # an average or a sum of squares
 Slow = Annotated[Any, Behaviour(slow=True)]  # another slow average
 Anchor = Annotated[Any, Behaviour(anchor=True)]  # such as parameters as they once were, or as they are elsewhere
-OF_OPTAX = (
-    "nu",
-    "nu_max",
-    "sum_of_squares",
-    "e_g",
-    "e_x",
-    "v",
-    "v_row",
-    "v_col",
-)  # squares, in the states of its rules
+# In the states of Optax's rules: squares, and anchors.
+OF_OPTAX = ("nu", "nu_max", "sum_of_squares", "e_g", "e_x", "v", "v_row", "v_col")
 ANCHORS_OF_OPTAX = ("init_params", "params0", "x0", "init_particles", "z", "cache", "params", "updates")
 
 

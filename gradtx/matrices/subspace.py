@@ -160,10 +160,15 @@ def first_directions(g: jax.Array, before: jax.Array, longer: bool) -> jax.Array
     """The first singular vectors of a side of a matrix, each on the side of its predecessor; those before where the
     matrix is zero and so has none.
     """
-    u, _, vt = singular(g)
-    side = (u if are_rows_projected(g, longer) else vt.T)[:, : before.shape[1]]
+    side = singular_side(g, before.shape[1], longer)
     side = jnp.where(jnp.sum(side * before, axis=0)[None, :] < 0, -side, side)
     return jnp.where(jnp.any(g != 0), side, before)
+
+
+def singular_side(g: jax.Array, rank: int, longer: bool) -> jax.Array:
+    """The first singular vectors of a side of a matrix, with the signs that the factorization gives them."""
+    u, _, vt = singular(g)
+    return (u if are_rows_projected(g, longer) else vt.T)[:, :rank]
 
 
 # ---- into the subspace and back: each array by itself, since a batch would copy them all ----

@@ -12,6 +12,7 @@ from gradtx.core.check import Unfit, is_none
 from gradtx.core.factories import Composed
 from gradtx.core.flow import Flow
 from gradtx.core.lift import per_array
+from gradtx.core.pair import SOME_SCHEDULE, state_kind
 from gradtx.core.rule import Rule, going_down
 from gradtx.optax.borrow import (
     LARGEST,
@@ -24,7 +25,7 @@ from gradtx.optax.borrow import (
     optax_transformation,
     original,
 )
-from gradtx.optax.states import NO_COUNT, NO_NUMBER, NOTHING, restate, restate_schedule, state_kind, stateless_member
+from gradtx.optax.states import NO_COUNT, NO_NUMBER, NOTHING, restate, restate_schedule, stateless_member
 from gradtx.optax.trees import AnyMask, OptionalMask, chosen_by
 from gradtx.optax.wrappers import chain, masked, partition
 from gradtx.optimizers import adadelta as of_adadelta
@@ -102,7 +103,7 @@ def add_decayed_weights(weight_decay: Real = 0.0, mask: OptionalMask = None):
     decay = of_decay.add_decayed_weights(weight_decay)
     if not callable(weight_decay):
         return stateless_member(decay)
-    kind = state_kind(THEIRS["add_decayed_weights"](weight_decay))
+    kind = state_kind(THEIRS["add_decayed_weights"], SOME_SCHEDULE)
     return restate_schedule(decay, "weight_decay", NOTHING, kind, "weight_decay")
 
 
@@ -179,7 +180,7 @@ def scale_by_rms(
     eps_in_sqrt: bool = True,
     bias_correction: bool = False,
 ):
-    kind = state_kind(THEIRS["scale_by_rms"](bias_correction=bias_correction))
+    kind = state_kind(THEIRS["scale_by_rms"], bias_correction=bool(bias_correction))
     return over_root(kind, decay, eps, initial_scale, eps_in_sqrt, bias_correction, centered=False)
 
 
@@ -191,7 +192,7 @@ def scale_by_stddev(
     eps_in_sqrt: bool = True,
     bias_correction: bool = False,
 ):
-    kind = state_kind(THEIRS["scale_by_stddev"](bias_correction=bias_correction))
+    kind = state_kind(THEIRS["scale_by_stddev"], bias_correction=bool(bias_correction))
     return over_root(kind, decay, eps, initial_scale, eps_in_sqrt, bias_correction, centered=True)
 
 

@@ -3,7 +3,6 @@
 from collections.abc import Callable
 from typing import Any, Literal
 
-import jax
 import jax.numpy as jnp
 import optax
 from jax import Array
@@ -11,15 +10,16 @@ from jax import Array
 from gradtx.core import check
 from gradtx.core.collectives import manual_axes
 from gradtx.core.count import ScheduledState
-from gradtx.core.flow import Flow, is_promise, keep_promises
+from gradtx.core.flow import Flow
 from gradtx.core.lift import per_array
+from gradtx.core.pair import state_kind
 from gradtx.core.rule import Rule
 from gradtx.core.transformation import Transformation, advance, start, takes
 from gradtx.core.tree import joint_norm, norm, root
 from gradtx.optax.blocks import add_decayed_weights, identity, scale_by_learning_rate
 from gradtx.optax.borrow import Fixed, Real, leave_unless, optax_transformation, original
 from gradtx.optax.optimizers import sgd
-from gradtx.optax.states import NO_NUMBER, state_kind, stateless_member
+from gradtx.optax.states import NO_NUMBER, once_known, stateless_member
 from gradtx.optax.trees import OptionalMask
 from gradtx.optax.wrappers import chain
 from gradtx.optimizers import cocob as of_cocob
@@ -47,10 +47,7 @@ class Exchanged(Rule):
 
     def advance(self, flow: Flow, state: Any, extra: dict[str, Any]) -> Any:
         check.require_state(state, self.kind)
-        after = advance(self.tx, flow, self.inside(state), extra)
-        if any(map(is_promise, jax.tree.leaves(after, is_leaf=is_promise))):
-            return flow.promise(lambda: self.outside(keep_promises(after)))
-        return self.outside(after)
+        return once_known(flow, advance(self.tx, flow, self.inside(state), extra), self.outside)
 
 
 def exchange_state(tx: Transformation, own: Any, kind: Any, **others: Any) -> Rule:
@@ -162,7 +159,7 @@ def scale_by_distance_over_gradients(
     return per_array(THEIR_DISTANCES, init, update)
 
 
-THEIR_DISTANCES: Any = state_kind(original("scale_by_distance_over_gradients")())
+THEIR_DISTANCES: Any = state_kind(original("scale_by_distance_over_gradients"))
 
 
 @optax_transformation

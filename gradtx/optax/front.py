@@ -8,18 +8,19 @@ import optax
 
 from gradtx.core import check
 from gradtx.core.count import as_real, increment
-from gradtx.core.flow import Flow
+from gradtx.core.flow import Flow, keep_promises
 from gradtx.core.keys import Seed, make_key
+from gradtx.core.pair import state_kind
 from gradtx.core.rule import Rule
 from gradtx.core.transformation import advance, start
 from gradtx.optax.blocks import scale_by_adam, scale_by_learning_rate
 from gradtx.optax.borrow import Outdated, Real, leave_unless, optax_transformation, original
-from gradtx.optax.states import keep_promise, restate, state_kind, stateless_member
+from gradtx.optax.states import restate, stateless_member
 from gradtx.optax.wrappers import chain
 from gradtx.transforms import cleaning as of_cleaning
 from gradtx.transforms import past as of_past
 
-OPTIMISTIC: Any = state_kind(original("scale_by_optimistic_gradient")())
+OPTIMISTIC: Any = state_kind(original("scale_by_optimistic_gradient"))
 
 
 @optax_transformation
@@ -49,7 +50,7 @@ def scale_by_optimistic_gradient(alpha: Real = 1.0, beta: Real = 1.0):
         after = advance(tx, flow, of_past.OptimisticState(count, state.previous_gradient), extra)
         later = jnp.zeros([], bool)
         return flow.promise(
-            lambda: OPTIMISTIC(is_initial_step=later, previous_gradient=keep_promise(after).previous_gradient)
+            lambda: OPTIMISTIC(is_initial_step=later, previous_gradient=keep_promises(after).previous_gradient)
         )
 
     return Rule(init, advance_with_flag)

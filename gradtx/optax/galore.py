@@ -13,9 +13,7 @@ from gradtx.core.flow import Flow
 from gradtx.core.rule import Part, Rule
 from gradtx.core.transformation import advance, start
 from gradtx.matrices.batch import in_batches, put_wide
-from gradtx.matrices.decompositions import singular
-from gradtx.matrices.sides import are_rows_projected
-from gradtx.matrices.subspace import require_sides, show_inside, turn_back, zeros_of_side, zeros_shown
+from gradtx.matrices.subspace import require_sides, show_inside, singular_side, turn_back, zeros_of_side, zeros_shown
 from gradtx.matrices.views import View, matrices
 from gradtx.optax.blocks import add_decayed_weights, scale_by_adam, scale_by_learning_rate
 from gradtx.optax.borrow import Real, StepCount, optax_transformation
@@ -93,9 +91,7 @@ def first_vectors(common: None, g: jax.Array, before: jax.Array) -> jax.Array:
     """The first singular vectors of the longer side with the signs that the factorization, in float32, gives them. So
     Optax takes them; what is held in the subspace is equal where a batch is factorized one matrix by one, as on CPUs.
     """
-    u, _, vt = singular(g.astype(jnp.float32))
-    side = (u if are_rows_projected(g, True) else vt.T)[:, : before.shape[1]]
-    return side.astype(before.dtype)
+    return singular_side(g.astype(jnp.float32), before.shape[1], True).astype(before.dtype)
 
 
 def as_real_matrix(x: Any) -> jax.Array:

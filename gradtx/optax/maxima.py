@@ -1,6 +1,5 @@
 """Optax's SM3, whose state has the maxima along each axis in a list of their own."""
 
-import itertools
 from typing import Any
 
 import jax
@@ -25,7 +24,9 @@ def scale_by_sm3(b1: Real = 0.9, b2: Fixed = 1.0, eps: Real = 1e-8):
         return of_sm3.ScaleBySm3State(jax.tree.map(join_maxima, state.nu, state.mu), state.nu)
 
     def outside(state: Any) -> Any:
-        return optax.ScaleBySM3State(mu=jax.tree.map(split_maxima, state.mu, state.maxima), nu=state.mu)
+        return optax.ScaleBySM3State(
+            mu=jax.tree.map(lambda mu, x: of_sm3.cut_by_axis(x, mu.shape), state.mu, state.maxima), nu=state.mu
+        )
 
     return WithAxes.of(tx=member, kind=optax.ScaleBySM3State, inside=inside, outside=outside)
 
@@ -46,13 +47,6 @@ class WithAxes(Exchanged):
 
 def join_maxima(nu: jax.Array, maxima: list[jax.Array]) -> jax.Array:
     return maxima[0] if nu.ndim < 2 else jnp.concatenate(maxima)
-
-
-def split_maxima(mu: jax.Array, maxima: jax.Array) -> list[jax.Array]:
-    """The numbers of each axis, which the member has one axis behind the other."""
-    if mu.ndim < 2:
-        return [maxima]
-    return jnp.split(maxima, list(itertools.accumulate(mu.shape[:-1])))
 
 
 @optax_transformation

@@ -16,7 +16,7 @@ from gradtx.core.tree import narrow, widen
 from gradtx.optax.blocks import identity, scale_by_learning_rate, trace
 from gradtx.optax.borrow import Real, leave_unless, optax_transformation
 from gradtx.optax.wrappers import chain
-from gradtx.transforms.examples import factors_of_examples, put_sums, sum_over, take_examples
+from gradtx.transforms.examples import factors_of_examples, put_sums, sum_of_examples, sum_over, take_examples
 from gradtx.values.errors import Refusal, errors_of
 
 PRIVATE = optax.contrib.DifferentiallyPrivateAggregateState
@@ -80,7 +80,7 @@ def per_example_global_norm_clip(grads: Any, l2_norm_clip: Any) -> tuple[Any, Ar
         leaves, structure = jax.tree.flatten(grads)
         arrays = as_examples(leaves)
         factors = factors_below(arrays, (), [l2_norm_clip], one_norm=True)
-        sums = [sum_of_examples(x, factor) for x, factor in zip(arrays, factors, strict=True)]
+        sums = [narrow(sum_of_examples(x, factor), x.dtype) for x, factor in zip(arrays, factors, strict=True)]
         return structure.unflatten(sums), jnp.sum(factors[0] < 1.0)
 
 
@@ -92,7 +92,7 @@ def per_example_layer_norm_clip(grads: Any, global_l2_norm_clip: Any, uniform: b
         sizes = [1 if uniform else max(x[0].size, 1) for x in arrays]
         bounds = [global_l2_norm_clip * (size / sum(sizes)) ** 0.5 for size in sizes]
         factors = factors_below(arrays, (), bounds, one_norm=False)
-        sums = [sum_of_examples(x, factor) for x, factor in zip(arrays, factors, strict=True)]
+        sums = [narrow(sum_of_examples(x, factor), x.dtype) for x, factor in zip(arrays, factors, strict=True)]
         return structure.unflatten(sums), structure.unflatten([jnp.sum(factor < 1.0) for factor in factors])
 
 
@@ -105,10 +105,3 @@ def as_examples(leaves: list[Any]) -> list[Array]:
         problem = f"grads must have equally many examples along the first axis of each array, {remedy}"
         raise Refusal(ValueError, f"{problem}; got shapes {', '.join(map(str, shapes[:5])) or 'of none'}")
     return [x if check.is_inexact(x.dtype) else x.astype(jnp.result_type(float)) for x in arrays]
-
-
-def sum_of_examples(x: Array, factor: Array) -> Array:
-    wide = widen(x)
-    axis = wide.ndim - x.ndim  # behind that of the parts of a complex array
-    shape = [len(x) if i == axis else 1 for i in range(wide.ndim)]
-    return narrow(jnp.sum(factor.reshape(shape).astype(wide.dtype) * wide, axis), x.dtype)

@@ -6,6 +6,7 @@ import jax.numpy as jnp
 import optax
 
 from gradtx.core.factories import Composed
+from gradtx.core.rule import going_down
 from gradtx.optax.blocks import identity, scale, scale_by_learning_rate
 from gradtx.optax.borrow import Real, as_plain_number, leave_unless, optax_transformation, original
 from gradtx.optax.over_any import Optimizer
@@ -87,7 +88,7 @@ def lbfgs(
     if search == DEFAULT_SEARCH:
         search = scale_by_zoom_linesearch(20, initial_guess_strategy="one")
     rate = scale(-1.0) if learning_rate is None else scale_by_learning_rate(learning_rate)
-    return Composed.of(tx=chain(scale_by_lbfgs(memory_size, scale_init_precond), rate, search), descends=True)
+    return going_down(Composed.of(tx=chain(scale_by_lbfgs(memory_size, scale_init_precond), rate, search)))
 
 
 def with_their_count(pair: Any) -> Any:

@@ -1,5 +1,6 @@
 """gradtx's members with the states of Optax, field by field: what programs read of a state, and what they saved."""
 
+from collections.abc import Callable
 from typing import Any
 
 import jax
@@ -10,7 +11,7 @@ import optax
 from gradtx.core import check
 from gradtx.core.count import ScheduledState, increment
 from gradtx.core.factories import composition
-from gradtx.core.flow import Flow, Promise, is_promise
+from gradtx.core.flow import Flow, is_promise, keep_promises
 from gradtx.core.rule import Rule
 from gradtx.core.transformation import Transformation, advance, start, takes
 from gradtx.values.recipe import Controlled
@@ -62,9 +63,7 @@ class Restated(Rule):
         inside = self.own(**self.absent | {name: getattr(state, theirs) for name, theirs in self.kept.items()})
         count = increment(jnp.asarray(state.count)) if "count" in self.kind._fields else None
         after = advance(self.tx, flow, inside, extra)
-        if any(map(is_promise, jax.tree.leaves(after, is_leaf=is_promise))):
-            return flow.promise(lambda: self.outside(jax.tree.map(keep_promise, after, is_leaf=is_promise), count))
-        return self.outside(after, count)
+        return once_known(flow, after, lambda made: self.outside(made, count))
 
     def outside(self, state: Any, count: Any) -> Any:
         if self.kind is optax.EmptyState:
@@ -74,8 +73,11 @@ class Restated(Rule):
         return self.kind(**fields | others)
 
 
-def keep_promise(x: Any) -> Any:
-    return x.make() if isinstance(x, Promise) else x
+def once_known(flow: Flow, after: Any, outside: Callable[[Any], Any]) -> Any:
+    """Optax's state of a member's next one, of which some may be promised."""
+    if any(map(is_promise, jax.tree.leaves(after, is_leaf=is_promise))):
+        return flow.promise(lambda: outside(keep_promises(after)))
+    return outside(after)
 
 
 def restate_schedule(tx: Transformation, name: str, inner_state: Any, kind: type[Any], theirs: str) -> Any:
@@ -92,8 +94,3 @@ def restate_schedule(tx: Transformation, name: str, inner_state: Any, kind: type
 def stateless_member(tx: Transformation) -> Any:
     """The rule of a member without a state."""
     return restate(tx, optax.EmptyState, optax.EmptyState)
-
-
-def state_kind(theirs: Any) -> type[Any]:
-    """The type of the state of a transformation of Optax, which has not made all of them public."""
-    return type(jax.eval_shape(theirs.init, ()))

@@ -9,7 +9,7 @@ import optax
 from gradtx.core import check
 from gradtx.core.count import increment, period_of
 from gradtx.core.flow import Flow
-from gradtx.core.rule import Part, Rule
+from gradtx.core.rule import Part, Rule, going_down
 from gradtx.core.stage import Fields
 from gradtx.core.transformation import advance, start
 from gradtx.optax.borrow import Real, StepCount, leave_unless, optax_transformation
@@ -48,7 +48,7 @@ def lookahead(fast_optimizer: Optimizer, sync_period: StepCount, slow_step_size:
         put_pair(flow, pair, optax.LookaheadParams(fast=flow.updates(), slow=behind))
         return optax.LookaheadState(fast_state, jnp.where(due, 0, steps))
 
-    return Rule(init, advance_fast, parts={"fast_optimizer": Part(fast_optimizer, ("fast_state",))}, descends=True)
+    return going_down(Rule(init, advance_fast, parts={"fast_optimizer": Part(fast_optimizer, ("fast_state",))}))
 
 
 def step_of_both(u: jax.Array, row: Any, w: jax.Array) -> tuple[jax.Array, Fields]:

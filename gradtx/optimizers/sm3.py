@@ -90,9 +90,14 @@ def maxima_by_axis(nu: Array, parts: int) -> Array:
     return jnp.concatenate([jnp.max(nu, axis=axes, initial=0.0) for axes in others], axis=-1)
 
 
+def cut_by_axis(maxima: Array, shape: tuple[int, ...]) -> list[Array]:
+    """The numbers of each axis of an array of this shape; of less than two dimensions they are one part."""
+    return jnp.split(maxima, np.cumsum(shape)[:-1].tolist(), axis=-1) if len(shape) > 1 else [maxima]
+
+
 def split_by_axis(x: Array, shape: tuple[int, ...], parts: int) -> list[Array]:
     """The numbers of each axis, to be met by arrays of this shape."""
-    rows = jnp.split(x, np.cumsum(shape[parts:])[:-1].tolist(), axis=-1)
+    rows = cut_by_axis(x, shape[parts:])
     shapes = [[n if j in (*range(parts), i) else 1 for j, n in enumerate(shape)] for i in range(parts, len(shape))]
     return [row.reshape(own) for row, own in zip(rows, shapes, strict=True)]
 

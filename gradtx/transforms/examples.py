@@ -270,10 +270,15 @@ def put_sums(
     """
     rows, outputs = list(flow.leaves), list(flow.leaves)
     for i, x, factor in zip(places, arrays, factors, strict=True):
-        wide = widen(x)
-        examples = wide.ndim - x.ndim
-        factors_of_all = jnp.expand_dims(factor, [a for a in range(wide.ndim) if a != examples]).astype(wide.dtype)
-        outputs[i] = finish(sum_over(axes, jnp.sum(factors_of_all * wide, examples)), i)
+        outputs[i] = finish(sum_over(axes, sum_of_examples(x, factor)), i)
         rows[i] = narrow(outputs[i], x.dtype)
     flow.put(flow.structure.unflatten(rows))
     flow.then(lambda g, wide: (wide.astype(g.dtype), {}), outputs)
+
+
+def sum_of_examples(x: Array, factor: Array) -> Array:
+    """The sum of an array's examples, each times its factor, as wide as it is computed."""
+    wide = widen(x)
+    examples = wide.ndim - x.ndim  # their axis: behind that of the parts of a complex array
+    factors = jnp.expand_dims(factor, [a for a in range(wide.ndim) if a != examples]).astype(wide.dtype)
+    return jnp.sum(factors * wide, examples)
