@@ -36,7 +36,9 @@ class Checkpoints:
         import orbax.checkpoint as ocp
 
         logging.getLogger("absl").setLevel(logging.ERROR)
-        options = ocp.CheckpointManagerOptions(max_to_keep=2, enable_async_checkpointing=False)
+        options = ocp.CheckpointManagerOptions(
+            max_to_keep=2, enable_async_checkpointing=False, cleanup_tmp_directories=True
+        )
         self.manager, self.args = ocp.CheckpointManager(folder.absolute(), options=options), ocp.args
 
     def latest(self) -> int | None:
@@ -72,8 +74,12 @@ def begin_anew(folder: Path, settings: Mapping[str, Any]) -> None:
     (folder / SETTINGS).write_text(json.dumps(settings, indent=1))
 
 
-def differing(folder: Path, settings: Mapping[str, Any]) -> tuple[str, Any, Any] | None:
-    """The first setting that is not that of the run in this directory: its name, what it was, and what it is now."""
-    before = json.loads((folder / SETTINGS).read_text())
-    now = json.loads(json.dumps(settings))
-    return next(((name, before.get(name), x) for name, x in now.items() if before.get(name) != x), None)
+def differing(folder: Path, settings: Mapping[str, Any]) -> str:
+    """In what the run in this directory was another one, if there is one and it was."""
+    path = folder / SETTINGS
+    if not path.exists():
+        return ""
+    before = json.loads(path.read_text())
+    return next(
+        (f"its {name} was {before.get(name)}, not {x}" for name, x in settings.items() if before.get(name) != x), ""
+    )

@@ -52,10 +52,12 @@ def batch_at(step: int, seed: int, text: np.ndarray, rows: int, length: int) -> 
     return passages_at(text, starts, length)
 
 
-def held_out_batches(text: np.ndarray, rows: int, length: int) -> np.ndarray:
-    """All of it, (batches, rows, length + 1); a remainder that fills no batch is left out."""
-    count = (len(text) - 1) // (rows * length)
-    return passages_at(text, np.arange(count * rows) * length, length).reshape(count, rows, length + 1)
+def held_out_batches(text: np.ndarray, rows: int, length: int) -> tuple[np.ndarray, np.ndarray]:
+    """All passages, (batches, rows, length + 1), and their weights: 0 for those that only fill the last batch."""
+    count = (len(text) - 1) // length
+    numbers = np.arange(-(-count // rows) * rows).reshape(-1, rows)
+    passages = passages_at(text, (numbers % count * length).ravel(), length)
+    return passages.reshape(*numbers.shape, length + 1), (numbers < count).astype(np.float32)
 
 
 # ---- the devices ----
@@ -118,7 +120,7 @@ def text_step(tx: gradtx.Transformation, params: Weights, state: Any, batch: jax
     """One training step, compiled once for all optimizers of one structure: their numbers are traced arguments."""
 
     def loss_fn(params: Weights) -> jax.Array:
-        return bits_per_byte(params, batch)
+        return jnp.mean(bits_per_byte(params, batch))
 
     loss, grads = jax.value_and_grad(loss_fn)(params)
     updates, state = tx.update(grads, state, params, value=loss, grad=grads, value_fn=loss_fn, loss_fn=loss_fn)
@@ -126,9 +128,12 @@ def text_step(tx: gradtx.Transformation, params: Weights, state: Any, batch: jax
 
 
 @jax.jit
-def evaluate_text(tx: gradtx.Transformation, params: Weights, state: Any, batches: jax.Array) -> jax.Array:
+def evaluate_text(
+    tx: gradtx.Transformation, params: Weights, state: Any, batches: jax.Array, weights: jax.Array
+) -> jax.Array:
+    """The mean over all passages, with the parameters to evaluate with."""
     own = gradtx.evaluation_parameters(tx, state, params)
-    return jnp.mean(jax.lax.map(partial(bits_per_byte, own), batches))
+    return jnp.sum(jax.lax.map(partial(bits_per_byte, own), batches) * weights) / jnp.sum(weights)
 
 
 def train_on_text(
@@ -154,13 +159,14 @@ def train_on_text(
         return lay_out(batch_at(step, seed, text.train, rows, size.context), mesh, P("data"))
 
     with jax.set_mesh(mesh):
-        held_out = lay_out(held_out_batches(text.held_out, rows, size.context), mesh, P(None, "data"))
+        at_once = -(-16 // mesh.size) * mesh.size
+        held_out = [lay_out(x, mesh, P(None, "data")) for x in held_out_batches(text.held_out, at_once, size.context)]
         params, state = start()
         progress = Progress([], [], 0.0)
         if checkpoints and checkpoints.latest() is not None:
             params, state, progress = checkpoints.restore(tx, params)
         if not progress.curve:
-            progress = progress.look(float(evaluate_text(tx, params, state, held_out)))
+            progress = progress.look(float(evaluate_text(tx, params, state, *held_out)))
         if len(progress.losses) < steps:
             jax.block_until_ready(text_step(tx, *start(), batch(0)))  # compiled before the clock starts
         for done in range(len(progress.losses) + 1, steps + 1):
@@ -169,7 +175,7 @@ def train_on_text(
             progress = progress.step(float(loss), time.perf_counter() - began)
             report(done, progress.losses[-1])
             if done % every == 0 or done == steps:
-                progress = progress.look(float(evaluate_text(tx, params, state, held_out)))
+                progress = progress.look(float(evaluate_text(tx, params, state, *held_out)))
                 if checkpoints:
                     checkpoints.save(tx, params, state, progress)
         memory = sum(x.nbytes for x in jax.tree.leaves(state)) / sum(x.size for x in jax.tree.leaves(params))

@@ -61,10 +61,10 @@ def next_byte_logits(params: Weights, text: jax.Array) -> jax.Array:
 
 
 def bits_per_byte(params: Weights, passages: jax.Array) -> jax.Array:
-    """The mean of -log₂ of the probability of every byte but the first of each row."""
+    """For each row, the mean of -log₂ of the probability of every byte but the first."""
     text = passages.astype(jnp.int32)
     logits = jax.nn.log_softmax(next_byte_logits(params, text[:, :-1]))
-    return -jnp.mean(jnp.take_along_axis(logits, text[:, 1:, None], axis=-1)) * np.float32(1 / np.log(2))
+    return jnp.take_along_axis(logits, text[:, 1:, None], axis=-1).mean(axis=(1, 2)) * np.float32(-1 / np.log(2))
 
 
 @jax.jit
