@@ -5,6 +5,7 @@ from functools import partial
 from typing import NamedTuple
 
 import gradtx
+from gradtx.demo.transformer import INNER
 from gradtx.values.printing import excerpt
 
 
@@ -40,6 +41,29 @@ COMPARED = {  # in the order of gradtx's list
     "prodigy": Row(gradtx.prodigy, 1.0, 1.0, 1.0, 0.1),
     "schedule_free": Row(gradtx.schedule_free_adamw, 1e-2, 0.3, 0.1, 0.05),
 }
+
+inner_matrices = gradtx.by_ndim(at_least=2) & gradtx.by_path(INNER)
+few_bytes = partial(gradtx.hold, mu=gradtx.blocks(8), nu=gradtx.blocks(8))
+
+ON_TEXT: dict[str, tuple[Callable[[float], gradtx.Transformation], float]] = {  # with its rate
+    "momentum": (partial(gradtx.sgd, momentum=0.9), 0.3),
+    "adafactor": (gradtx.adafactor, 0.01),
+    "adamw": (partial(gradtx.adamw, b2=0.95, weight_decay=0.1), 3e-3),
+    "adamw_8bit": (lambda rate: few_bytes(gradtx.adamw(rate, b2=0.95, weight_decay=0.1)), 3e-3),
+    "lion": (partial(gradtx.lion, weight_decay=1.0), 3e-4),
+    "schedule_free": (partial(gradtx.schedule_free_adamw, b2=0.95), 1e-2),
+    "muon": (lambda rate: gradtx.muon(rate, where=inner_matrices, others=gradtx.adamw(3e-3, b2=0.95)), 0.02),
+    "soap": (lambda rate: gradtx.soap(rate, where=inner_matrices, others=gradtx.adamw(3e-3, b2=0.95)), 3e-3),
+}
+
+
+def on_text(steps: int, schedule: gradtx.Schedule | None = None) -> dict[str, gradtx.Transformation]:
+    """All of them for the text. Without a schedule the rates rise and fall; that of `schedule_free` only rises."""
+    rise = max(steps // 10, 1)
+    up = gradtx.warmup(1.0, rise)
+    down = up.then(gradtx.cosine(1.0, max(steps - rise, 1)), at=rise)
+    own = {name: schedule or (up if name == "schedule_free" else down) for name in ON_TEXT}
+    return {name: with_schedule(of(rate), own[name]) for name, (of, rate) in ON_TEXT.items()}
 
 
 def optimizers(task: str, steps: int, schedule: gradtx.Schedule | None = None) -> dict[str, gradtx.Transformation]:

@@ -8,6 +8,7 @@ import numpy as np
 import gradtx
 from gradtx.demo.digits import Run
 from gradtx.demo.surfaces import Surface, Walk
+from gradtx.demo.text import TextRun
 from gradtx.plot.over_steps import smooth
 from gradtx.plot.surface import contours, heights_over
 
@@ -56,6 +57,33 @@ def draw_losses(runs: dict[str, Run], steps: int, schedule: gradtx.Schedule | No
         draw_schedule(panels[-1], schedule, steps)
     figure.supxlabel("training step", fontsize=9)
     figure.supylabel(f"training loss, mean over {window} steps (title: at the end)", fontsize=9)
+    figure.savefig(path, dpi=150)
+
+
+def draw_text_runs(runs: dict[str, TextRun], steps: int, schedule: gradtx.Schedule | None, path: Path) -> None:
+    """Write the figure of the held-out losses: over steps and over time."""
+    from matplotlib.figure import Figure
+
+    figure = Figure(figsize=(8, 4), layout="constrained")
+    over_steps, over_time = figure.subplots(1, 2, sharey=True)
+    ranks = sorted(runs, key=lambda name: np.nan_to_num(runs[name].bits, nan=np.inf))
+    for i, name in enumerate(ranks):
+        done, seconds, bits = runs[name].curve.T
+        style = dict(color=f"C{i % 10}", linestyle=("-", "--", ":")[i // 10 % 3], linewidth=1.5)
+        over_steps.plot(done, bits, label=f"{runs[name].bits:.3f}  {name}", **style)
+        over_time.plot(seconds, bits, **style)
+    if schedule is not None:
+        own = over_steps.twinx()
+        own.plot(np.asarray(schedule(np.arange(steps))), color="black", linestyle="--", linewidth=0.8)
+        own.set(ylim=(0, None), yticks=[])
+        over_steps.plot([], [], color="black", linestyle="--", linewidth=0.8, label="schedule, from zero")
+    ends = [run.bits for run in runs.values() if np.isfinite(run.bits)]
+    over_steps.set_ylim(min(ends, default=0) - 0.1, 2 * min(ends, default=4) + 1)  # where one diverges, the rest stay
+    over_steps.set(xlabel="training step", ylabel="bits per held-out byte")
+    over_time.set(xlabel="seconds of training", xlim=(0, None))
+    for panel in (over_steps, over_time):
+        panel.grid(alpha=0.3)
+    figure.legend(loc="outside right upper", frameon=False, fontsize=8)
     figure.savefig(path, dpi=150)
 
 

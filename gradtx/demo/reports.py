@@ -25,6 +25,7 @@ class ProgressReport(NamedTuple):
     note: str
     figure: str  # what it shows
     draw: Callable[[Path], None]
+    sample: str = ""  # text, as it is
 
 
 def of_training(
@@ -58,8 +59,12 @@ def of_surface(compared: Compared, name: str, steps: int, schedule: gradtx.Sched
 def optimizer_table(report: ProgressReport) -> Iterator[str]:
     """A line for each optimizer, and under it the optimizer as it prints itself."""
 
+    width = max(12, *map(len, report.compared))
+
     def row(name: str, cells: Sequence[str]) -> str:
-        return f"{name:12}" + "".join(f"{x:>{len(title) + 2}}" for x, title in zip(cells, report.head, strict=True))
+        return f"{name:{width}}" + "".join(
+            f"{x:>{len(title) + 2}}" for x, title in zip(cells, report.head, strict=True)
+        )
 
     yield (head := row("optimizer", report.head))
     yield "-" * len(head)
