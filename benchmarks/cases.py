@@ -154,6 +154,11 @@ class JaxRun:
         return np.asarray(self.params[name])
 
 
+def bytes_accessed(compiled: Any) -> float:
+    costs = compiled.cost_analysis()
+    return (costs[0] if isinstance(costs, list) else costs)["bytes accessed"]  # a list in older JAX
+
+
 def import_torch() -> Any:
     return importlib.import_module("torch") if importlib.util.find_spec("torch") else None
 

@@ -2,11 +2,9 @@
 
 Optax's optimizer is a closure of its step. gradtx's is one too, or an argument, with its numbers as they are or put on
 the device by `jax.device_put(tx)`. The floor under an argument is the same program with a plain tuple of the numbers.
-All take turns in one process; a row has the median over rounds, and the median of what it takes more than Optax's.
+All take turns in one process.
 """
 
-import argparse
-import statistics
 import time
 from collections.abc import Callable
 from typing import Any
@@ -14,11 +12,11 @@ from typing import Any
 import jax
 import jax.numpy as jnp
 import optax
-from rich.console import Console
-from rich.table import Table
 
 import gradtx
+from benchmarks import run
 from benchmarks.measure import uncollected
+from benchmarks.record import Figure, figure
 
 CALLS = 20  # in a round: shorter than the turn that a busy machine gives to a process
 ROUNDS, QUICK = 601, 51
@@ -66,8 +64,8 @@ def forms(tx: Any, peer: Any) -> dict[str, Form]:
     }
 
 
-def rows(contestants: dict[str, Form], rounds: int) -> dict[str, tuple[float, float]]:
-    """Of each form the median time of a call, and the median of its difference to Optax's beside it, in µs."""
+def times(contestants: dict[str, Form], rounds: int) -> dict[str, dict[str, Figure]]:
+    """Of each form the seconds of a call, and what Optax takes by what it takes beside it."""
     for form in contestants.values():
         form.seconds()  # compiles
     spent: dict[str, list[float]] = {name: [] for name in contestants}
@@ -75,28 +73,28 @@ def rows(contestants: dict[str, Form], rounds: int) -> dict[str, tuple[float, fl
     with uncollected():
         for _ in range(rounds):
             for name in order:
-                spent[name].append(contestants[name].seconds() * 1e6)
+                spent[name].append(contestants[name].seconds())
             order = [*order[1:], order[0]]  # each is as often the first
-    over = {name: [a - b for a, b in zip(spent[name], spent[OPTAX], strict=True)] for name in spent}
-    return {name: (statistics.median(spent[name]), statistics.median(over[name])) for name in spent}
+    ratios = {name: [b / a for a, b in zip(spent[name], spent[OPTAX], strict=True)] for name in spent}
+    return {name: {"call": figure(spent[name]), "ratio": figure(ratios[name])} for name in spent}
 
 
-def main() -> None:
-    parser = argparse.ArgumentParser(prog="python -m benchmarks.dispatch", description=(__doc__ or "").splitlines()[0])
-    parser.add_argument("--quick", action="store_true", help="fewer rounds: for a look, not for a claim")
-    rounds = QUICK if parser.parse_args().quick else ROUNDS
+def rows(quick: bool) -> run.Rows:
     clipped = gradtx.chain(gradtx.clip_by_global_norm(1.0), gradtx.adamw(gradtx.cosine(1e-3, 100)))
     peer = optax.chain(optax.clip_by_global_norm(1.0), optax.adamw(optax.cosine_decay_schedule(1e-3, 100)))
     optimizers = {
-        "adam(1e-3)": (gradtx.adam(1e-3), optax.adam(1e-3)),
+        "`adam(1e-3)`": (gradtx.adam(1e-3), optax.adam(1e-3)),
         "clipped AdamW with a schedule": (clipped, peer),
     }
-    for title, (ours, theirs) in optimizers.items():
-        table = Table("", "µs", "over Optax, µs", title=f"{title}, {len(jax.tree.leaves(ours))} numbers")
-        for name, (median, over) in rows(forms(ours, theirs), rounds).items():
-            table.add_row(name, f"{median:.0f}", f"{over:+.0f}")
-        Console().print(table)
+    return [
+        {
+            "title": title,
+            "numbers": len(jax.tree.leaves(ours)),
+            "forms": times(forms(ours, theirs), QUICK if quick else ROUNDS),
+        }
+        for title, (ours, theirs) in optimizers.items()
+    ]
 
 
 if __name__ == "__main__":
-    main()
+    run.main("dispatch", __doc__, rows)

@@ -19,7 +19,6 @@ from rich.markdown import Markdown
 
 import gradtx as gx
 from benchmarks.learners import Learner, Make, bytes_per_parameter, letters, losses, numerals
-from benchmarks.steps_in_codes import times
 
 PAGE = Path(__file__).parent.parent / "docs" / "few_bytes.md"
 NUMBERS = Path(__file__).with_suffix(".json")
@@ -263,9 +262,6 @@ def tables(numbers: dict[str, Any]) -> dict[str, str]:
         steps.append([in_code(name), f"{own['bytes']:.0f}", f"{own['mean']:.4f}", f"{own['deviation']:.4f}"])
     found = {"errors": table(rows), "walks": table(steps)}
     found["trap"] = table([["", "after 1,000 steps"], *[[in_code(k), f"{x:.4f}"] for k, x in numbers["trap"].items()]])
-    found["times"] = table(
-        [["", "a step by float32's"], *[[in_code(k), f"{x:.1f}"] for k, x in numbers["times"].items()]]
-    )
     medians = [[f"`blocks(8)`, {how}", *(f"{x:.2f}" for x in own)] for how, own in numbers["moments"].items()]
     found["moments"] = table([["", "64 by 128", "128 by 128"], *medians])
     if "transformer" in numbers["trained"]:
@@ -295,7 +291,6 @@ def main() -> None:
     numbers: dict[str, Any] = {
         "jax": jax.__version__,
         "errors": errors(sizes.elements),
-        "times": times(sizes.elements * 4, 9),
         "trap": trap(),
         "walks": {name: walk(write) for name, write in WRITTEN.items()},
     }

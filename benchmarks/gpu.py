@@ -5,28 +5,21 @@ before the clock is read, since a step is sent to the device before the one befo
 under ten minutes on one GPU; `--quick` is small enough for a CPU.
 """
 
-import argparse
 import dataclasses
-import json
 import re
-import statistics
-import time
 from collections.abc import Sequence
-from pathlib import Path
 from typing import Any, NamedTuple
 
 import jax
 import numpy as np
 import optax
-from rich import box
-from rich.console import Console
-from rich.table import Table
 
 import gradtx as gx
-from benchmarks.cases import OPTIMIZERS, Optimizer, Shapes, alone, gpt2, gradients, jax_step, size
+from benchmarks import run
+from benchmarks.cases import OPTIMIZERS, Optimizer, Shapes, alone, bytes_accessed, gpt2, gradients, jax_step, size
 from benchmarks.matrices import time_of_products
-from benchmarks.measure import bytes_accessed, least_traffic, structs, timed
-from benchmarks.report import machine, ratio
+from benchmarks.measure import least_traffic, structs, timed
+from benchmarks.record import figure, pair
 from gradtx.testing import QUICK as QUICK_LAWS
 from gradtx.testing import check_transformation, every_hyperparameter_matters
 
@@ -128,21 +121,21 @@ def measure(optimizer: Optimizer, sizes: Sizes) -> Row:
     n = size(shapes.values())
     grads = jax.tree.map(jax.numpy.array, gradients(shapes))
     runs = {library: Run(library, optimizer, shapes, grads) for library in optimizer.libraries}
-    for run in runs.values():
-        run(1)
+    for one in runs.values():
+        one(1)
     seconds: dict[str, list[float]] = {library: [] for library in runs}
     for i in range(sizes.rounds):
         for library in list(runs)[:: -1 if i % 2 else 1]:
             seconds[library].append(timed(runs[library], sizes.steps)[1] / sizes.steps)
-    analyses: dict[str, Any] = {library: run.compiled.memory_analysis() for library, run in runs.items()}
+    analyses: dict[str, Any] = {library: one.compiled.memory_analysis() for library, one in runs.items()}
     hidden = [grads[name] for name, chosen in HIDDEN.mask(grads).items() if chosen]
     return Row(
         optimizer.title,
         optimizer.traffic or least_traffic(optimizer, shapes),
         seconds,
-        {library: bytes_accessed(run.compiled) / n for library, run in runs.items()},
+        {library: bytes_accessed(one.compiled) / n for library, one in runs.items()},
         {library: analysis.temp_size_in_bytes / n for library, analysis in analyses.items()},
-        {library: count_kernels(run.compiled.as_text() or "") for library, run in runs.items()},
+        {library: count_kernels(one.compiled.as_text() or "") for library, one in runs.items()},
         time_of_products(hidden) if optimizer is CASES["muon"] else None,
     )
 
@@ -161,56 +154,33 @@ def check_laws() -> int:
     return sum(finding.verdict == "held" for report in reports for finding in report.findings)
 
 
-def table(rows: dict[str, Row], copy: float, n: int) -> Table:
-    out = Table(box=box.SIMPLE_HEAD, show_edge=False, pad_edge=False)
-    for name in ("", "step, ms", "Optax's", "Optax/gradtx", "of the copy, %", "least, B", "accessed, B", "Optax's, B"):
-        out.add_column(name, justify="right" if name else "left")
-    for name in ("temporary, B", "kernels", "Optax's", "of jnp.dot, %"):
-        out.add_column(name, justify="right")
-    for row in rows.values():
-        ms = {library: f"{1e3 * statistics.median(values):.3f}" for library, values in row.seconds.items()}
-        own = statistics.median(row.seconds["gradtx"])
-        both = "Optax" in row.seconds
-        out.add_row(
-            row.title,
-            ms["gradtx"],
-            ms.get("Optax", ""),
-            ratio(row.seconds) if both else "",
-            f"{100 * copy * row.least * n / own:.0f}",
-            str(row.least),
-            f"{row.accessed['gradtx']:.1f}",
-            f"{row.accessed['Optax']:.1f}" if both else "",
-            f"{row.temporary['gradtx']:.1f}",
-            str(row.kernels["gradtx"]),
-            str(row.kernels.get("Optax", "")),
-            f"{100 * row.products / own:.0f}" if row.products else "",
-        )
-    return out
+def rows(quick: bool) -> run.Rows:
+    sizes = QUICK if quick else FULL
+    n = size(gpt2(sizes.width, sizes.layers).values())
+    copy = time_of_copy(sizes.copied, sizes.steps)
+    print(f"a copy in place runs at {1e-9 / copy:.0f} GB/s")
+    found = [as_row(measure(optimizer, sizes), copy * n) for optimizer in CASES.values()]
+    print(f"{check_laws()} findings of the quick laws, of four optimizers, hold on this device")
+    return found
+
+
+def as_row(row: Row, copy: float) -> dict[str, Any]:
+    """With `copy`, the seconds that a byte of each parameter takes."""
+    own, peer = row.seconds["gradtx"], row.seconds.get("Optax")
+    return {
+        "title": row.title,
+        "least": row.least,
+        "step": pair(own, peer) if peer else {"gradtx": figure(own)},
+        "share": figure(copy * row.least / seconds for seconds in own),
+        "of jnp.dot": figure(row.products / seconds for seconds in own) if row.products else None,
+        "accessed": row.accessed,
+        "temporary": row.temporary,
+        "kernels": row.kernels,
+    }
 
 
 def main(given: Sequence[str] | None = None) -> None:
-    parser = argparse.ArgumentParser(prog="python -m benchmarks.gpu", description=(__doc__ or "").splitlines()[0])
-    parser.add_argument("--quick", action="store_true", help="a small tree and few rounds: for a look, not for a claim")
-    parser.add_argument("--json", metavar="PATH", type=Path, help="also write every number of every round to this file")
-    chosen = parser.parse_args(given)
-    sizes, console, began = QUICK if chosen.quick else FULL, Console(highlight=False), time.perf_counter()
-    if not console.is_terminal:
-        console.width = 190
-    facts = machine(None)
-    for name, fact in facts.items():
-        console.print(f"{name:14}{fact}")
-    shapes = gpt2(sizes.width, sizes.layers)
-    n = size(shapes.values())
-    copy = time_of_copy(sizes.copied, sizes.steps)
-    console.print(f"{n:,} parameters in {len(shapes)} arrays; a copy in place runs at {1e-9 / copy:.0f} GB/s")
-    rows = {name: measure(optimizer, sizes) for name, optimizer in CASES.items()}
-    console.print(table(rows, copy, n))
-    console.print(f"{check_laws()} findings of the quick laws, of four optimizers, hold on this device")
-    console.print(f"{time.perf_counter() - began:.0f} s")
-    if chosen.json:
-        saved = {"quick": chosen.quick, "machine": facts, "bytes per second": 1 / copy}
-        rows_saved = {name: dataclasses.asdict(row) for name, row in rows.items()}
-        chosen.json.write_text(json.dumps(saved | {"rows": rows_saved}, indent=1))
+    run.main("gpu", __doc__, rows, given)
 
 
 if __name__ == "__main__":

@@ -1,23 +1,22 @@
-"""Muon on the hidden matrices of GPT-2 small, beside Optax's: `python -m benchmarks.matrices`, quick with `--quick`.
+"""Muon on the hidden matrices of GPT-2 small, beside Optax's, and SOAP: `python -m benchmarks.matrices`.
 
-The two take turns in one process, and a row has the medians of both and the median of the ratios of neighbours. The
-share of the machine's rate is that of `jnp.dot` on matrices of the same shapes, whose products are as many.
+The two of Muon take turns in one process. SOAP, which Optax does not have, takes the matrices of one layer of half the
+width, since it begins with the eigenvectors of matrices of four times the width. The share of the machine's rate is
+that of `jnp.dot` on matrices of the same shapes, whose products are as many.
 """
 
-import argparse
-import statistics
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
 import optax
-from rich.console import Console
-from rich.table import Table
 
 import gradtx
+from benchmarks import run
 from benchmarks.measure import timed
+from benchmarks.record import figure, pair
 
 
 class Sizes(NamedTuple):
@@ -27,6 +26,7 @@ class Sizes(NamedTuple):
 
 
 FULL, QUICK = Sizes(768, 12, 3), Sizes(96, 4, 3)
+SOAP, QUICK_SOAP = Sizes(384, 1, 3), Sizes(48, 1, 3)
 
 
 def matrices(sizes: Sizes) -> dict[str, dict[str, jax.Array]]:
@@ -70,49 +70,95 @@ class Contestant:
         return self.params
 
 
-def time_of_products(params: Any) -> float:
-    """Of the products of five steps of Newton-Schulz, each matrix by itself, as fast as `jnp.dot` makes them."""
-    shapes = sorted(x.shape for x in jax.tree.leaves(params))
-    dot = jax.jit(jnp.dot)
-    total = 0.0
-    for shape in sorted({*shapes}):
-        m, n = sorted(shape)
-        x, square = jnp.ones((m, n)), jnp.ones((m, m))
-        turned = x.T.copy()
-        pairs = [(x, turned), (square, square), (square, x)]
-        for a, b in pairs:
-            jax.block_until_ready(dot(a, b))
-            total += 5 * shapes.count(shape) * min(seconds(lambda a=a, b=b: dot(a, b)) for _ in range(5))
+def time_of_dots(pairs: Iterable[tuple[jax.Array, jax.Array]]) -> float:
+    """Of each product once, as fast as `jnp.dot` makes it."""
+    dot, total = jax.jit(jnp.dot), 0.0
+    for a, b in pairs:
+        jax.block_until_ready(dot(a, b))
+        total += min(seconds(lambda a=a, b=b: dot(a, b)) for _ in range(5))
     return total
 
 
-def main() -> None:
-    parser = argparse.ArgumentParser(prog="python -m benchmarks.matrices", description=(__doc__ or "").splitlines()[0])
-    parser.add_argument("--quick", action="store_true", help="small matrices: for a look, not for a claim")
-    sizes = QUICK if parser.parse_args().quick else FULL
+def shapes_of(params: Any) -> dict[tuple[int, int], int]:
+    """How often each shape is there, lying."""
+    shapes = [x.shape for x in jax.tree.leaves(params)]
+    return {shape: shapes.count(shape) for shape in sorted({*shapes})}
+
+
+def time_of_products(params: Any) -> float:
+    """Of the products of five steps of Newton-Schulz, each matrix by itself."""
+    total = 0.0
+    for shape, times in shapes_of(params).items():
+        m, n = sorted(shape)
+        x, square = jnp.ones((m, n)), jnp.ones((m, m))
+        total += 5 * times * time_of_dots([(x, x.T.copy()), (square, square), (square, x)])
+    return total
+
+
+def time_of_rotations(params: Any) -> float:
+    """Of a step of SOAP without a new basis: into the bases and back, and the averages of both sides."""
+    total = 0.0
+    for (m, n), times in shapes_of(params).items():
+        g, left, right = jnp.ones((m, n)), jnp.ones((m, m)), jnp.ones((n, n))
+        total += times * time_of_dots([(left, g), (g, right), (left, g), (g, right), (g, g.T.copy()), (g.T.copy(), g)])
+    return total
+
+
+def muon(sizes: Sizes) -> dict[str, Any]:
     params = matrices(sizes)
     ours = Contestant(gradtx.muon(0.02), gradtx.apply_updates, params)
     theirs = Contestant(optax.contrib.muon(0.02), optax.apply_updates, params)
-    again = [Contestant(gradtx.muon(0.02), gradtx.apply_updates, params).start]
+    again = Contestant(gradtx.muon(0.02), gradtx.apply_updates, params).start  # the first found JAX cold
     for one in (ours, theirs):
         jax.block_until_ready(one.step())
-    rounds = [(seconds(ours.step), seconds(theirs.step), time_of_products(params)) for _ in range(sizes.rounds)]
-    n = len(jax.tree.leaves(params))
-    table = Table(title=f"Muon on {n} matrices of {sizes.layers} layers, width {sizes.width}")
-    for name in ("", "gradtx", "Optax", "Optax by gradtx"):
-        table.add_column(name, justify="right" if name else "left")
-    mine, peer = (statistics.median(times) for times in list(zip(*rounds, strict=True))[:2])
-    ratio = statistics.median(b / a for a, b, _ in rounds)
-    table.add_row("a step, ms", f"{1e3 * mine:.1f}", f"{1e3 * peer:.1f}", f"{ratio:.2f}")
-    start = min(ours.start, *again)
-    table.add_row("trace, lower and compile, s", f"{start:.2f}", f"{theirs.start:.2f}", f"{theirs.start / start:.2f}")
-    table.add_row("products in the program", str(ours.dots), str(theirs.dots), "")
-    megabytes = [one.temporary / 1e6 for one in (ours, theirs)]
-    table.add_row("temporaries, MB", *[f"{x:.1f}" for x in megabytes], f"{megabytes[1] / megabytes[0]:.2f}")
-    shares = [[products / step[i] for *step, products in rounds] for i in (0, 1)]
-    table.add_row("share of the rate of jnp.dot", *[f"{statistics.median(x):.2f}" for x in shares], "")
-    Console().print(table)
+    both = {"gradtx": ours, "Optax": theirs}
+    mine, peer, products = zip(
+        *((seconds(ours.step), seconds(theirs.step), time_of_products(params)) for _ in range(sizes.rounds)),
+        strict=True,
+    )
+    spent = {"gradtx": mine, "Optax": peer}
+    return {
+        "title": "Muon",
+        "matrices": described(sizes),
+        "step": pair(mine, peer),
+        "start": pair([min(ours.start, again)], [theirs.start]),
+        "dots": {name: one.dots for name, one in both.items()},
+        "temporary": {name: one.temporary for name, one in both.items()},
+        "share": {k: figure(a / b for a, b in zip(products, steps, strict=True)) for k, steps in spent.items()},
+    }
+
+
+def soap(sizes: Sizes) -> dict[str, Any]:
+    params = matrices(sizes)
+    ours = Contestant(gradtx.soap(3e-3), gradtx.apply_updates, params)
+    for _ in range(2):  # the first makes the bases
+        jax.block_until_ready(ours.step())
+
+    def window() -> Any:
+        """Ten steps, in one of which the bases are made anew."""
+        for _ in range(10):
+            jax.block_until_ready(ours.step())
+
+    rounds = [(seconds(window) / 10, time_of_rotations(params)) for _ in range(sizes.rounds)]
+    return {
+        "title": "SOAP",
+        "matrices": described(sizes),
+        "step": {"gradtx": figure(step for step, _ in rounds)},
+        "start": {"gradtx": figure([ours.start])},
+        "dots": {"gradtx": ours.dots},
+        "temporary": {"gradtx": ours.temporary},
+        "share": {"gradtx": figure(products / step for step, products in rounds)},
+    }
+
+
+def described(sizes: Sizes) -> str:
+    w = sizes.width
+    return f"{4 * sizes.layers} matrices of width {w}, up to {w} by {4 * w}"
+
+
+def rows(quick: bool) -> run.Rows:
+    return [muon(QUICK if quick else FULL), soap(QUICK_SOAP if quick else SOAP)]
 
 
 if __name__ == "__main__":
-    main()
+    run.main("matrices", __doc__, rows)

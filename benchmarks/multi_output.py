@@ -1,10 +1,10 @@
-"""What XLA's option for loops with several outputs does on a CPU, to steps and to the rest of a program:
-`python -m benchmarks.multi_output`, five minutes; `--quick`, one.
+"""What XLA's option for loops with several outputs does on a CPU: `python -m benchmarks.multi_output`.
+
+To steps, and to the rest of a program.
 
 XLA reads the option when it starts, so processes with it and without it take turns. Each measures all rows in turn.
 """
 
-import argparse
 import json
 import os
 import statistics
@@ -12,27 +12,28 @@ import subprocess
 import sys
 import time
 from collections.abc import Callable
+from contextlib import nullcontext
 from typing import Any
 
 import jax
 import jax.numpy as jnp
 import numpy as np
-from rich.console import Console
-from rich.table import Table
 
 import gradtx as gx
+from benchmarks import run
 from benchmarks.cases import TREES
 from benchmarks.measure import structs, uncollected
+from benchmarks.one_loop import with_option
+from benchmarks.record import figure
 
-OPTION = "--xla_backend_extra_options=xla_cpu_use_multi_output_fusion"
 CLIPPED = gx.chain(gx.clip_by_global_norm(1.0), gx.adamw(1e-3, weight_decay=0.1))
 OPTIMIZERS = {
-    "sgd, momentum": gx.sgd(1e-3, momentum=0.9),
-    "lion": gx.lion(1e-4),
-    "adam": gx.adam(1e-3),
-    "clipped adamw": CLIPPED,
-    "amsgrad": gx.amsgrad(1e-3),
-    "guarded adam": gx.skip_nonfinite(gx.adam(1e-3)),
+    "`sgd` with momentum": gx.sgd(1e-3, momentum=0.9),
+    "`lion`": gx.lion(1e-4),
+    "`adam`": gx.adam(1e-3),
+    "clipped `adamw`": CLIPPED,
+    "`amsgrad`": gx.amsgrad(1e-3),
+    "`skip_nonfinite(adam)`": gx.skip_nonfinite(gx.adam(1e-3)),
 }
 LAYERS, WIDTH, HEADS, LENGTH, TOKENS = 4, 256, 4, 128, 1000
 CHANNELS = (3, 32, 64, 128)
@@ -142,60 +143,61 @@ def compiling() -> None:
 def measure_rows(rounds: int, elements: int) -> dict[str, float]:
     """The median of the seconds of each row in this process, and the loads before and after."""
     jax.config.update("jax_enable_compilation_cache", False)
-    runs = {"transformer": transformer(), "convolutions": convolutions(), "x + 1": copying(elements)}
+    runs = {
+        "gradient of a transformer": transformer(),
+        "gradient of a convolutional network": convolutions(),
+        "`x + 1`": copying(elements),
+    }
     runs |= {name: stepping(tx, elements) for name, tx in OPTIMIZERS.items()}
     spent: dict[str, list[float]] = {name: [] for name in runs}
-    for run in runs.values():
-        jax.block_until_ready(run())
+    for call in runs.values():
+        jax.block_until_ready(call())
     with uncollected():
         for _ in range(rounds):
-            for name, run in runs.items():
+            for name, call in runs.items():
                 start = time.perf_counter()
-                jax.block_until_ready(run())
+                jax.block_until_ready(call())
                 spent[name].append(time.perf_counter() - start)
     medians = {name: statistics.median(seconds) for name, seconds in spent.items()}
     start = time.process_time()  # which is the same beside other work
     compiling()
-    return medians | {"compile": time.process_time() - start}
+    return medians | {"to trace, lower and compile clipped AdamW on 148 arrays": time.process_time() - start}
 
 
 # ---- both kinds of processes ----
 
 
 def in_process(option: bool, rounds: int, elements: int) -> dict[str, float]:
-    flags = os.environ.get("XLA_FLAGS", "") + (f" {OPTION}" if option else "")
     call = f"measure_rows({rounds}, {elements})"
     code = f"import json; from benchmarks import multi_output; print(json.dumps(multi_output.{call}))"
-    environment = os.environ | {"XLA_FLAGS": flags.strip(), "JAX_PLATFORMS": "cpu"}
-    out = subprocess.run([sys.executable, "-c", code], env=environment, capture_output=True, text=True, check=True)
+    with with_option() if option else nullcontext():
+        environment = os.environ | {"JAX_PLATFORMS": "cpu"}
+    out = subprocess.run([sys.executable, "-c", code], env=environment, capture_output=True, text=True, check=False)
+    if out.returncode:
+        raise RuntimeError(f"a process {'with' if option else 'without'} XLA's option ended: {out.stderr[-2000:]}")
     return json.loads(out.stdout.splitlines()[-1])
 
 
-def main() -> None:
-    arguments = argparse.ArgumentParser(prog="python -m benchmarks.multi_output", description=__doc__)
-    arguments.add_argument("--quick", action="store_true", help="small arrays, few rounds: for a look, not for a claim")
-    quick = arguments.parse_args().quick
-    turns, rounds, elements = (2, 5, 2**20) if quick else (5, 11, 2**25)
-    before = os.getloadavg()[0]
+def rows(quick: bool) -> run.Rows:
+    turns, rounds, elements = (2, 5, 2**20) if quick else (3, 11, 2**25)
     found: dict[bool, list[dict[str, float]]] = {False: [], True: []}
     for i in range(turns):
         for option in (False, True) if i % 2 == 0 else (True, False):
             found[option].append(in_process(option, rounds, elements))
-    table = Table("", "without, ms", "with, ms", "with/without", "of the copy's bandwidth, %")
+    out: run.Rows = []
     for name in found[False][0]:
         without, given = ([row[name] for row in found[option]] for option in (False, True))
-        ratio = statistics.median(b / a for a, b in zip(without, given, strict=True))
-        share = ""
+        row: dict[str, Any] = {
+            "title": name,
+            "without": figure(without),
+            "with": figure(given),
+            "ratio": figure(b / a for a, b in zip(without, given, strict=True)),
+        }
         if name in OPTIMIZERS:
-            least = traffic(OPTIMIZERS[name])
-            share = f"{100 * statistics.median(least / 8 * row['x + 1'] / row[name] for row in found[True]):.0f}"
-        medians = [f"{1e3 * statistics.median(seconds):.1f}" for seconds in (without, given)]
-        table.add_row(name, *medians, f"{ratio:.2f}", share)
-    console = Console()
-    console.print(table)
-    console.print(
-        f"load average: {before:.1f} before, {os.getloadavg()[0]:.1f} after, where two are this program's own"
-    )
+            row["least"] = traffic(OPTIMIZERS[name])
+            row["share"] = figure(row["least"] / 8 * turn["`x + 1`"] / turn[name] for turn in found[True])
+        out.append(row)
+    return out
 
 
 def traffic(tx: Any) -> float:
@@ -206,4 +208,4 @@ def traffic(tx: Any) -> float:
 
 
 if __name__ == "__main__":
-    main()
+    run.main("multi_output", __doc__, rows)

@@ -1,102 +1,125 @@
-"""What is printed: the machine, and a table per tree and optimizer."""
+"""The tables of the pages, from the figures in benchmarks/results: `python -m benchmarks.report`, or with `--check`.
 
-import importlib.metadata
-import os
-import platform
-from pathlib import Path
-from typing import Any
-
-import jax
-import numpy as np
-from rich import box
-from rich.table import Table
-
-from benchmarks.cases import LIBRARIES
-from benchmarks.measure import Result, Seconds
-
-RATIO = "Optax/gradtx"
-LEGEND = """\
-Times are medians. Optax/gradtx is the median of the ratios of the rounds, with their quartiles:
-where it is above 1, gradtx is faster. The libraries take turns in one process; a run ends with an
-error where they don't change the parameters alike.
-  trace, lower, compile  of the step below, from empty caches
-  eager update           tx.update outside jit
-  step                   an update and its application; JAX: compiled, with donated state and
-                         parameters; torch: in place, clipping included
-  share of the copy      the bytes that a step must move at the least, over its time, in percent of
-                         the bandwidth of x + 1 on a large array in place, the fastest of its round
-  temporary, accessed    bytes per parameter by XLA's analysis of the compiled step
+A table stands between `<!-- benchmarks: NAME -->` and `<!-- end -->`. Nothing between them is written by hand.
 """
 
+import argparse
+import datetime
+import re
+from collections.abc import Iterable, Sequence
+from pathlib import Path
+from textwrap import fill
 
-def machine(torch: Any) -> dict[str, str]:
-    device = jax.devices()[0]
-    versions = {name: importlib.metadata.version(name) for name in ("gradtx", "jax", "jaxlib", "optax")}
-    absent = "not installed" if device.platform == "cpu" else "compared on CPUs only"
-    return {
-        "CPU": f"{cpu()}, {os.cpu_count()} cores",
-        "JAX runs on": device.device_kind,
-        "load average": loads(),
-        "Python": platform.python_version(),
-        **versions,
-        "torch": f"{torch.__version__}, {torch.get_num_threads()} threads" if torch else f"left out: {absent}",
-    }
+from benchmarks.record import read
+from benchmarks.tables import BLOCKS, IN_README, NAMES, Record, in_readme
 
-
-def opening(facts: dict[str, str], counts: dict[str, dict[str, int]]) -> str:
-    lines = [f"{name:14}{fact}" for name, fact in facts.items()]
-    lines += ["", "Compilations that a second learning rate costs:"] if counts else []
-    lines += [f"  {name:12}" + ", ".join(f"{way} {n}" for way, n in ways.items()) for name, ways in counts.items()]
-    return "\n".join([*lines, "", LEGEND])
+ROOT = Path(__file__).parent.parent
+MARKED = re.compile(r"(<!-- benchmarks: (\w+) -->\n)((?:(?!<!-- benchmarks:).)*?)(<!-- end -->)", re.DOTALL)
 
 
-def cpu() -> str:
-    info = Path("/proc/cpuinfo")  # Linux; elsewhere Python knows it
-    lines = info.read_text().splitlines() if info.exists() else []
-    names = [line.partition(":")[2].strip() for line in lines if line.startswith("model name")]
-    return names[0] if names else platform.processor() or platform.machine()
+# ---- what stands below a table ----
 
 
-def loads() -> str:
-    return " ".join(f"{load:.2f}" for load in os.getloadavg()) + " (1, 5, 15 minutes)"
+def condition(record: Record) -> str:
+    """Where, when and with what; the same for all that was measured in one go."""
+    machine, used = record["machine"], record["versions"]
+    day = datetime.date.fromisoformat(record["date"])
+    names = {"jax": "JAX", "optax": "Optax", "torch": "torch"}
+    with_what = [f"{title} {used[name]}" for name, title in names.items() if name in used]
+    where = f"on {machine['cores']} cores ({machine['CPU']})"
+    where += f", JAX on {on}" if (on := machine["JAX runs on"]) != "cpu" else ""
+    return f"on {day.day} {day:%B %Y} {where}, with {', '.join(with_what)}"
 
 
-def table(result: Result) -> Table:
-    names = list(result.step)
-    columns = [*names[:2], RATIO, *names[2:]] if "Optax" in names else names
-    out = Table(box=box.SIMPLE_HEAD, show_edge=False, pad_edge=False, collapse_padding=True)
-    out.add_column("")
-    for name in columns:
-        out.add_column(name.replace(" ", "\n"), justify="right", no_wrap=True, vertical="bottom")
+def measured(records: Iterable[Record]) -> str:
+    """One sentence for each machine and day."""
+    together: dict[str, list[Record]] = {}
+    for record in records:
+        together.setdefault(condition(record), []).append(record)
+    lines: list[str] = []
+    for where, own in together.items():
+        loads = [record["load"] for record in own if record["load"] is not None]
+        load = f"; other tasks that ran at the start: {max(loads):.2f}" if loads else ""
+        commands = ", ".join(f"`{record['command']}`" for record in own)
+        notes = "".join(f" {note}" for note in dict.fromkeys(r["note"] for r in own if "note" in r))
+        text = f"Measured {where}, by {commands}{load}.{notes}"
+        lines.append(fill(text, 120, break_long_words=False, break_on_hyphens=False))
+    return "\n\n".join(lines)
 
-    def add(label: str, values: dict[str, str]) -> None:
-        out.add_row(label, *(values.get(name, "" if name == RATIO else "-") for name in columns))
 
-    for name in ("trace", "lower", "compile", "eager", "step"):
-        seconds: Seconds = getattr(result, name)
-        label = {"eager": "eager update"}.get(name, name) + ", ms"
-        ratios = {RATIO: ratio(seconds)} if "Optax" in seconds else {}
-        add(label, {key: digits(1e3 * np.median(value)) for key, value in seconds.items()} | ratios)
-    add("share of the copy, %", {name: digits(100 * np.median(result.shares(name))) for name in names})
-    add("temporary, bytes", {name: f"{value:.1f}" for name, value in result.temporary.items()})
-    add("accessed, bytes", {name: f"{value:.1f}" for name, value in result.accessed.items()})
+# ---- blocks ----
+
+
+def tables(record: Record) -> dict[str, str]:
+    """All tables of one benchmark."""
+    own = {name: render for name, (benchmark, render) in BLOCKS.items() if benchmark == record["benchmark"]}
+    return {name: f"{render(record['rows'])}\n" for name, render in own.items()}
+
+
+def absent(*benchmarks: str) -> str:
+    return f"Not measured yet on a machine without other work: {', '.join(benchmarks)} (`python -m benchmarks.all`).\n"
+
+
+def blocks() -> dict[str, str]:
+    """Of every name that a page may have, what stands there."""
+    records = {name: read(name) for name in NAMES}
+    found: dict[str, str] = {}
+    for benchmark, record in records.items():
+        if record:
+            found |= {name: f"{text}\n{measured([record])}\n" for name, text in tables(record).items()}
+        else:
+            names = [name for name, (own, _) in BLOCKS.items() if own == benchmark]
+            found |= dict.fromkeys(names, absent(benchmark))
+    there = {name: record for name in IN_README if (record := records[name])}
+    missing = [name for name in IN_README if name not in there]
+    text = in_readme({name: record["rows"] for name, record in there.items()})
+    lines = [f"{text}\n", f"{measured(there.values())}\n"] if there else []
+    found["readme"] = "\n".join([*lines, absent(*missing)] if missing else lines)
+    return found
+
+
+# ---- pages ----
+
+
+def pages() -> list[Path]:
+    every = (ROOT / "README.md", *sorted((ROOT / "docs").rglob("*.md")))
+    return [path for path in every if "<!-- benchmarks:" in path.read_text()]
+
+
+def with_blocks(page: str, found: dict[str, str]) -> str:
+    """The page with these tables between their marks."""
+
+    def replaced(match: re.Match[str]) -> str:
+        start, name, _, end = match.groups()
+        if name not in found:
+            raise ValueError(f"benchmarks.report: a page asks for {name!r}, expected one of {', '.join(sorted(found))}")
+        return f"{start}\n{found[name]}\n{end}"
+
+    out, n = MARKED.subn(replaced, page)
+    if (marks := page.count("<!-- benchmarks:")) != n:
+        raise ValueError(f"benchmarks.report: a page has {marks} marks of tables, and {n} end with <!-- end -->")
     return out
 
 
-def traffic(result: Result) -> str:
-    low, median, high = np.percentile(result.bandwidth, [25, 50, 75]) / 1e9
-    copy = f"{median:.1f} GB/s [{low:.1f}, {high:.1f}]"
-    return f"A step moves at least {result.traffic} bytes per parameter; the copy ran at {copy}.\n"
+def main(given: Sequence[str] | None = None) -> None:
+    parser = argparse.ArgumentParser(prog="python -m benchmarks.report", description=(__doc__ or "").splitlines()[0])
+    parser.add_argument(
+        "--check", action="store_true", help="write nothing; an error where a page is not as it would be"
+    )
+    check = parser.parse_args(given).check
+    try:
+        found = blocks()
+        written = {path: with_blocks(path.read_text(), found) for path in pages()}
+    except ValueError as error:
+        raise SystemExit(str(error)) from None
+    stale = {path: text for path, text in written.items() if text != path.read_text()}
+    names = ", ".join(str(path.relative_to(ROOT)) for path in stale)
+    if check and stale:
+        raise SystemExit(f"not what benchmarks/results says: {names}; call python -m benchmarks.report")
+    for path, text in stale.items():
+        path.write_text(text)
+    print(f"written: {names}" if stale else "every page is as benchmarks/results says")
 
 
-def ratio(seconds: Seconds) -> str:
-    ours, theirs = (np.array(seconds[name]) for name in LIBRARIES)
-    low, median, high = np.percentile(theirs / ours, [25, 50, 75])
-    if len(ours) < 3:
-        return f"{median:.2f}"
-    return f"{median:.2f} [{low:.2f}, {high:.2f}]"
-
-
-def digits(x: Any) -> str:
-    """Three significant digits, and every digit before the point."""
-    return f"{x:,.0f}" if x >= 100 else f"{x:#.3g}"
+if __name__ == "__main__":
+    main()

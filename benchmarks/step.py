@@ -1,20 +1,17 @@
 """One optimizer step, side by side with Optax and torch: `python -m benchmarks.step --help`."""
 
 import argparse
-import dataclasses
 import gc
-import json
-import os
 from collections.abc import Sequence
-from pathlib import Path
 from typing import Any
 
 import jax
-from rich.console import Console
 
-from benchmarks import report
+from benchmarks import run
 from benchmarks.cases import OPTIMIZERS, TREES, Optimizer, Shapes, alone, import_torch, size
-from benchmarks.measure import FULL, QUICK, compilations, measure, unsuitable
+from benchmarks.measure import FULL, QUICK, Result, compilations, measure, unsuitable
+from benchmarks.one_loop import NAME as ONE_LOOP
+from benchmarks.record import figure, pair
 from gradtx.config.read import from_file
 
 
@@ -24,19 +21,16 @@ def parser() -> argparse.ArgumentParser:
         epilog += [f"  {name:12}{tree.title}: {described(tree.full)} (quick: {described(tree.quick)})"]
     epilog += ["", "optimizers:", *(f"  {name:12}{optimizer.title}" for name, optimizer in OPTIMIZERS.items())]
     epilog += ["", f"A run takes {FULL.costs}; with --quick, {QUICK.costs}."]
-    out = argparse.ArgumentParser(
-        prog="python -m benchmarks.step",
-        formatter_class=argparse.RawDescriptionHelpFormatter,
-        description="Compares one optimizer step of gradtx with Optax and, where it is installed, torch: the time to\n"
-        "trace, lower, compile and run it, and the memory that it moves.",
-        epilog="\n".join(epilog),
+    text = (
+        "Compares one optimizer step of gradtx, also in one loop per array, with Optax and, where it is installed,\n"
+        "torch: the time to trace, lower, compile and run it, and the memory that it moves."
     )
-    out.add_argument("--quick", action="store_true", help="small trees and few rounds: for a look, not for a claim")
+    raw = argparse.RawDescriptionHelpFormatter
+    out = run.parser("step", text, formatter_class=raw, epilog="\n".join(epilog))
     out.add_argument("--tree", metavar="NAME", choices=TREES, help=f"only this tree: {', '.join(TREES)}")
     out.add_argument("--only", metavar="NAME", choices=OPTIMIZERS, help=f"only this one: {', '.join(OPTIMIZERS)}")
     own = "only the optimizer in this file of JSON, as gradtx.to_config writes it; may be given several times"
     out.add_argument("--config", metavar="FILE", action="append", default=[], type=config, help=own)
-    out.add_argument("--json", metavar="PATH", type=Path, help="also write every number of every round to this file")
     return out
 
 
@@ -52,21 +46,38 @@ def described(shapes: Shapes) -> str:
     return f"{arrays}{size(shapes.values()):,} parameters"
 
 
-def check_writable(path: Path, arguments: argparse.ArgumentParser) -> None:
-    """Before minutes are spent on numbers that can't be saved."""
-    if path.is_dir():
-        arguments.error(f"argument --json: {path} is a folder; give the path of a file")
-    if not path.parent.is_dir():
-        arguments.error(f"argument --json: there is no folder {path.parent}; create it first")
-    if not os.access(path if path.exists() else path.parent, os.W_OK):
-        arguments.error(f"argument --json: no permission to write {path}")
+def row(tree: str, name: str, optimizer: Optimizer, result: Result) -> dict[str, Any]:
+    """Seconds by library, and how many times gradtx's they are, round by round."""
+    spent = {kind: getattr(result, kind) for kind in ("trace", "lower", "compile", "eager", "step")}
+    both = {ONE_LOOP, "Optax"}
+    by_gradtx = {
+        kind: {
+            library: figure(b / a for a, b in zip(own["gradtx"], seconds, strict=True))
+            for library, seconds in own.items()
+            if library != "gradtx"
+        }
+        for kind, own in spent.items()
+    }
+    return {
+        "tree": tree,
+        "optimizer": name,
+        "title": optimizer.title,
+        "arrays": result.arrays,
+        "parameters": result.parameters,
+        "least": result.traffic,
+        "accessed": result.accessed,
+        "temporary": result.temporary,
+        **{kind: {library: figure(seconds) for library, seconds in own.items()} for kind, own in spent.items()},
+        "by gradtx": by_gradtx,
+        "one loop": pair(result.step[ONE_LOOP], result.step["Optax"]) if both <= {*result.step} else None,
+        "share": {library: figure(result.shares(library)) for library in result.step},
+        "bytes per second": figure(result.bandwidth),
+    }
 
 
 def main(given: Sequence[str] | None = None) -> None:
     arguments = parser()
     chosen = arguments.parse_args(given)
-    if chosen.json:
-        check_writable(chosen.json, arguments)
     trees = {name: TREES[name].quick if chosen.quick else TREES[name].full for name in TREES}
     trees = {chosen.tree: trees[chosen.tree]} if chosen.tree else trees
     own = dict(chosen.config)
@@ -78,34 +89,18 @@ def main(given: Sequence[str] | None = None) -> None:
     jax.config.update("jax_enable_compilation_cache", False)  # what is read from disk is not compiled
     torch = import_torch() if jax.default_backend() == "cpu" else None
     rounds = QUICK if chosen.quick else FULL
-    console = Console(highlight=False, markup=False)
-    if not console.is_terminal:
-        console.width = 100  # piped text has no width of its own
 
-    idle = os.getloadavg()[0] < 1
-    facts = report.machine(torch)
-    # It comes first: what Python and JAX import or set up on demand is then done.
-    counts = compilations(next(iter(named.values()))) if named else {}
-    console.print(report.opening(facts, counts))
-    results: list[dict[str, Any]] = []
-    for tree, shapes in trees.items():
-        for name, optimizer in (named | own).items():
-            console.print(f"{optimizer.title} on {TREES[tree].title}: {described(shapes)}", style="bold")
-            result = measure(optimizer, shapes, rounds, torch)
-            console.print(report.table(result), report.traffic(result), sep="")
-            results.append({"tree": tree, "optimizer": name} | dataclasses.asdict(result))
-            gc.collect()
+    def rows() -> run.Rows:
+        # It comes first: what Python and JAX import or set up on demand is then done.
+        found: run.Rows = [{"compilations": compilations(next(iter(named.values())))}] if named else []
+        for tree, shapes in trees.items():
+            for name, optimizer in (named | own).items():
+                print(f"{optimizer.title} on {TREES[tree].title}: {described(shapes)}", flush=True)
+                found.append(row(tree, name, optimizer, measure(optimizer, shapes, rounds, torch)))
+                gc.collect()
+        return found
 
-    facts["load average after"] = report.loads()
-    console.print(f"load average after: {facts['load average after']}")
-    if not idle or os.getloadavg()[0] > (os.cpu_count() or 1) + 1:
-        console.print(
-            "The load shows other work on this machine: times too long, torch's most of all, ratios uncertain."
-        )
-    if chosen.json:
-        saved = {"quick": chosen.quick, "machine": facts, "compilations": counts, "results": results}
-        chosen.json.write_text(json.dumps(saved, indent=1))
-        console.print(f"Every number is in {chosen.json}.")
+    run.measured("step", arguments, chosen, rows, given)
 
 
 if __name__ == "__main__":

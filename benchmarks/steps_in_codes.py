@@ -1,6 +1,5 @@
-"""What a step takes with states and parameters in few bytes, beside one in float32, for `benchmarks.few_bytes`."""
+"""What a step takes with states and parameters in few bytes, beside float32: `python -m benchmarks.steps_in_codes`."""
 
-import statistics
 from collections.abc import Callable
 from typing import Any
 
@@ -8,7 +7,9 @@ import jax
 import jax.numpy as jnp
 
 import gradtx as gx
+from benchmarks import run
 from benchmarks.measure import timed
+from benchmarks.record import figure
 
 ADAMW = gx.adamw(1e-3)
 WAYS: dict[str, tuple[Any, Any]] = {  # an optimizer, and the dtype of the parameters
@@ -34,19 +35,32 @@ def stepper(tx: Any, dtype: Any, elements: int) -> Callable[[], None]:
     carry = params, tx.init(params)
     compiled = jax.jit(step, donate_argnums=(0, 1)).lower(*carry, grads).compile()
 
-    def run() -> None:
+    def go_on() -> None:
         nonlocal carry
         carry = jax.block_until_ready(compiled(*carry, grads))
 
-    run()
-    return run
+    go_on()
+    return go_on
 
 
-def times(elements: int, rounds: int) -> dict[str, float]:
-    """The time of a step by that of AdamW in float32: the median of the ratios of neighbours, which take turns."""
+def rows(quick: bool) -> run.Rows:
+    """Of each way the seconds of a step, and how many times those of AdamW in float32, which takes turns with it."""
+    elements, rounds = (2**16, 5) if quick else (2**22, 15)
     base = stepper(ADAMW, jnp.float32, elements)
-    found: dict[str, float] = {}
+    found: run.Rows = []
     for name, (tx, dtype) in WAYS.items():
-        run = stepper(tx, dtype, elements)
-        found[name] = statistics.median(timed(run)[1] / timed(base)[1] for _ in range(rounds))
+        step = stepper(tx, dtype, elements)
+        turns = [(timed(step)[1], timed(base)[1]) for _ in range(rounds)]
+        found.append(
+            {
+                "title": name,
+                "step": figure(own for own, _ in turns),
+                "float32": figure(wide for _, wide in turns),
+                "by float32": figure(own / wide for own, wide in turns),
+            }
+        )
     return found
+
+
+if __name__ == "__main__":
+    run.main("steps_in_codes", __doc__, rows)

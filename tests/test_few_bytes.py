@@ -21,7 +21,7 @@ def test_blocks_print_what_stands_below_them(capsys):
 
 def test_tables_are_those_of_the_recorded_numbers():
     found = tables(RECORDED)
-    assert len(found) == TEXT.count("made by python -m benchmarks.few_bytes") == 7
+    assert len(found) == TEXT.count("made by python -m benchmarks.few_bytes") == 6
     assert with_tables(TEXT, found) == TEXT
 
 

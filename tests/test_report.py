@@ -1,0 +1,283 @@
+"""The figures of the pages are those of benchmarks/results, and none of them was measured beside other work."""
+
+import json
+import re
+
+import pytest
+
+from benchmarks import all as every
+from benchmarks import record, report, run, tables
+from benchmarks.record import figure, pair
+
+COMMAND = "python -m benchmarks.overhead"
+
+
+def a_record(**changed):
+    return {
+        "benchmark": "overhead",
+        "command": COMMAND,
+        "date": "2026-11-30",
+        "quick": False,
+        "load": 0.25,
+        "machine": {"CPU": "Processor", "cores": 2, "JAX runs on": "cpu"},
+        "versions": {"jax": "1.0", "optax": "2.0"},
+        "rows": [{"title": "construct", **pair([2e-5, 2e-5, 4e-5], [1e-5, 2e-5, 2e-5])}],
+    } | changed
+
+
+@pytest.fixture
+def results(tmp_path, monkeypatch):
+    """A folder in the place of that for the pages, and a page beside it."""
+    folder = tmp_path / "results"
+    folder.mkdir()
+    (tmp_path / "docs").mkdir()
+    (tmp_path / "README.md").write_text("above\n<!-- benchmarks: overhead -->\n<!-- end -->\nbelow\n")
+    monkeypatch.setattr(record, "RESULTS", folder)
+    monkeypatch.setattr(report, "ROOT", tmp_path)
+    return folder
+
+
+def place(folder, **changed):
+    (folder / "overhead.json").write_text(json.dumps(a_record(**changed)))
+
+
+# ---- the pages ----
+
+
+def test_the_pages_are_what_the_figures_say():
+    found = report.blocks()
+    pages = report.pages()
+    for page in pages:
+        text = page.read_text()
+        assert report.with_blocks(text, found) == text, f"{page} is not: call python -m benchmarks.report"
+    marks = [name for page in pages for name in re.findall(r"<!-- benchmarks: (\w+) -->", page.read_text())]
+    assert sorted(marks) == sorted(found.keys() - {"gpu"})  # each table is on one page
+
+
+def test_every_record_there_is_for_the_pages():
+    names = [path.stem for path in record.RESULTS.glob("*")]
+    assert names
+    for name in names:
+        assert name in tables.NAMES
+        assert record.read(name)
+
+
+def test_a_page_is_written_once_and_a_figure_by_hand_is_found(results, capsys):
+    place(results)
+    with pytest.raises(SystemExit, match=r"not what benchmarks/results says: README.md; call python -m benchmarks.rep"):
+        report.main(["--check"])
+    report.main([])
+    page = results.parent / "README.md"
+    text = page.read_text()
+    assert "| construct | 20.0 µs | 20.0 µs | 0.50 [0.50, 0.75] |" in text
+    assert text.startswith("above\n")
+    assert text.endswith("<!-- end -->\nbelow\n")
+    flat = " ".join(text.split())
+    assert "on 30 November 2026 on 2 cores (Processor), with JAX 1.0, Optax 2.0, by `python -m benchmarks.over" in flat
+    assert "other tasks that ran at the start: 0.25." in flat
+    report.main(["--check"])
+    report.main([])
+    assert page.read_text() == text
+    assert capsys.readouterr().out.splitlines()[-1] == "every page is as benchmarks/results says"
+    page.write_text(text.replace("20.0 µs | 20.0", "10.0 µs | 20.0"))
+    with pytest.raises(SystemExit, match="not what benchmarks/results says"):
+        report.main(["--check"])
+
+
+def test_what_is_not_measured_yet_says_how_it_is(results):
+    report.main([])
+    line = "Not measured yet on a machine without other work: overhead (`python -m benchmarks.all`)."
+    assert line in (results.parent / "README.md").read_text()
+
+
+@pytest.mark.parametrize(
+    ("page", "message"),
+    [
+        ("<!-- benchmarks: more -->\n<!-- end -->\n", "a page asks for 'more', expected one of accumulation, "),
+        ("<!-- benchmarks: step -->\n", "a page has 1 marks of tables, and 0 end with <!-- end -->"),
+        (2 * "<!-- benchmarks: step -->\n" + "<!-- end -->\n", "a page has 2 marks of tables, and 1 end"),
+    ],
+)
+def test_marks_that_are_wrong_are_refused(page, message):
+    with pytest.raises(ValueError, match=message):
+        report.with_blocks(page, dict.fromkeys(["accumulation", "step"], ""))
+
+
+# ---- what was measured beside other work ----
+
+
+@pytest.mark.parametrize(
+    ("changed", "message"),
+    [
+        ({"load": 1.25}, "it was measured at a load of 1.25, expected at most 1.0 at the start: end what else runs"),
+        ({"load": None}, "its load is not recorded: end what else runs"),
+        ({"quick": True}, "it was measured with --quick, which is for a look: end what else runs"),
+        ({"command": f"{COMMAND} --tree one"}, "its command, .* --tree one, measures a part of what the pages have"),
+    ],
+)
+def test_the_report_refuses_figures_that_don_t_count(results, changed, message):
+    place(results, **changed)
+    for arguments in ([], ["--check"]):
+        with pytest.raises(SystemExit, match=f"overhead.json is refused, since {message}.* --only overhead"):
+            report.main(arguments)
+    assert "construct" not in (results.parent / "README.md").read_text()
+
+
+def test_a_busy_machine_measures_nothing_for_the_pages(results, monkeypatch, capsys):
+    monkeypatch.setattr(record, "load", lambda seconds: 1.01)
+
+    def rows(quick):
+        raise AssertionError("something is measured")
+
+    with pytest.raises(SystemExit) as caught:
+        run.main("overhead", "What calls take.", rows, ["--json", str(results / "overhead.json")])
+    assert caught.value.code == 2
+    words = " ".join(capsys.readouterr().err.split())
+    assert "overhead.json is for the pages, and nothing is measured for it: it was measured at a load of 1.01" in words
+    assert "expected at most 1.0 at the start: end what else runs, then call python -m benchmarks.all --only" in words
+    assert not [*results.iterdir()]
+
+
+def test_elsewhere_a_busy_machine_may_measure_and_says_its_load(results, tmp_path, monkeypatch, capsys):
+    monkeypatch.setattr(record, "load", lambda seconds: 1.01)
+    path = tmp_path / "numbers.json"
+    run.main("overhead", "What calls take.", lambda quick: a_record()["rows"], ["--json", str(path)])
+    assert "ran at the start: 1.01" in " ".join(capsys.readouterr().out.split())
+    path.rename(results / "overhead.json")
+    with pytest.raises(ValueError, match=r"a load of 1\.01"):
+        record.read("overhead")
+
+
+def test_an_idle_machine_measures_for_the_pages(results, monkeypatch):
+    monkeypatch.setattr(record, "load", lambda seconds: 1.0)
+    path = str(results / "overhead.json")
+    run.main("overhead", "What calls take.", lambda quick: a_record()["rows"], ["--json", path])
+    found = record.read("overhead")
+    assert found
+    assert (found["command"], found["load"], found["rows"]) == (COMMAND, 1.0, a_record()["rows"])
+    assert {"Python", "gradtx", "jax", "jaxlib", "optax"} <= found["versions"].keys()
+    assert [path.name for path in results.iterdir()] == ["overhead.json"]
+
+
+def test_the_load_is_that_of_others_and_elsewhere_the_average(monkeypatch):
+    shown = iter(["9.00 9.00 9.00 2/300 77", "9.00 9.00 9.00 4/300 77"])
+    monkeypatch.setattr(record.time, "sleep", lambda seconds: None)
+    monkeypatch.setattr(record.Path, "exists", lambda path: True)
+    monkeypatch.setattr(record.Path, "read_text", lambda path: next(shown))
+    assert record.load(0.1) == 2.0  # of one and of three beside this
+    monkeypatch.setattr(record.Path, "exists", lambda path: False)
+    monkeypatch.setattr(record.os, "getloadavg", lambda: (0.5, 9.0, 9.0))
+    assert record.load() == 0.5
+
+
+# ---- all in one go ----
+
+
+@pytest.fixture
+def calls(results, monkeypatch):
+    """The commands that are run, of which those of matrices fail and those of dispatch don't end."""
+    done = []
+
+    def call(command, timeout, cwd, check):
+        name = command[2].removeprefix("benchmarks.")
+        done.append(name)
+        if name == "dispatch":
+            raise every.subprocess.TimeoutExpired(command, timeout)
+        if name == "overhead":
+            place(results)
+        return every.subprocess.CompletedProcess(command, int(name == "matrices"))
+
+    monkeypatch.setattr(every.subprocess, "run", call)
+    monkeypatch.setattr(every.time, "sleep", lambda seconds: None)
+    return done
+
+
+def test_one_that_fails_leaves_the_others(calls, results, monkeypatch):
+    monkeypatch.setattr(record, "load", lambda: 0.0)
+    with pytest.raises(SystemExit) as caught:
+        every.main([])
+    assert calls == [name for name in tables.NAMES if name != "gpu"]
+    assert str(caught.value).splitlines() == [
+        "matrices has no new figures: it ended with code 1; its error stands above",
+        "dispatch has no new figures: it took more than 420 seconds",
+    ]
+    assert "| construct |" in (results.parent / "README.md").read_text()
+
+
+def test_it_waits_until_the_machine_is_idle(calls, monkeypatch, capsys):
+    loads = iter([2.0, 1.5, 0.5])
+    monkeypatch.setattr(record, "load", lambda: next(loads))
+    every.main(["--only", "overhead"])
+    assert calls == ["overhead"]
+    assert capsys.readouterr().out.count("expected at most 1.0: waiting") == 2
+
+
+def test_it_gives_up_a_machine_that_stays_busy(calls, monkeypatch):
+    monkeypatch.setattr(record, "load", lambda: 2.0)
+    with pytest.raises(SystemExit, match=r"overhead has no new figures: 2\.00 other tasks run after 0 minutes"):
+        every.main(["--only", "overhead", "--wait", "0"])
+    assert not calls
+
+
+# ---- tables ----
+
+
+def a_step(tree, optimizer, libraries):
+    times = {name: [0.1 * (i + 1)] * 3 for i, name in enumerate(libraries)}
+    found = {name: figure(seconds) for name, seconds in times.items()}
+    by = {name: figure(seconds[0] / 0.1 for seconds in [times[name]] * 3) for name in libraries[1:]}
+    kinds = ("trace", "lower", "compile", "eager", "step")
+    return {
+        "tree": tree,
+        "optimizer": optimizer,
+        "title": optimizer,
+        "arrays": 148,
+        "parameters": 124_000_000,
+        "least": 28,
+        "accessed": dict.fromkeys(libraries, 40.2),
+        **dict.fromkeys(kinds, found),
+        "by gradtx": dict.fromkeys(kinds, by),
+        "one loop": pair([0.05] * 3, [0.2] * 3),
+        "share": {name: figure([0.5] * 3) for name in libraries},
+        "bytes per second": figure([1e10] * 3),
+    }
+
+
+def test_a_step_without_torch_has_no_columns_of_it():
+    rows = [a_step("gpt2", "adam", ["gradtx", "Optax", "gradtx, one loop", "torch fused", "torch foreach"])]
+    head, _, line = tables.steps(rows).splitlines()
+    assert head.endswith("| torch | torch by gradtx |")
+    times = "100 ms | 300 ms | 200 ms | 2.00 [2.00, 2.00] | 4.00 [4.00, 4.00]"
+    case = f"| Adam | GPT-2: 124 million, 148 arrays | {times} |"
+    assert line == f"{case} 400 ms | 4.00 [4.00, 4.00] |"
+    without = [a_step("gpt2", "adam", ["gradtx", "Optax", "gradtx, one loop"])]
+    assert tables.steps(without).splitlines()[2] == case
+    assert "torch" not in tables.limits(without)
+    assert tables.limits(rows).splitlines()[2].endswith("| 28 | 40 | 40 | 40 | 50 % | 50 % | 50 % | 50 % |")
+    assert "| `update` outside `jit` | 100 ms | 200 ms | 2.00 [2.00, 2.00] |" in tables.outside(rows)
+
+
+def test_a_table_says_where_there_is_no_peer_and_where_the_peer_is_ahead():
+    soap = {"title": "SOAP", "matrices": "4 matrices", "dots": {"gradtx": 27}, "temporary": {"gradtx": 5e6}}
+    soap |= {kind: {"gradtx": figure([1.0] * 3)} for kind in ("step", "start", "share")}
+    assert "| SOAP on 4 matrices: a step | 1.00 s | no peer | |" in tables.matrices([soap])
+    assert "| construct | 20.0 µs | 20.0 µs | 0.50 [0.50, 0.75] |" in tables.overhead(a_record()["rows"])
+
+
+def test_the_readme_has_rows_of_all_that_is_measured():
+    forms = ("Optax, a closure", "gradtx, a closure", "gradtx, an argument on the device")
+    call = {"call": figure([3e-5]), "ratio": figure([0.8])}
+    dispatch = [{"title": "`adam(1e-3)`", "numbers": 5, "forms": dict.fromkeys(forms, call)}]
+    step = [{"compilations": {}}, a_step("gpt2", "adam", ["gradtx", "Optax"])]
+    text = tables.in_readme({"step": step, "dispatch": dispatch, "overhead": a_record()["rows"]})
+    names = [line.split(" | ")[0].removeprefix("| ") for line in text.splitlines()[2:]]
+    case = "Adam, GPT-2: 124 million, 148 arrays"
+    assert names == [
+        f"step: {case}",
+        f"step in one loop: {case}",
+        f"`update` outside `jit`: {case}",
+        "call on tiny arrays: Adam, a closure",
+        "call on tiny arrays: Adam, an argument on the device",
+        "construct",
+    ]
+    assert tables.dispatch(dispatch).splitlines()[3] == "| gradtx, a closure | 30.0 µs | 0.80 |"
