@@ -52,18 +52,22 @@ ON_TEXT: dict[str, tuple[Callable[[float], gradtx.Transformation], float]] = {  
     "adamw_8bit": (lambda rate: few_bytes(gradtx.adamw(rate, b2=0.95, weight_decay=0.1)), 3e-3),
     "lion": (partial(gradtx.lion, weight_decay=1.0), 3e-4),
     "schedule_free": (partial(gradtx.schedule_free_adamw, b2=0.95), 1e-2),
-    "muon": (lambda rate: gradtx.muon(rate, where=inner_matrices, others=gradtx.adamw(3e-3, b2=0.95)), 0.02),
-    "soap": (lambda rate: gradtx.soap(rate, where=inner_matrices, others=gradtx.adamw(3e-3, b2=0.95)), 3e-3),
+    "muon": (lambda rate: gradtx.muon(rate, where=inner_matrices, others=gradtx.adamw(0.15 * rate, b2=0.95)), 0.02),
+    "soap": (lambda rate: gradtx.soap(rate, where=inner_matrices, others=gradtx.adamw(rate, b2=0.95)), 3e-3),
 }
 
 
-def on_text(steps: int, schedule: gradtx.Schedule | None = None) -> dict[str, gradtx.Transformation]:
-    """All of them for the text. Without a schedule the rates rise and fall; that of `schedule_free` only rises."""
+def for_text(name: str, rate: float, steps: int, schedule: gradtx.Schedule | None = None) -> gradtx.Transformation:
+    """One of them at a rate. Without a schedule it rises and falls; that of `schedule_free` only rises."""
     rise = max(steps // 10, 1)
-    up = gradtx.warmup(1.0, rise)
-    down = up.then(gradtx.cosine(1.0, max(steps - rise, 1)), at=rise)
-    own = {name: schedule or (up if name == "schedule_free" else down) for name in ON_TEXT}
-    return {name: with_schedule(of(rate), own[name]) for name, (of, rate) in ON_TEXT.items()}
+    own = gradtx.warmup(1.0, rise)
+    if name != "schedule_free":
+        own = own.then(gradtx.cosine(1.0, max(steps - rise, 1)), at=rise)
+    return with_schedule(ON_TEXT[name][0](rate), schedule or own)
+
+
+def on_text(steps: int, schedule: gradtx.Schedule | None = None) -> dict[str, gradtx.Transformation]:
+    return {name: for_text(name, rate, steps, schedule) for name, (_, rate) in ON_TEXT.items()}
 
 
 def optimizers(task: str, steps: int, schedule: gradtx.Schedule | None = None) -> dict[str, gradtx.Transformation]:
