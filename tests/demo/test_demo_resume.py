@@ -134,7 +134,7 @@ def run_tiny(shown, *arguments):
         (("--quick", "--steps", "1", "--optimizer", "sgd(0.1)", "--batch-size", "4"), "its batch size was 8, not 4"),
         (
             ("--steps", "1", "--optimizer", "sgd(0.1)"),
-            "its model was 2 layers of width 48, context 64, not 4 layers of width 144, context 128",
+            "its model was layers 1, width 64, context 64, not layers 4, width 144, context 128",
         ),
     ],
     ids=["steps", "optimizer", "seed", "batch", "model"],
