@@ -73,12 +73,12 @@ def of_text(
     count = sum(x.size for x in jax.tree.leaves(next(iter(runs.values())).params))
     where = f"{mesh.size} {jax.default_backend()} device{'s' * (mesh.size > 1)}"
     where += f" of {jax.process_count()} processes" if jax.process_count() > 1 else ""
+    trained, held_out = f"{len(text.train):,}", f"{len(text.held_out) - 1:,}"
     note = (
         f"Steps: {setup.steps}, each of {setup.rows} passages of {setup.size.context} bytes; seed: {setup.seed}; on"
         f" {where}. The model: {describe_size(setup.size)}; {count:,} parameters. The text: Python's help without"
-        f" repetitions, {len(text.train):,} bytes to train on, and the {len(text.held_out) - 1:,} behind them held out. Bits"
-        " per held-out byte after the last step, with the parameters to evaluate with. Compiling, evaluating and saving are"
-        " not timed."
+        f" repetitions, {trained} bytes to train on, and the {held_out} behind them held out. Bits per held-out byte"
+        " after the last step, with the parameters to evaluate with. Compiling, evaluating and saving are not timed."
     )
     draw = partial(draw_text_runs, runs, setup.steps, schedule)
     return ProgressReport(compared, head, rows, note, "Held-out loss", draw, sample_of_best(runs, text, setup))
