@@ -46,12 +46,12 @@ inner_matrices = gradtx.by_ndim(at_least=2) & gradtx.by_path(INNER)
 few_bytes = partial(gradtx.hold, mu=gradtx.blocks(8), nu=gradtx.blocks(8))
 
 ON_TEXT: dict[str, tuple[Callable[[float], gradtx.Transformation], float]] = {  # with its rate
-    "momentum": (partial(gradtx.sgd, momentum=0.9), 0.3),
-    "adafactor": (gradtx.adafactor, 0.01),
+    "momentum": (partial(gradtx.sgd, momentum=0.9), 0.1),
+    "adafactor": (gradtx.adafactor, 0.03),
     "adamw": (partial(gradtx.adamw, b2=0.95, weight_decay=0.1), 3e-3),
     "adamw_8bit": (lambda rate: few_bytes(gradtx.adamw(rate, b2=0.95, weight_decay=0.1)), 3e-3),
-    "lion": (partial(gradtx.lion, weight_decay=1.0), 3e-4),
-    "schedule_free": (partial(gradtx.schedule_free_adamw, b2=0.95), 1e-2),
+    "lion": (partial(gradtx.lion, weight_decay=1.0), 1e-3),
+    "schedule_free": (partial(gradtx.schedule_free_adamw, b2=0.95), 3e-3),
     "muon": (lambda rate: gradtx.muon(rate, where=inner_matrices, others=gradtx.adamw(0.15 * rate, b2=0.95)), 0.02),
     "soap": (lambda rate: gradtx.soap(rate, where=inner_matrices, others=gradtx.adamw(rate, b2=0.95)), 3e-3),
 }

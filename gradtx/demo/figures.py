@@ -77,13 +77,14 @@ def draw_text_runs(runs: dict[str, TextRun], steps: int, schedule: gradtx.Schedu
         own.plot(np.asarray(schedule(np.arange(steps))), color="black", linestyle="--", linewidth=0.8)
         own.set(ylim=(0, None), yticks=[])
         over_steps.plot([], [], color="black", linestyle="--", linewidth=0.8, label="schedule, from zero")
-    ends = [run.bits for run in runs.values() if np.isfinite(run.bits)]
-    over_steps.set_ylim(min(ends, default=0) - 0.1, 2 * min(ends, default=4) + 1)  # where one diverges, the rest stay
+    least = np.nan_to_num(runs[ranks[0]].bits, nan=8.0, posinf=8.0)
+    over_steps.set_ylim(least - 0.1, min(2 * least + 1, 8.2))  # from 8 all start; where one diverges, the rest stay
     over_steps.set(xlabel="training step", ylabel="bits per held-out byte")
     over_time.set(xlabel="seconds of training", xlim=(0, None))
     for panel in (over_steps, over_time):
         panel.grid(alpha=0.3)
-    figure.legend(loc="outside right upper", frameon=False, fontsize=8)
+    legend = figure.legend(loc="outside right upper", frameon=False, fontsize=8, title="at the end")
+    legend.set_alignment("left")
     figure.savefig(path, dpi=150)
 
 

@@ -104,7 +104,8 @@ def chosen(given: argparse.Namespace, task: str, steps: int, params: Any) -> dic
 def refuse_options_of_others(given: argparse.Namespace) -> None:
     """What `text` alone has, and what it has not."""
     for option in TEXT_ALONE:
-        if not given.task and getattr(given, option):
-            raise UnsuitableError(f"argument --{option}: goes with text alone: python -m gradtx.demo text --{option}")
+        if not given.task and (value := getattr(given, option)):
+            own = f"--{option}" if value is True else f"--{option} {value}"
+            raise UnsuitableError(f"argument --{option}: goes with text alone: python -m gradtx.demo text {own}")
     if given.task and given.surface:
         raise UnsuitableError("argument --surface: text has no surface; leave out one of the two")

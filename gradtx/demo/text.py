@@ -100,7 +100,7 @@ class Setup(NamedTuple):
     seed: int
 
 
-LARGE, SMALL = ModelSize(4, 144, 128), ModelSize(2, 48, 64)
+LARGE, SMALL = ModelSize(4, 144, 128), ModelSize(1, 64, 64)
 DEFAULT, QUICK = Setup(LARGE, 300, 16, 0), Setup(SMALL, 20, 8, 0)
 
 

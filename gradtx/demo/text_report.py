@@ -14,7 +14,7 @@ from gradtx.demo.figures import draw_text_runs
 from gradtx.demo.reports import Compared, ProgressReport
 from gradtx.demo.resume import Checkpoints
 from gradtx.demo.text import Setup, Text, TextRun, load_text, train_on_text
-from gradtx.demo.transformer import continue_text
+from gradtx.demo.transformer import ModelSize, continue_text
 from gradtx.values.value import text_of
 
 
@@ -23,12 +23,16 @@ def settings_of(tx: gradtx.Transformation, setup: Setup, text: Text) -> dict[str
     digest = hashlib.sha256(text.train.tobytes() + text.held_out.tobytes()).hexdigest()[:12]
     return {
         "text": f"{len(text.train) + len(text.held_out) - 1} bytes, {digest}",
-        "model": "{} layers of width {}, context {}".format(*setup.size),
+        "model": describe_size(setup.size),
         "number of steps": setup.steps,
         "batch size": setup.rows,
         "seed": setup.seed,
         "optimizer": text_of(tx),
     }
+
+
+def describe_size(size: ModelSize) -> str:
+    return f"layers {size.layers}, width {size.width}, context {size.context}"
 
 
 def folder_of(name: str, folder: Path) -> Path:
@@ -69,13 +73,12 @@ def of_text(
     count = sum(x.size for x in jax.tree.leaves(next(iter(runs.values())).params))
     where = f"{mesh.size} {jax.default_backend()} device{'s' * (mesh.size > 1)}"
     where += f" of {jax.process_count()} processes" if jax.process_count() > 1 else ""
-    layers, width, context = setup.size
+    trained, held_out = f"{len(text.train):,}", f"{len(text.held_out) - 1:,}"
     note = (
-        f"Steps: {setup.steps}, each of {setup.rows} passages of {context} bytes; seed: {setup.seed}; on {where}. The"
-        f" model: {layers} layers of width {width}, {count:,} parameters. The text: Python's help without repetitions,"
-        f" {len(text.train):,} bytes to train on, and the {len(text.held_out) - 1:,} behind them held out. Bits per"
-        " held-out byte after the last step, with the parameters to evaluate with. Compiling, evaluating and saving are"
-        " not timed."
+        f"Steps: {setup.steps}, each of {setup.rows} passages of {setup.size.context} bytes; seed: {setup.seed}; on"
+        f" {where}. The model: {describe_size(setup.size)}; {count:,} parameters. The text: Python's help without"
+        f" repetitions, {trained} bytes to train on, and the {held_out} behind them held out. Bits per held-out byte"
+        " after the last step, with the parameters to evaluate with. Compiling, evaluating and saving are not timed."
     )
     draw = partial(draw_text_runs, runs, setup.steps, schedule)
     return ProgressReport(compared, head, rows, note, "Held-out loss", draw, sample_of_best(runs, text, setup))

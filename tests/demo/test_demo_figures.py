@@ -11,6 +11,7 @@ import gradtx as gx
 from gradtx.demo import figures
 from gradtx.demo.digits import Run
 from gradtx.demo.surfaces import SURFACES, follow_path
+from gradtx.demo.text import TextRun
 
 SCHEDULE = gx.linear(1.0, 0.5, 9)
 
@@ -82,3 +83,22 @@ def test_a_path_is_drawn_from_the_start_to_the_arrival(drawn, name, label):
         np.testing.assert_array_equal(points, way.points[: len(points)])
         assert len(points) == (2001 if way.arrival is None else way.arrival + 1)
         assert (panel.get_xlim(), panel.get_ylim()) == surface.view
+
+
+def test_held_out_losses_are_drawn_over_steps_and_over_time(drawn):
+    def text_run(bits):
+        curve = np.stack([np.arange(len(bits)) * 5, np.arange(len(bits)) * 0.25, bits], axis=1)
+        return TextRun(gx.sgd(0.1), np.zeros(10), curve, bits[-1], 0.5, 1.0, 4.0, None)
+
+    runs = {
+        "sgd": text_run([8.0, 4.0, 3.0]),
+        "adam": text_run([8.0, 3.0, 2.5]),
+        "custom 1": text_run([8.0, 1e9, np.nan]),
+    }
+    over_steps, over_time, *rest = drawn(figures.draw_text_runs, runs, 10, SCHEDULE)
+    lines = by_label(over_steps)
+    assert list(lines) == ["2.500  adam", "3.000  sgd", "nan  custom 1", "schedule, from zero"]
+    np.testing.assert_array_equal(lines["3.000  sgd"], [[0, 8], [5, 4], [10, 3]])
+    np.testing.assert_array_equal(over_time.lines[1].get_xydata(), [[0, 8], [0.25, 4], [0.5, 3]])
+    assert over_steps.get_ylim() == over_time.get_ylim() == pytest.approx((2.4, 6.0))
+    np.testing.assert_allclose(rest[0].lines[0].get_ydata(), SCHEDULE(np.arange(10)))

@@ -1,5 +1,6 @@
 """The demo's text, its transformer, and what the command compares."""
 
+import importlib.util
 import re
 from typing import Any
 
@@ -176,7 +177,7 @@ def test_a_sample_moves_no_cursor():
 def test_compares_all_and_draws_them(shown, tmp_path):
     out = shown("text", "--quick", "--steps", "2", "--optimizer", "sgd(1e30)", *names("adamw", "adamw_8bit"))
     plain = " ".join(out.split())
-    for name, memory in (("adamw", "8.0"), ("adamw_8bit", "2.6"), ("custom 1", "0.0")):
+    for name, memory in (("adamw", "8.0"), ("adamw_8bit", "2.0"), ("custom 1", "0.0")):
         assert re.search(rf"^{name} +(\d\.\d+|nan) +[\d,]+ +{memory} +\d+$", out, re.MULTILINE), name
     assert text_of(on_text(2)["adamw"]) in plain
     assert "Steps: 2, each of 8 passages of 64 bytes; seed: 0; on 1 cpu device." in plain
@@ -189,3 +190,45 @@ def test_compares_all_and_draws_them(shown, tmp_path):
 
 def names(*chosen):
     return [x for name in chosen for x in ("--only", name)]
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (("txt",), "argument text: invalid choice: 'txt' (choose from "),
+        (("text", "--surface", "ravine"), "argument --surface: text has no surface; leave out one of the two"),
+        (("text", "--only", "adagrad"), "argument --only: adagrad is not compared on text; choose from momentum, adaf"),
+        (("--only", "muon"), "argument --only: muon is not compared without text; choose from sgd, momentum, "),
+        (("--quick",), "argument --quick: goes with text alone: python -m gradtx.demo text --quick"),
+        (("--resume",), "argument --resume: goes with text alone: python -m gradtx.demo text --resume"),
+        (("--devices", "2"), "argument --devices: goes with text alone: python -m gradtx.demo text --devices 2"),
+        (("--surface", "ravine", "--processes", "2"), "argument --processes: goes with text alone"),
+        (("text", "--devices", "0"), "argument --devices: must be a whole number, at least 1 and below 2**31, got '0'"),
+        (
+            ("text", "--devices", "3", "--processes", "2"),
+            "argument --batch-size: 16 passages can't be shared evenly by 6 devices; give a multiple of 6",
+        ),
+        (("text", "--batch-size", "400000"), "argument --batch-size: there are 34"),
+        (
+            ("text", "--devices", "16"),
+            "argument --devices: JAX runs already, with 8 devices; start a new process, got 16",
+        ),
+        (
+            ("text", "--schedule", "cosine(1.0, 9)", "--optimizer", "chain(scale(-0.1))"),
+            "argument --schedule: chain(scale(factor=-0.1)) has no learning_rate that the schedule could multiply",
+        ),
+        (
+            ("text", "--optimizer", "chain(sgd(0.1), freeze(by_path('bias')))"),
+            "the optimizer custom 1 does not suit the parameters: freeze: where, by_path(pattern='bias')",
+        ),
+    ],
+    ids=lambda x: " ".join(x)[:30] if isinstance(x, tuple) else "",
+)
+def test_wrong_arguments_are_refused(refusal, arguments, message):
+    assert message in refusal(*arguments)
+
+
+def test_a_package_that_is_missing_is_named(refusal, monkeypatch):
+    find = importlib.util.find_spec
+    monkeypatch.setattr(importlib.util, "find_spec", lambda name: None if name == "orbax" else find(name))
+    assert "orbax-checkpoint not installed; pip install 'gradtx[demo]'" in refusal("text")
