@@ -31,7 +31,7 @@ def test_an_optimizer_of_a_file_is_measured_by_itself(file, tmp_path, monkeypatc
     jax.config.update("jax_enable_compilation_cache", before)
     out = capsys.readouterr().out
     assert "lion(learning_rate=cosine(start=0.001, steps=100)) on many small arrays" in " ".join(out.split())
-    assert "no peer" not in out
+    assert out.count("no peer") == 4  # to update outside of jit, to trace, to lower and to compile
     (result,) = json.loads((tmp_path / "numbers.json").read_text())["rows"]
     assert (result["tree"], result["optimizer"]) == ("many", path)
     assert {*result["eager"], *result["compile"]} == {"gradtx"}
