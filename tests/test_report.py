@@ -85,7 +85,7 @@ def test_a_page_is_written_once_and_a_figure_by_hand_is_found(results, capsys):
     report.main([])
     assert page.read_text() == text
     assert capsys.readouterr().out.splitlines()[-1] == "every page is as benchmarks/results says"
-    page.write_text(text.replace("20.0 µs | 20.0", "10.0 µs | 20.0"))
+    page.write_text(text.replace("| 20.0", "| 10.0"))
     with pytest.raises(SystemExit, match="not what benchmarks/results says"):
         report.main(["--check"])
 
@@ -280,7 +280,7 @@ def test_a_table_says_where_there_is_no_peer_and_where_the_peer_is_ahead():
     soap = {"title": "SOAP", "matrices": "4 matrices", "dots": {"gradtx": 27}, "temporary": {"gradtx": 5e6}}
     soap |= {kind: {"gradtx": figure([1.0] * 3)} for kind in ("step", "start", "share")}
     assert "| SOAP on 4 matrices: a step | 1.00 s | no peer | |" in spaced(tables.matrices([soap]))
-    assert "| construct | 20.0 µs | 20.0 µs | 0.50 [0.50, 0.75] |" in tables.overhead(a_record()["rows"])
+    assert "| construct | 20.0 µs | 20.0 µs | 0.50 [0.50, 0.75] |" in spaced(tables.overhead(a_record()["rows"]))
 
 
 def test_the_readme_has_rows_of_all_that_is_measured():
