@@ -129,8 +129,8 @@ def in_turn(
             for name in swapped if i % 2 else names:
                 if before:
                     before()
-                own, seconds = timed(runs[name])
-                spent[name].append(seconds if own is None else own)
+                own, took = timed(runs[name])
+                spent[name].append(took if own is None else own)
     return spent
 
 
