@@ -38,7 +38,7 @@ class Rounds:
     costs: str  # for the help
 
 
-FULL = Rounds(trace=5, step=15, eager=9, seconds=12, copied=2**26, costs="five minutes and 12 GiB of memory")
+FULL = Rounds(trace=5, step=15, eager=9, seconds=12, copied=2**26, costs="six minutes and 14 GiB of memory")
 QUICK = Rounds(trace=3, step=7, eager=7, seconds=2, copied=2**24, costs="under a minute and 2 GiB")
 
 
