@@ -203,6 +203,8 @@ from gradtx.wrappers.schedule_free import (
 from gradtx.wrappers.select import MaskedState, freeze, masked, only, partition
 from gradtx.wrappers.when import EveryState, SwitchState, every, switch
 
+__version__ = "0.2.0"  # here and nowhere else: pyproject.toml reads it
+
 # fmt: off
 __all__ = [  # noqa: RUF022  # in reading order
     # Using an optimizer
