@@ -1,13 +1,16 @@
 """The first cell of the notebooks: from where it installs gradtx, and that it never asks for the bare name."""
 
+import json
 import os
 import re
 import subprocess
 import sys
 import tomllib
+from pathlib import Path
 
 import pytest
 
+import gradtx
 from tests.test_notebooks import PATHS, ROOT, cells, text
 
 FIRST = text(cells(PATHS[0], "code")[0])
@@ -121,7 +124,15 @@ def test_the_cell_asks_for_what_the_extra_of_the_notebooks_brings():
     assert {*brought} - {*OTHERS} == {"gradtx[demo]", "gradtx[plot]", "jupyterlab", "rich"}
 
 
-def test_no_cell_installs_by_the_bare_name():
-    for path in PATHS:
-        for cell in cells(path, "code"):
-            assert not re.search(r"install\b.*[\"' ]gradtx(\[|[\"' ]|$)", text(cell), re.MULTILINE), path.name
+BARE = re.compile(r"install\b.*[\"'` ]gradtx(\[|[\"'` ]|$)", re.MULTILINE)
+
+
+def test_no_text_of_the_project_installs_by_the_bare_name():
+    """Nobody has registered the name, so whoever does would have their code run by our readers."""
+    assert BARE.search("pip install -q 'gradtx[plot]'")
+    pages = {path: path.read_text() for path in [*ROOT.glob("*.md"), *(ROOT / "docs").rglob("*.md")]}
+    modules = {path: path.read_text() for path in Path(str(gradtx.__file__)).parent.rglob("*.py")}
+    notebooks = {path: "\n".join(map(text, json.loads(path.read_text())["cells"])) for path in PATHS}
+    assert len(pages) > 20
+    assert len(modules) > 200
+    assert [path.name for path, x in (pages | modules | notebooks).items() if BARE.search(x)] == []
