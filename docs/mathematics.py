@@ -105,11 +105,24 @@ def written(elements, display):
 def on_post_build(config, **kwargs):
     """STIX Two Math, as ziamath ships it, with no more than the characters of the site's formulas."""
     font = TTFont(str(distribution("ziamath").locate_file("ziamath/fonts/STIXTwoMath-Regular.ttf")))
-    options = subset.Options(layout_features=["ssty", "dtls", "flac"])
+    options = subset.Options(layout_features=["ssty", "dtls", "flac"], hinting=False, name_IDs=["*"])
     subsetter = subset.Subsetter(options)
     subsetter.populate(unicodes={*map(ord, characters), *DRAWN})
     subsetter.subset(font)
+    narrow_roots(font)
     font.flavor = "woff"
     written = io.BytesIO()
     font.save(written)
     Path(config.site_dir, "mathematics.woff").write_bytes(written.getvalue())
+
+
+def narrow_roots(font):
+    """Chromium keeps room for the widest form of a root behind every root: here all are as wide as the smallest."""
+    root = font.getBestCmap()[0x221A]
+    width, _ = font["hmtx"][root]
+    for name in font.getGlyphOrder():
+        if name.startswith(f"{root}."):
+            advance, left = font["hmtx"][name]
+            font["glyf"][name].coordinates.scale((width / advance, 1))
+            font["glyf"][name].recalcBounds(font["glyf"])
+            font["hmtx"][name] = width, round(left * width / advance)
