@@ -43,6 +43,8 @@ def on_config(config):
 def on_files(files, config):
     for name, page in PAGES.items():
         text = re.sub(r'(\]\(|src=")docs/', r"\1", (ROOT / name).read_text()).replace("](README.md", "](index.md")
+        if page == "index.md":
+            text = f"---\nhide: [navigation]\n---\n{text}"  # the first page is the only one of its section
         files.append(File.generated(config, page, content=text))
     for path in NOTEBOOKS:
         files.append(File(f"notebooks/{path.name}", str(ROOT), config.site_dir, config.use_directory_urls))

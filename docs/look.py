@@ -17,7 +17,7 @@ from playwright.sync_api import sync_playwright
 WIDTHS = (390, 1280)
 TEX = re.compile(r"\\[(\[]|\\(frac|beta|eta|operatorname|sqrt|text)\b|\$\$")
 PROSE = """() => {
-  const texts = document.createTreeWalker(document.querySelector(".md-container"), NodeFilter.SHOW_TEXT);
+  const texts = document.createTreeWalker(document.body, NodeFilter.SHOW_TEXT);
   const shown = [];
   while (texts.nextNode()) {
     const inside = texts.currentNode.parentElement;
