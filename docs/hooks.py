@@ -50,8 +50,10 @@ def on_files(files, config):
         files.append(File(f"notebooks/{path.name}", str(ROOT), config.site_dir, config.use_directory_urls))
 
 
-def on_page_markdown(markdown, **kwargs):
-    """On the site the notebooks lie beside the pages."""
+def on_page_markdown(markdown, page, **kwargs):
+    """On the site the notebooks lie beside the pages. A search finds the reference first."""
+    if page.file.src_uri.startswith("reference/"):
+        page.meta["search"] = {"boost": 4}
     markdown = MEANT.sub("gradtx.matrices.views.matrices", markdown)
     return markdown.replace("](../notebooks/", "](notebooks/")
 
