@@ -104,7 +104,8 @@ def written(elements, display):
 
 def on_post_build(config, **kwargs):
     """STIX Two Math, as ziamath ships it, with no more than the characters of the site's formulas."""
-    font = TTFont(str(distribution("ziamath").locate_file("ziamath/fonts/STIXTwoMath-Regular.ttf")))
+    path = distribution("ziamath").locate_file("ziamath/fonts/STIXTwoMath-Regular.ttf")
+    font = TTFont(str(path), recalcTimestamp=False)  # the same site, the same font
     options = subset.Options(layout_features=["ssty", "dtls", "flac"], hinting=False, name_IDs=["*"])
     subsetter = subset.Subsetter(options)
     subsetter.populate(unicodes={*map(ord, characters), *DRAWN})
