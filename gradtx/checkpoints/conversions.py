@@ -30,7 +30,7 @@ def read_slow_count(tx: Any, theirs: NamedFields, steps: Any) -> NamedFields:
 
 
 def write_slow_count(tx: Any, state: Any) -> NamedFields:
-    return dict(count_m2=state.count)
+    return dict(count_m2=jnp.copy(state.count))  # a buffer of its own, which may be donated
 
 
 def read_first_step(tx: Any, theirs: NamedFields, steps: Any) -> NamedFields:

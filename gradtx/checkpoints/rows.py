@@ -1,5 +1,6 @@
 """Optax's state for each of gradtx's: which fields mean the same, and what is refused because they don't."""
 
+import functools
 from collections.abc import Callable, Mapping
 from types import MappingProxyType
 from typing import Any, NamedTuple, NoReturn
@@ -9,7 +10,7 @@ import optax
 
 from gradtx.checkpoints import conversions
 from gradtx.checkpoints.conversions import NamedFields
-from gradtx.core.pair import state_kind
+from gradtx.core.pair import SOME_SCHEDULE, state_kind
 from gradtx.core.paths import paths_and_leaves
 from gradtx.core.walk import walk
 from gradtx.matrices.galore import galore
@@ -78,7 +79,7 @@ class OptaxRow(NamedTuple):
     inside: str | None = None  # of a wrapper: Optax's name of the state in it, which is `inner_state` here
 
     def names(self, state: Any, theirs: tuple[str, ...]) -> dict[str, str]:
-        """The fields that both have, with Optax's names."""
+        """The fields that both have, with Optax's names. `state` may be the class of one."""
         own = {*self.own, *(["inner_state"] if self.inside else [])}
         pairs = {name: self.renamed.get(name, name) for name in state._fields if name not in own}
         return {name: other for name, other in pairs.items() if other in theirs and getattr(state, name) is not None}
@@ -91,6 +92,11 @@ def always(*kinds: type[Any]) -> Callable[[Any], tuple[type[Any], ...]]:
 def made_by(factory: Callable[[], Any]) -> Callable[[Any], tuple[type[Any], ...]]:
     """A class that is not public; found when it is asked for."""
     return lambda tx: (state_kind(factory),)
+
+
+# As they are now: a program may put gradtx's in their places.
+RMS, STDDEV = optax.scale_by_rms, optax.scale_by_stddev
+kinds_of_scheduled_decay = made_by(functools.partial(optax.add_decayed_weights, SOME_SCHEDULE))
 
 
 # ---- kinds that turn on arguments ----
@@ -109,8 +115,7 @@ def kinds_of_nadam(tx: Any) -> tuple[type[Any], ...]:
 
 
 def kinds_of_rms(tx: Any) -> tuple[type[Any], ...]:
-    theirs = optax.scale_by_stddev if tx.centered else optax.scale_by_rms
-    return (state_kind(theirs, bias_correction=bool(tx.debias)),)
+    return (state_kind(STDDEV if tx.centered else RMS, bias_correction=bool(tx.debias)),)
 
 
 def kinds_of_subspace(tx: Any) -> tuple[type[Any], ...]:

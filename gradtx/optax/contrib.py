@@ -105,7 +105,7 @@ def reduce_on_plateau(
     scheduler = of_plateau.reduce_on_plateau(
         factor, patience, cooldown=cooldown, min_scale=min_scale, rtol=rtol, atol=atol, every=accumulation_size
     )
-    return restate(scheduler, of_plateau.ReduceOnPlateauState, optax.contrib.ReduceLROnPlateauState)
+    return restate(scheduler, of_plateau.ReduceOnPlateauState)
 
 
 def __getattr__(name: str) -> Any:  # what gradtx lacks
