@@ -118,7 +118,11 @@ def write_skips(tx: Any, state: Any) -> NamedFields:
 
 
 def read_way_up(tx: Any, theirs: NamedFields, steps: Any) -> NamedFields:
+    require_no_memory_uphill(theirs)
+    return {}
+
+
+def require_no_memory_uphill(theirs: NamedFields) -> None:
     if jax.tree.leaves(theirs["adv_state"]):
         problem = "Optax's adv_state has arrays, and the step up of sam keeps nothing"
         raise Refusal(ValueError, f"{problem}; put optax.contrib.sam in its place, which goes on as it is")
-    return {}

@@ -9,11 +9,10 @@ import optax
 
 from gradtx.checkpoints.arrangement import Arrangement, Negated, UnderMask, arrangement_of
 from gradtx.checkpoints.counts import is_schedule
-from gradtx.checkpoints.members import Member, is_transparent, only_part, part_of, parts_in_series
-from gradtx.checkpoints.rows import ABSENT_THERE, ROWS, is_theirs, kinds_of
+from gradtx.checkpoints.members import Member, is_opaque_sam, is_transparent, only_part, part_of, parts_in_series
+from gradtx.checkpoints.rows import ABSENT_THERE, ROWS, is_theirs, kinds_of, kinds_of_scheduled_decay
 from gradtx.core.check import is_none
 from gradtx.core.combine import Series
-from gradtx.core.pair import SOME_SCHEDULE, state_kind
 from gradtx.core.walk import Node, parts_of, walk
 from gradtx.optimizers.layerwise_rates import renormalize
 from gradtx.transforms.decay import add_decayed_weights
@@ -21,7 +20,7 @@ from gradtx.transforms.rate import ScaleByLearningRateState, scale, turns_down
 from gradtx.values.errors import Refusal
 from gradtx.values.recipe import Controlled
 from gradtx.wrappers.accumulate import AccumulateState
-from gradtx.wrappers.sam import SamState, sam
+from gradtx.wrappers.sam import SamState
 from gradtx.wrappers.schedule_free import ScheduleFreeState
 from gradtx.wrappers.select import MaskedState, freeze, only, partition
 
@@ -37,8 +36,7 @@ def counterpart_of(node: Node, arrangement: Arrangement | None = None) -> Any:
     arrangement = arrangement_of(node.tx) if arrangement is None else arrangement
     if is_transparent(node):
         own = counterpart_of(only_part(node), arrangement)
-        is_opaque = getattr(node.tx, "recipe", None) is sam
-        return optax.contrib.SAMState(jnp.zeros([], jnp.int32), own, STEP_UP, None) if is_opaque else own
+        return optax.contrib.SAMState(jnp.zeros([], jnp.int32), own, STEP_UP, None) if is_opaque_sam(node) else own
     if isinstance(node.rule, Series):
         rows = parts_in_series(node)
         if arrangement:
@@ -128,7 +126,7 @@ def of_measured(member: Member) -> Any:
 
 def decay_state(count: Any) -> Any:
     """Optax's state of a decay under a schedule, whose class is not public."""
-    kind: Any = state_kind(optax.add_decayed_weights, SOME_SCHEDULE)
+    (kind,) = kinds_of_scheduled_decay(None)
     return kind(count)
 
 
