@@ -1,4 +1,4 @@
-"""NamedFields of Optax's states that are no copies of gradtx's: from the ones to the others, and back."""
+"""Fields of Optax's states that are no copies of gradtx's: from the ones to the others, and back."""
 
 from collections import defaultdict
 from typing import Any

@@ -82,7 +82,8 @@ def of_member(member: Member) -> Any:
     kind: Any = kinds_of(member.tx, state)[0]
     inside = wrapped_states(member)
     nothing = {name: None for name in kind._fields if getattr(state, name, 0) is None}  # a gradient that is not kept
-    return kind(**nothing | fields_in(member.tx, state, kind), **inside)
+    count = dict(count=jnp.zeros([], jnp.int32)) if "count" in kind._fields else {}  # of its own, or another's below
+    return kind(**nothing | count | ROWS[type(state)].fields_there(member.tx, state, kind._fields), **inside)
 
 
 def wrapped_states(member: Member) -> dict[str, Any]:
@@ -134,14 +135,6 @@ def refuse_numbers(member: Member, name: str) -> Any:
     problem = f"{member.name} has its {name} in the state, which Optax has in that of an inject_hyperparams"
     remedy = "hand in a state of the counterpart, like=inject_hyperparams(…)(…).init(params)"
     raise Refusal(ValueError, f"{problem}; {remedy}")
-
-
-def fields_in(tx: Any, state: Any, kind: type[Any]) -> dict[str, Any]:
-    """The fields of Optax's state that have a counterpart here; a count of its own."""
-    row = ROWS[type(state)]
-    fields = {theirs: getattr(state, name) for name, theirs in row.names(state, kind._fields).items()}
-    made = row.write(tx, state) if row.write else {}
-    return (dict(count=jnp.zeros([], jnp.int32)) if "count" in kind._fields else {}) | fields | made
 
 
 def masked_state(node: Node, name: str) -> Any:

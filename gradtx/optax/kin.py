@@ -4,7 +4,7 @@ from typing import Any
 
 import optax
 
-from gradtx.checkpoints.rows import OptaxRow, always
+from gradtx.checkpoints.optax_row import OptaxRow, always
 from gradtx.core.factories import transformation
 from gradtx.optax.blocks import add_decayed_weights, scale_by_learning_rate
 from gradtx.optax.borrow import Real, leave_unless, optax_transformation

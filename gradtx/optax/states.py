@@ -8,7 +8,8 @@ import jax.numpy as jnp
 import numpy as np
 import optax
 
-from gradtx.checkpoints.rows import ROWS, OptaxRow, always
+from gradtx.checkpoints.optax_row import OptaxRow, always
+from gradtx.checkpoints.rows import ROWS
 from gradtx.core import check
 from gradtx.core.collectives import manual_axes
 from gradtx.core.count import ScheduledState, increment
@@ -88,28 +89,28 @@ class Restated(Rule):
             advance(self.tx, flow, self.inside(state), extra)
             return state
         check.require_state(state, self.kind)
-        inside = self.inside(state)
-        if self.schedules:
-            numbers: Any = dict.fromkeys(self.schedules, NO_NUMBER)
-            inside = ScheduledState(getattr(state, self.both.get("count", "count")), numbers, inside)
         count = increment(jnp.asarray(state.count)) if "count" in self.kind._fields else None
-        after = advance(self.tx, flow, inside, extra)
+        after = advance(self.tx, flow, self.inside(state), extra)
         return once_known(flow, after, lambda made: self.outside(made, count))
 
     def inside(self, state: Any) -> Any:
         """The member's state from Optax's."""
         fields = {name: getattr(state, theirs) for name, theirs in self.both.items()}
         made = self.row.read(self.tx, state._asdict(), None) if self.row.read else {}
-        return self.own(**self.absent | fields | made)
+        own = self.own(**self.absent | fields | made)
+        if not self.schedules:
+            return own
+        numbers: Any = dict.fromkeys(self.schedules, NO_NUMBER)
+        return ScheduledState(getattr(state, self.both.get("count", "count")), numbers, own)
 
     def outside(self, state: Any, count: Any) -> Any:
         """Optax's state from the member's."""
         if self.kind is optax.EmptyState:
             return NOTHING
         state = state.inner_state if self.schedules else state
-        fields = {theirs: getattr(state, name) for name, theirs in self.both.items()}
-        fields |= self.row.write(self.tx, state) if self.row.write else {}
-        return self.kind(**({} if count is None else dict(count=count)) | fields)
+        inside = {self.row.inside: state.inner_state} if self.row.inside else {}
+        fields = self.row.fields_there(self.tx, state, self.kind._fields)
+        return self.kind(**({} if count is None else dict(count=count)) | fields | inside)
 
 
 def once_known(flow: Flow, after: Any, outside: Callable[[Any], Any]) -> Any:
