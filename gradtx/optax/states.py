@@ -48,16 +48,14 @@ def restate(
     tx = held_in(tx, **dtypes)
     keeps_schedules = isinstance(tx.recipe, composition)
     schedules = () if keeps_schedules else tuple([name for name, x in tx.arguments.items() if callable(x)])
-    if not set(schedules) <= set(row.scheduled):
+    if any(name not in row.scheduled for name in schedules):
         return tx
-    inside = dict(inner_state=row.inside) if row.inside else {}
     rule = build(tx)
     return Restated.of(
         tx=tx,
         own=own,
         kind=kind,
         row=row,
-        both=row.names(own, kind._fields) | inside,
         schedules=schedules,
         absent=absent or {},
         first=first,
@@ -74,7 +72,6 @@ class Restated(Rule):
     own: type[Any]
     kind: type[Any]
     row: OptaxRow
-    both: dict[str, str]  # the member's names of the fields that both have, and Optax's
     schedules: tuple[str, ...]  # of the member, which are read at Optax's count
     absent: dict[str, Any]
     first: Callable[[Any, Any], Any]
@@ -95,13 +92,15 @@ class Restated(Rule):
 
     def inside(self, state: Any) -> Any:
         """The member's state from Optax's."""
-        fields = {name: getattr(state, theirs) for name, theirs in self.both.items()}
+        inside = dict(inner_state=self.row.inside) if self.row.inside else {}
+        both = self.row.names(self.own, self.kind._fields) | inside
+        fields = {name: getattr(state, theirs) for name, theirs in both.items()}
         made = self.row.read(self.tx, state._asdict(), None) if self.row.read else {}
         own = self.own(**self.absent | fields | made)
         if not self.schedules:
             return own
         numbers: Any = dict.fromkeys(self.schedules, NO_NUMBER)
-        return ScheduledState(getattr(state, self.both.get("count", "count")), numbers, own)
+        return ScheduledState(getattr(state, both.get("count", "count")), numbers, own)
 
     def outside(self, state: Any, count: Any) -> Any:
         """Optax's state from the member's."""
