@@ -12,6 +12,8 @@ from gradtx.core.tree import global_norm as norm_of
 from gradtx.values.errors import Refusal, errors_of
 from gradtx.wrappers.schedule_free import recover_average
 
+original_apply_updates = optax.apply_updates
+
 
 def apply_updates(params: Any, updates: Any) -> Any:
     """Optax's function, by gradtx's, which adds in one compiled call and leaves alone what has no update."""
@@ -39,6 +41,3 @@ def schedule_free_eval_params(state: Any, params: Any) -> Any:
             return recover_average(jnp.asarray(y, dtype), jnp.asarray(z, dtype), jnp.asarray(state.b1).astype(dtype))
 
         return jax.tree.map(average, params, state.z)
-
-
-original_apply_updates = optax.apply_updates
