@@ -187,6 +187,7 @@ from gradtx.transforms.shrink import shrink_parameters
 from gradtx.transforms.stopping import EarlyStoppingState, best_parameters, early_stopping
 from gradtx.transforms.widths import scale_by_width
 from gradtx.values.annotations import Bound, Decay, Fraction, Initial, Natural, NonNegative, Positive, Scalar, Steps
+from gradtx.values.errors import no_attribute as _no_attribute
 from gradtx.wrappers.accumulate import AccumulateState, accumulate, has_updated
 from gradtx.wrappers.cautious import cautious
 from gradtx.wrappers.flush import flush
@@ -202,6 +203,8 @@ from gradtx.wrappers.schedule_free import (
 )
 from gradtx.wrappers.select import MaskedState, freeze, masked, only, partition
 from gradtx.wrappers.when import EveryState, SwitchState, every, switch
+
+globals()["__getattr__"] = _no_attribute  # no def: behind one, a type checker would take any name for good
 
 # fmt: off
 __all__ = [  # noqa: RUF022  # in reading order

@@ -160,13 +160,13 @@ def original(name: str) -> Any:
     return getattr(optax.contrib, name, None) or getattr(optax, name, None)  # which warns of what is in contrib, too
 
 
-EXAMPLES = re.compile(r"^Examples?:.*\n(?:[ \t]+.*\n|\n)*(?:[ \t]+.*$)?", re.MULTILINE)
+SHOWN_CALLS = re.compile(r"^Examples?:.*\n(?:[ \t]+.*\n|\n)*(?:[ \t]+.*$)?", re.MULTILINE)
 
 
 def documented_as(theirs: Any, factory: Any) -> str:
     """What `help` and an editor show: a line of ours, and Optax's own text without its examples: they print numbers."""
     own = factory.__doc__ or f"Optax's `{factory.__name__}`, made of gradtx; what differs is in `help(gradtx.optax)`."
-    text = EXAMPLES.sub("", inspect.getdoc(theirs) or "") if theirs is not None else ""
+    text = SHOWN_CALLS.sub("", inspect.getdoc(theirs) or "") if theirs is not None else ""
     return "\n\n".join([own, *(x for x in text.split("\n\n") if ">>>" not in x)]).rstrip()
 
 
