@@ -19,8 +19,11 @@ def apply_updates(params: Any, updates: Any) -> Any:
     """Optax's function, by gradtx's, which adds in one compiled call and leaves alone what has no update."""
     try:
         return add_updates(params, updates)
-    except (TypeError, ValueError):  # whole numbers, and what else Optax lets pass
-        return original_apply_updates(params, updates)
+    except (TypeError, ValueError) as refusal:  # whole numbers, and what else Optax lets pass
+        try:
+            return original_apply_updates(params, updates)
+        except ValueError:  # of JAX, which knows of no call
+            raise refusal from None
 
 
 def global_norm(updates: Any) -> jax.Array:
