@@ -125,7 +125,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
     given = parser.parse_args(arguments)
     missing = [name for module, name in EXTRAS.items() if importlib.util.find_spec(module) is None]
     if missing:
-        parser.error(f"{' and '.join(missing)} not installed; pip install 'gradtx[demo]'")
+        parser.error(f"{' and '.join(missing)} not installed; pip install {' '.join(missing)}")
     try:
         job = run_walk(given) if given.surface else run_training(given)
     except UnsuitableError as error:

@@ -59,7 +59,7 @@ def optimizer_table(report: ProgressReport) -> Iterator[str]:
     """A line for each optimizer, and under it the optimizer as it prints itself."""
 
     def row(name: str, cells: Sequence[str]) -> str:
-        return f"{name:12}" + "".join(f"{x:>{len(title) + 2}}" for x, title in zip(cells, report.head, strict=True))
+        return f"{name:13}" + "".join(f"{x:>{len(title) + 2}}" for x, title in zip(cells, report.head, strict=True))
 
     yield (head := row("optimizer", report.head))
     yield "-" * len(head)

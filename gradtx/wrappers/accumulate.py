@@ -160,7 +160,9 @@ def accumulate(tx: optax.GradientTransformation, steps: Steps):
         either, inner_state = jax.lax.cond(last, step, lambda: ([held[i] for i in places], state.inner_state))
         for i, x in zip(places, either, strict=True):
             now_or_never = jnp.where(last, x, jnp.zeros_like(x))
-            leaves[i], held[i] = now_or_never if exact else now_or_never.astype(leaves[i].dtype), x
+            # An exact write is never rounded, and no narrower than without micro-batches.
+            dtype = jnp.promote_types(x.dtype, leaves[i].dtype) if exact else leaves[i].dtype
+            leaves[i], held[i] = now_or_never.astype(dtype), x
         flow.put(structure.unflatten(leaves))
         sums = structure.unflatten(held), means
         acc_grads, acc_extra = jax.tree.map(lambda x: jnp.where(last, jnp.zeros_like(x), x), sums)

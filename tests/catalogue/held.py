@@ -32,10 +32,11 @@ def quantities_in(tx: Any, params: Any) -> list[str]:
 
 
 def held_members(members: list[Member]) -> Iterator[Member]:
+    params = example()
     for member in members:
         if member.value.recipe in (gx.hold, gx.offload):  # held already; offload goes around
             continue
-        names = quantities_in(member.tx, example())
+        names = quantities_in(member.tx, params)
         for codec in CODECS.values() if names else ():
             tx = gx.hold(member.tx, **dict.fromkeys(names, codec))
             unused = tuple(path for path in gx.hyperparameters(tx) if path.removeprefix("tx.") in member.unused)

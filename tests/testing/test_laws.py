@@ -37,7 +37,7 @@ DUE = [
     pytest.param(law, member, marks=marks_of(i, j), id=f"{law.name}-{member.tx!r}")
     for j, member in enumerate(TRANSFORMATIONS)
     for i, law in enumerate(LAWS)
-    if not law.excuse(member) and is_due(i, j)
+    if is_due(i, j) and not law.excuse(member)
 ]
 
 

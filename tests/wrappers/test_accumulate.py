@@ -93,6 +93,13 @@ def test_half_precision_is_summed_in_float32(dtype):
     assert low.acc_grads.dtype == params.dtype
 
 
+def test_an_exact_write_is_as_wide_as_without_micro_batches():
+    params, gradients = jnp.ones(2, jnp.float32), jnp.ones(2, jnp.float64)
+    for tx in gx.write_stochastically(0), gx.accumulate(gx.write_stochastically(0), 2):
+        updates, _ = tx.update(gradients, tx.init(params), params)
+        assert updates.dtype == jnp.float64
+
+
 def test_the_mean_of_large_numbers_does_not_overflow():
     parts = jnp.full((8, 2), 6e4, jnp.float16)
     updates, _ = walked(gx.accumulate(gx.scale(1.0), 8), parts, jnp.zeros(2, jnp.float16))
