@@ -38,7 +38,7 @@ class Rounds:
     costs: str  # for the help
 
 
-FULL = Rounds(trace=5, step=15, eager=9, seconds=12, copied=2**26, costs="five minutes and 12 GiB of memory")
+FULL = Rounds(trace=5, step=15, eager=9, seconds=12, copied=2**26, costs="six minutes and 14 GiB of memory")
 QUICK = Rounds(trace=3, step=7, eager=7, seconds=2, copied=2**24, costs="under a minute and 2 GiB")
 
 
@@ -129,8 +129,8 @@ def in_turn(
             for name in swapped if i % 2 else names:
                 if before:
                     before()
-                own, seconds = timed(runs[name])
-                spent[name].append(seconds if own is None else own)
+                own, took = timed(runs[name])
+                spent[name].append(took if own is None else own)
     return spent
 
 

@@ -46,7 +46,7 @@ def pair(ours: Sequence[float], theirs: Sequence[float]) -> dict[str, Figure]:
 # ---- the machine ----
 
 
-def load(seconds: float = 5.0) -> float:
+def load(seconds: float = 3.0) -> float:
     """How many tasks of others run or wait to, on average over some seconds of rest.
 
     The load average still counts what ended a minute ago, the benchmark before among it. It stands in where the system
@@ -87,7 +87,7 @@ def begin(benchmark: str, arguments: Sequence[str], quick: bool) -> dict[str, An
         "command": " ".join([f"python -m benchmarks.{benchmark}", *arguments]),
         "date": datetime.date.today().isoformat(),
         "quick": quick,
-        "load": load(0.5 if quick else 5.0),
+        "load": load(0.5 if quick else 3.0),
         "machine": {"CPU": cpu(), "cores": os.cpu_count(), "JAX runs on": jax.devices()[0].device_kind},
         "versions": versions(),
     }

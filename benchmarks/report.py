@@ -61,12 +61,13 @@ def absent(*benchmarks: str) -> str:
 
 
 def blocks() -> dict[str, str]:
-    """Of every name that a page may have, what stands there."""
+    """Of every name that a page may have, what stands there; below the first of a benchmark, how it was measured."""
     records = {name: read(name) for name in NAMES}
     found: dict[str, str] = {}
     for benchmark, record in records.items():
         if record:
-            found |= {name: f"{text}\n{measured([record])}\n" for name, text in tables(record).items()}
+            own = tables(record)
+            found |= own | {(first := next(iter(own))): f"{own[first]}\n{measured([record])}\n"}
         else:
             names = [name for name, (own, _) in BLOCKS.items() if own == benchmark]
             found |= dict.fromkeys(names, absent(benchmark))

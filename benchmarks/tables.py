@@ -8,11 +8,13 @@ Rows = list[dict[str, Any]]
 RATIO = "Optax by gradtx"
 SHORT = {"clip-adamw": "clipped AdamW", "adam": "Adam"}
 ONE_LOOP = "gradtx, one loop"
+SPACE = "\N{NO-BREAK SPACE}"
 CLOSURE = "Optax, a closure"
 
 
-def table(head: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
-    lines = [head, ["---", *["--:"] * (len(head) - 1)], *rows]
+def table(head: Sequence[str], rows: Sequence[Sequence[str]], words: int = 1) -> str:
+    """The first columns hold words, the others numbers."""
+    lines = [head, ["---"] * words + ["--:"] * (len(head) - words), *rows]
     return "\n".join(f"| {' | '.join(line)} |".replace("|  |", "| |") for line in lines)
 
 
@@ -27,8 +29,8 @@ def duration(figure: dict[str, float] | None) -> str:
     x = figure["median"]
     for unit, scale in (("s", 1.0), ("ms", 1e-3)):
         if x >= scale:
-            return f"{digits(x / scale)} {unit}"
-    return f"{digits(x / 1e-6)} µs"
+            return f"{digits(x / scale)}{SPACE}{unit}"
+    return f"{digits(x / 1e-6)}{SPACE}µs"
 
 
 def ratio(figure: dict[str, float] | None) -> str:
@@ -60,7 +62,7 @@ def tree(row: dict[str, Any]) -> str:
     n = row["parameters"]
     size = f"{n / 1e6:.0f} million" if n >= 2e6 else f"{n:,}"
     arrays = f"{row['arrays']:,} arrays" if row["arrays"] > 1 else "1 array"
-    return f"{'GPT-2: ' if row['tree'] == 'gpt2' else ''}{size}, {arrays}"
+    return f"{size} in {arrays}{' (GPT-2)' if row['tree'] == 'gpt2' else ''}"
 
 
 def case(row: dict[str, Any]) -> list[str]:
@@ -72,10 +74,10 @@ def fastest_torch(row: dict[str, Any]) -> str:
     return min(found, key=lambda name: row["step"][name]["median"]) if found else ""
 
 
-def without_empty(head: list[str], lines: list[list[str]]) -> str:
+def without_empty(head: list[str], lines: list[list[str]], words: int = 1) -> str:
     """The table without the columns in which nothing stands: torch's, where it is not installed."""
     kept = [i for i in range(len(head)) if i == 0 or any(line[i] for line in lines)]
-    return table([head[i] for i in kept], [[line[i] for i in kept] for line in lines])
+    return table([head[i] for i in kept], [[line[i] for i in kept] for line in lines], words)
 
 
 def steps(rows: Rows) -> str:
@@ -87,7 +89,7 @@ def steps(rows: Rows) -> str:
         cells = [duration(times.get(name)) for name in ("gradtx", ONE_LOOP, "Optax")]
         cells += [ratio(by.get("Optax")), ratio((row["one loop"] or {}).get("ratio"))]
         lines.append([*case(row), *cells, duration(times.get(torch)), ratio(by.get(torch))])
-    return without_empty(head, lines)
+    return without_empty(head, lines, 2)
 
 
 def limits(rows: Rows) -> str:
@@ -101,7 +103,7 @@ def limits(rows: Rows) -> str:
         cells = [f"{found[name]:.0f}" if name in found else "" for name in names]
         cells += [percent(share.get(name)) for name in (*names, fastest_torch(row))]
         lines.append([*case(row), str(row["least"]), *cells])
-    text = without_empty(head, lines)
+    text = without_empty(head, lines, 2)
     rates = [row["bytes per second"]["median"] / 1e9 for row in cases(rows)]
     return f"{text}\n\nThe copy ran at {min(rates):.1f} to {max(rates):.1f} GB/s." if rates else text
 
@@ -114,7 +116,7 @@ def outside(rows: Rows) -> str:
         for kind, title in what.items()
         for row in cases(rows)
     ]
-    return table(head, lines)
+    return table(head, lines, 3)
 
 
 def compilations(rows: Rows) -> str:
@@ -222,18 +224,18 @@ def in_readme(records: dict[str, Rows]) -> str:
     for row in cases(records.get("step", [])):
         name, by = ", ".join(case(row)), row["by gradtx"]
         own = lines.setdefault("step", [])
-        own.append(compared(f"step: {name}", {**row["step"], "ratio": by["step"]["Optax"]}))
+        own.append(compared(f"step of {name}", {**row["step"], "ratio": by["step"]["Optax"]}))
         if row["tree"] == "gpt2":
             if one := row["one loop"]:
-                own.append(compared(f"step in one loop: {name}", one))
-            own.append(compared(f"`update` outside `jit`: {name}", {**row["eager"], "ratio": by["eager"]["Optax"]}))
+                own.append(compared(f"step in one loop of {name}", one))
+            own.append(compared(f"`update` outside `jit` of {name}", {**row["eager"], "ratio": by["eager"]["Optax"]}))
     if muon := [row for row in records.get("matrices", []) if row["title"] == "Muon"]:
-        lines["matrices"] = [compared(f"step: Muon, {muon[0]['matrices']}", muon[0]["step"])]
+        lines["matrices"] = [compared(f"step of Muon, {muon[0]['matrices']}", muon[0]["step"])]
     for row in records.get("dispatch", [])[:1]:
         forms = row["forms"]
         for form in ("gradtx, a closure", "gradtx, an argument on the device"):
             pair = {"gradtx": forms[form]["call"], "Optax": forms[CLOSURE]["call"], "ratio": forms[form]["ratio"]}
-            lines.setdefault("dispatch", []).append(compared(f"call on tiny arrays: Adam, {form[8:]}", pair))
+            lines.setdefault("dispatch", []).append(compared(f"call with Adam on tiny arrays, {form[8:]}", pair))
     if rows := records.get("overhead"):
         lines["overhead"] = [compared(row["title"], row) for row in rows if "1,000" not in row["title"]]
     return table(["", "gradtx", "Optax", RATIO], [line for own in lines.values() for line in own])

@@ -64,7 +64,7 @@ def rows(quick: bool) -> run.Rows:
     if len(jax.devices()) < DEVICES:
         raise RuntimeError(f"benchmarks.zero: JAX has {len(jax.devices())} devices, expected {DEVICES}")
     mesh = jax.make_mesh((DEVICES,), ("data",), axis_types=(AxisType.Auto,))
-    shapes = gpt2(64, 2) if quick else gpt2(256)
+    shapes = gpt2(64, 2) if quick else gpt2(192)
     runs = ways(mesh, shapes)
     in_turn(runs, 1)
     first, *others = runs.values()

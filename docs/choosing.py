@@ -24,7 +24,7 @@ QUESTIONS: dict[str, dict[str, str]] = {
         "muon(0.02, where=by_ndim(at_least=2) & ~by_path('emb'))": "Hidden matrices of transformers.",
         "normuon(0.02)": "Muon whose rows move equally far.",
     },
-    "Few tuning": {
+    "Little tuning": {
         "prodigy()": "Finds its rate: try it first where nothing is known; with a cosine schedule on top.",
         "dadapt_adamw()": "Prodigy's forerunner: the same idea, slower to find the rate.",
         "dog()": "A rate from the distance gone over the gradients seen; evaluate with an average of the steps.",

@@ -44,10 +44,15 @@ def fenced(example):
     return f"\n```pycon\n{text}\n```"
 
 
+def place(module, name):
+    """The path of a public name: where it is defined, if a folder has its name too."""
+    return module.imports[name] if module.members[name].is_module else f"{module.path}.{name}"
+
+
 def linked(obj, text):
     """The text with links from public names, where they can't be those of an argument or a field."""
     testing = obj.package["testing"]
-    names = {name: f"{module.path}.{name}" for module in (testing, obj.package) for name in map(str, module.exports)}
+    names = {name: place(module, name) for module in (testing, obj.package) for name in map(str, module.exports)}
     taken = {obj.name, *(x.name for x in getattr(obj, "parameters", ()))}
     taken |= {field for x in obj.module.classes.values() for field in x.attributes}
 

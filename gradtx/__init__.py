@@ -1,5 +1,7 @@
 """gradtx: composable gradient transformations for JAX. An optimizer is a value."""
 
+import typing as _typing
+
 from gradtx.checkpoints.flat import from_flat, to_flat
 from gradtx.checkpoints.of_optax import from_optax, to_optax
 from gradtx.checkpoints.of_torch import from_torch
@@ -202,6 +204,11 @@ from gradtx.wrappers.schedule_free import (
 )
 from gradtx.wrappers.select import MaskedState, freeze, masked, only, partition
 from gradtx.wrappers.when import EveryState, SwitchState, every, switch
+
+__version__ = "0.2.0"  # here and nowhere else: pyproject.toml reads it
+
+if not _typing.TYPE_CHECKING:  # behind it, a type checker would take any name for good
+    from gradtx.values.errors import no_attribute as __getattr__  # noqa: F401
 
 # fmt: off
 __all__ = [  # noqa: RUF022  # in reading order

@@ -174,7 +174,11 @@ def by(function: Callable[..., Any]) -> Answers:
 
 
 def answers_of_tree(function: Callable[..., Any], rows: Rows) -> list[bool]:
-    return build(as_selector("what the function returns", function(rows.tree)))(rows)
+    try:
+        return build(as_selector("what the function returns", function(rows.tree)))(rows)
+    except AttributeError as error:  # as an array has what a tree lacks
+        error.add_note("it was called with the tree of parameters; a function of each array takes (path, array)")
+        raise
 
 
 def of_arrays(rows: Rows) -> Rows:

@@ -24,14 +24,14 @@ def file(tmp_path):
 
 
 def test_an_optimizer_of_a_file_is_measured_by_itself(file, tmp_path, monkeypatch, capsys):
-    monkeypatch.setattr(step, "QUICK", Rounds(trace=1, step=3, eager=1, seconds=1, copied=1024, costs=""))
+    monkeypatch.setattr(step, "QUICK", Rounds(trace=1, step=3, eager=1, seconds=60, copied=1024, costs=""))
     before = jax.config.jax_enable_compilation_cache  # pyright: ignore[reportAttributeAccessIssue]
     path = file(gx.lion(gx.cosine(1e-3, 100)))
     step.main(["--quick", "--tree", "many", "--config", path, "--json", str(tmp_path / "numbers.json")])
     jax.config.update("jax_enable_compilation_cache", before)
     out = capsys.readouterr().out
     assert "lion(learning_rate=cosine(start=0.001, steps=100)) on many small arrays" in " ".join(out.split())
-    assert "no peer" not in out
+    assert out.count("no peer") == 4  # to update outside of jit, to trace, to lower and to compile
     (result,) = json.loads((tmp_path / "numbers.json").read_text())["rows"]
     assert (result["tree"], result["optimizer"]) == ("many", path)
     assert {*result["eager"], *result["compile"]} == {"gradtx"}

@@ -16,6 +16,7 @@ ROOT = Path(__file__).parent.parent
 FILES = sorted(PACKAGE.rglob("*.py"))
 CORE = [
     "check",
+    "returned",
     "afterwards",
     "keys",
     "paths",
@@ -43,7 +44,7 @@ CORE = [
     "combine",
     "apply",
 ]
-VALUES = ["printing", "mathematics", "errors", "ranges", "annotations", "binding", "value", "recipe"]
+VALUES = ["printing", "mathematics", "errors", "ranges", "annotations", "binding", "value", "argument", "recipe"]
 LAYERS = [
     *[f"gradtx.values.{name}" for name in VALUES],
     *[f"gradtx.core.{name}" for name in CORE],

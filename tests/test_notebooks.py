@@ -8,6 +8,8 @@ from pathlib import Path
 
 import pytest
 
+import gradtx
+
 ROOT = Path(__file__).parent.parent
 PATHS = sorted((ROOT / "notebooks").glob("*.ipynb"), key=lambda path: int(path.stem.split("_")[0]))
 # What the extra `notebooks` brings; NumPy comes with JAX, IPython with JupyterLab, Orbax with Flax.
@@ -48,9 +50,13 @@ def test_the_readme_names_each_with_its_question():
 
 def test_all_begin_with_the_same_installation():
     assert len({text(cells(path, "code")[0]) for path in PATHS}) == 1
-    first = text(cells(PATHS[0], "code")[0])
-    assert "%pip install" in first
-    assert "version(" in first
+    assert "GRADTX_SOURCE" in text(cells(PATHS[0], "code")[0])
+
+
+def test_all_were_run_with_this_version():
+    for path in PATHS:
+        (printed,) = cells(path, "code")[0]["outputs"]
+        assert text({"source": printed["text"]}).startswith(f"gradtx {gradtx.__version__}, "), path.name
 
 
 @notebook

@@ -1,4 +1,4 @@
-"""NamedFields of Optax's states that are no copies of gradtx's: from the ones to the others, and back."""
+"""Fields of Optax's states that are no copies of gradtx's: from the ones to the others, and back."""
 
 from collections import defaultdict
 from typing import Any
@@ -30,7 +30,7 @@ def read_slow_count(tx: Any, theirs: NamedFields, steps: Any) -> NamedFields:
 
 
 def write_slow_count(tx: Any, state: Any) -> NamedFields:
-    return dict(count_m2=state.count)
+    return dict(count_m2=jnp.copy(state.count))  # a buffer of its own, which may be donated
 
 
 def read_first_step(tx: Any, theirs: NamedFields, steps: Any) -> NamedFields:
@@ -118,7 +118,11 @@ def write_skips(tx: Any, state: Any) -> NamedFields:
 
 
 def read_way_up(tx: Any, theirs: NamedFields, steps: Any) -> NamedFields:
+    require_no_memory_uphill(theirs)
+    return {}
+
+
+def require_no_memory_uphill(theirs: NamedFields) -> None:
     if jax.tree.leaves(theirs["adv_state"]):
         problem = "Optax's adv_state has arrays, and the step up of sam keeps nothing"
         raise Refusal(ValueError, f"{problem}; put optax.contrib.sam in its place, which goes on as it is")
-    return {}

@@ -9,11 +9,10 @@ import optax
 
 from gradtx.checkpoints.arrangement import Arrangement, Negated, UnderMask, arrangement_of
 from gradtx.checkpoints.counts import is_schedule
-from gradtx.checkpoints.members import Member, is_transparent, only_part, part_of, parts_in_series
-from gradtx.checkpoints.rows import ABSENT_THERE, ROWS, is_theirs, kinds_of
+from gradtx.checkpoints.members import Member, is_opaque_sam, is_transparent, only_part, part_of, parts_in_series
+from gradtx.checkpoints.rows import ABSENT_THERE, ROWS, is_theirs, kinds_of, kinds_of_scheduled_decay
 from gradtx.core.check import is_none
 from gradtx.core.combine import Series
-from gradtx.core.pair import SOME_SCHEDULE, state_kind
 from gradtx.core.walk import Node, parts_of, walk
 from gradtx.optimizers.layerwise_rates import renormalize
 from gradtx.transforms.decay import add_decayed_weights
@@ -21,7 +20,7 @@ from gradtx.transforms.rate import ScaleByLearningRateState, scale, turns_down
 from gradtx.values.errors import Refusal
 from gradtx.values.recipe import Controlled
 from gradtx.wrappers.accumulate import AccumulateState
-from gradtx.wrappers.sam import SamState, sam
+from gradtx.wrappers.sam import SamState
 from gradtx.wrappers.schedule_free import ScheduleFreeState
 from gradtx.wrappers.select import MaskedState, freeze, only, partition
 
@@ -37,8 +36,7 @@ def counterpart_of(node: Node, arrangement: Arrangement | None = None) -> Any:
     arrangement = arrangement_of(node.tx) if arrangement is None else arrangement
     if is_transparent(node):
         own = counterpart_of(only_part(node), arrangement)
-        is_opaque = getattr(node.tx, "recipe", None) is sam
-        return optax.contrib.SAMState(jnp.zeros([], jnp.int32), own, STEP_UP, None) if is_opaque else own
+        return optax.contrib.SAMState(jnp.zeros([], jnp.int32), own, STEP_UP, None) if is_opaque_sam(node) else own
     if isinstance(node.rule, Series):
         rows = parts_in_series(node)
         if arrangement:
@@ -84,7 +82,8 @@ def of_member(member: Member) -> Any:
     kind: Any = kinds_of(member.tx, state)[0]
     inside = wrapped_states(member)
     nothing = {name: None for name in kind._fields if getattr(state, name, 0) is None}  # a gradient that is not kept
-    return kind(**nothing | fields_in(member.tx, state, kind), **inside)
+    count = dict(count=jnp.zeros([], jnp.int32)) if "count" in kind._fields else {}  # of its own, or another's below
+    return kind(**nothing | count | ROWS[type(state)].fields_there(member.tx, state, kind._fields), **inside)
 
 
 def wrapped_states(member: Member) -> dict[str, Any]:
@@ -128,7 +127,7 @@ def of_measured(member: Member) -> Any:
 
 def decay_state(count: Any) -> Any:
     """Optax's state of a decay under a schedule, whose class is not public."""
-    kind: Any = state_kind(optax.add_decayed_weights, SOME_SCHEDULE)
+    (kind,) = kinds_of_scheduled_decay(None)
     return kind(count)
 
 
@@ -136,14 +135,6 @@ def refuse_numbers(member: Member, name: str) -> Any:
     problem = f"{member.name} has its {name} in the state, which Optax has in that of an inject_hyperparams"
     remedy = "hand in a state of the counterpart, like=inject_hyperparams(…)(…).init(params)"
     raise Refusal(ValueError, f"{problem}; {remedy}")
-
-
-def fields_in(tx: Any, state: Any, kind: type[Any]) -> dict[str, Any]:
-    """The fields of Optax's state that have a counterpart here; a count of its own."""
-    row = ROWS[type(state)]
-    fields = {theirs: getattr(state, name) for name, theirs in row.names(state, kind._fields).items()}
-    made = row.write(tx, state) if row.write else {}
-    return (dict(count=jnp.zeros([], jnp.int32)) if "count" in kind._fields else {}) | fields | made
 
 
 def masked_state(node: Node, name: str) -> Any:

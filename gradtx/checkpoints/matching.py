@@ -6,6 +6,7 @@ from typing import Any, NamedTuple, NoReturn
 import jax
 import optax
 
+from gradtx.checkpoints.conversions import require_no_memory_uphill
 from gradtx.checkpoints.fit import source_of
 from gradtx.checkpoints.injected import require_same_numbers
 from gradtx.checkpoints.labels import Ambiguity, Choices, assign, matches_of, rival_of
@@ -67,6 +68,8 @@ def match_parts(members: list[Member], level: Level, guide: Guide) -> list[Match
     )
     matches: list[Match] = []
     for member, piece in rows:
+        if piece.sam:
+            require_no_memory_uphill(piece.sam.fields)
         matches.append(Match(member, piece, level.steps, level.own_steps))
         matches += match_inside(member, piece, level, guide)
     alone = [x for x in members if x.is_absent_there]

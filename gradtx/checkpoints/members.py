@@ -11,6 +11,7 @@ from gradtx.core.count import ScheduledState
 from gradtx.core.rule import Keys
 from gradtx.core.walk import Node, join, parts_of, state_at
 from gradtx.values.errors import Refusal
+from gradtx.wrappers.sam import sam
 
 
 class Member(NamedTuple):
@@ -19,6 +20,7 @@ class Member(NamedTuple):
     node: Node | None
     is_left_out: bool = False  # whether Optax's function of the same name has no such part
     is_negated: bool = False  # whether its arrays have the other sign there
+    in_sam: bool = False  # whether an opaque sam is around it
 
     @property
     def tx(self) -> Any:
@@ -62,19 +64,20 @@ class Member(NamedTuple):
 MAYBE = Member(None)
 
 
-def members_of(node: Node, arrangement: Arrangement | None = None) -> Iterator[Member]:
+def members_of(node: Node, arrangement: Arrangement | None = None, in_sam: bool = False) -> Iterator[Member]:
     """The members of a transformation, in Optax's order. Compositions and chains are gone through; what is wrapped
     stays inside.
     """
     if node.rule is None:
-        yield from parts_of_foreign(node)
+        yield from parts_of_foreign(node, in_sam)
         return
     arrangement = arrangement or arrangement_of(node.tx)
     if is_transparent(node):
-        yield from members_of(only_part(node), arrangement)
+        yield from members_of(only_part(node), arrangement, in_sam or is_opaque_sam(node))
         return
     is_series = isinstance(node.rule, Series)
-    several = [list(members_of(x)) for x in parts_in_series(node).values()] if is_series else [[Member(node)]]
+    parts = parts_in_series(node).values() if is_series else []
+    several = [list(members_of(x, None, in_sam)) for x in parts] if is_series else [[Member(node, in_sam=in_sam)]]
     places = range(len(several)) if arrangement is None else list(flatten_places(arrangement))
     left = dict(enumerate(several))
     for place in places:
@@ -101,13 +104,18 @@ def is_transparent(node: Node) -> bool:
     return [part.keys for part in parts_of(node.tx).values()] == [()]
 
 
-def parts_of_foreign(node: Node) -> Iterator[Member]:
+def is_opaque_sam(node: Node) -> bool:
+    return getattr(node.tx, "recipe", None) is sam and is_transparent(node)
+
+
+def parts_of_foreign(node: Node, in_sam: bool) -> Iterator[Member]:
     """A part of Optax's in a chain of gradtx's: each state in it."""
     for piece in pieces_of(node.state, {}, node.keys):
         if piece.injected:
             remedy = "give gradtx's own optimizer, with numbers that are schedules or controlled"
             raise Refusal(ValueError, f"a part of the transformation is Optax's inject_hyperparams; {remedy}")
-        yield Member(Node(node.path, node.tx, piece.keys, piece.state))
+        own = Node(node.path, node.tx, piece.keys, piece.state)
+        yield Member(own, in_sam=in_sam or piece.sam is not None)
 
 
 def part_of(node: Node, name: str) -> Node:

@@ -204,10 +204,8 @@ def write(match: Match, theirs: Any) -> Any:
     new: dict[str, Any] = {}
     if type(state) in ROWS:
         if not (isinstance(state, SkipNonfiniteState) and piece.is_of(optax.MultiStepsState)):
-            row = ROWS[type(state)]
-            names = row.names(state, tuple(piece.fields))
-            new = {other: turn_sign(member, getattr(state, name)) for name, other in names.items()}
-            new |= row.write(member.tx, state) if row.write else {}
+            fields = ROWS[type(state)].fields_there(member.tx, state, tuple(piece.fields))
+            new = {other: turn_sign(member, x) for other, x in fields.items()}
     elif isinstance(state, STATELESS_THERE):
         piece = unmasked(piece)
     elif piece.fields and is_theirs(state):

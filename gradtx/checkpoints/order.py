@@ -30,6 +30,8 @@ def is_for(piece: Piece, member: Member) -> bool:
     state = member.state
     if member is MAYBE:
         return piece.is_empty
+    if member.in_sam != (piece.sam is not None):
+        return False
     if is_partition(member):
         return piece.is_of(optax.transforms.PartitionState)
     if isinstance(state, MaskedState):
@@ -74,6 +76,5 @@ def refuse_order(members: list[Member], pieces: list[Piece]) -> NoReturn:
 def title_of(member: Member) -> str:
     """A part and what Optax has for it, in an error."""
     state = member.state
-    if type(state) in ROWS:
-        return f"{member.name} ({kinds_of(member.tx, state)[0].__name__})"
-    return member.name
+    name = f"{member.name} ({kinds_of(member.tx, state)[0].__name__})" if type(state) in ROWS else member.name
+    return f"{name} in an opaque sam" if member.in_sam else name

@@ -21,6 +21,7 @@ class Piece(NamedTuple):
     state: Any
     fields: dict[str, Any]
     injected: "Piece | None"  # the inject_hyperparams around it
+    sam: "Piece | None" = None  # the opaque sam around it
 
     def is_of(self, kind: type[Any]) -> bool:
         """Whether it is a state of that kind: a dict is one that has its fields."""
@@ -35,11 +36,10 @@ class Piece(NamedTuple):
 
     @property
     def name(self) -> str:
-        if is_namedtuple(self.state):
-            return type(self.state).__name__
-        if self.state is None or self.fields:
-            return f"{{{', '.join(self.fields)}}}" if self.fields else "None"
-        return type(self.state).__name__
+        name = type(self.state).__name__
+        if not is_namedtuple(self.state) and (self.state is None or self.fields):
+            name = f"{{{', '.join(self.fields)}}}" if self.fields else "None"
+        return f"{name} in an opaque sam" if self.sam else name
 
 
 Orders = dict[frozenset[str], tuple[str, ...]]
@@ -51,22 +51,24 @@ def orders_of(tx: Any) -> Orders:
     return {frozenset(names): tuple(names) for names in named if names}
 
 
-def pieces_of(state: Any, orders: Orders, keys: Keys = (), injected: Piece | None = None) -> Iterator[Piece]:
+def pieces_of(
+    state: Any, orders: Orders, keys: Keys = (), injected: Piece | None = None, sam: Piece | None = None
+) -> Iterator[Piece]:
     """The parts' states in the order of their application. Chains are gone through, and so are `inject_hyperparams` and
     the opaque `sam`.
     """
     fields = fields_of(state)
-    piece = Piece(keys, state, fields, injected)
+    piece = Piece(keys, state, fields, injected, sam)
     if isinstance(state, tuple | list) and not is_namedtuple(state):
         for i, x in enumerate(state):
-            yield from pieces_of(x, orders, (*keys, i), injected)
+            yield from pieces_of(x, orders, (*keys, i), injected, sam)
     elif set(fields) in INJECTED:
-        yield from pieces_of(fields["inner_state"], orders, (*keys, "inner_state"), piece)
+        yield from pieces_of(fields["inner_state"], orders, (*keys, "inner_state"), piece, sam)
     elif piece.is_of(optax.contrib.SAMState) and fields["cache"] is None:  # whose way up is inside of an update
-        yield from pieces_of(fields["opt_state"], orders, (*keys, "opt_state"), injected)
+        yield from pieces_of(fields["opt_state"], orders, (*keys, "opt_state"), injected, piece)
     elif not is_namedtuple(state) and (names := names_in_order(state, orders)):
         for name in names:
-            yield from pieces_of(fields[name], orders, (*keys, name), injected)
+            yield from pieces_of(fields[name], orders, (*keys, name), injected, sam)
     else:
         yield piece
 

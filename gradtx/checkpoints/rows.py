@@ -1,15 +1,15 @@
 """Optax's state for each of gradtx's: which fields mean the same, and what is refused because they don't."""
 
-from collections.abc import Callable, Mapping
-from types import MappingProxyType
-from typing import Any, NamedTuple, NoReturn
+import functools
+from collections.abc import Callable
+from typing import Any, NoReturn
 
 import jax.numpy as jnp
 import optax
 
 from gradtx.checkpoints import conversions
-from gradtx.checkpoints.conversions import NamedFields
-from gradtx.core.pair import state_kind
+from gradtx.checkpoints.optax_row import OptaxRow, always, made_by
+from gradtx.core.pair import SOME_SCHEDULE, state_kind
 from gradtx.core.paths import paths_and_leaves
 from gradtx.core.walk import walk
 from gradtx.matrices.galore import galore
@@ -65,32 +65,9 @@ from gradtx.wrappers.mechanize import MechanizeState
 from gradtx.wrappers.sam import SamState
 from gradtx.wrappers.schedule_free import ScheduleFreeState
 
-
-class OptaxRow(NamedTuple):
-    """The counterpart of a state of gradtx's."""
-
-    kinds: Callable[[Any], tuple[type[Any], ...]]  # of Optax's states, for the transformation; the first is made
-    renamed: Mapping[str, str] = MappingProxyType({})  # Optax's names of fields
-    own: tuple[str, ...] = ()  # what is not copied, though both have it
-    read: Callable[[Any, NamedFields, Any], NamedFields] | None = None  # as in `conversions`
-    write: Callable[[Any, Any], NamedFields] | None = None
-    scheduled: tuple[str, ...] = ()  # hyperparameters that may be schedules there, too: its own count is theirs
-    inside: str | None = None  # of a wrapper: Optax's name of the state in it, which is `inner_state` here
-
-    def names(self, state: Any, theirs: tuple[str, ...]) -> dict[str, str]:
-        """The fields that both have, with Optax's names."""
-        own = {*self.own, *(["inner_state"] if self.inside else [])}
-        pairs = {name: self.renamed.get(name, name) for name in state._fields if name not in own}
-        return {name: other for name, other in pairs.items() if other in theirs and getattr(state, name) is not None}
-
-
-def always(*kinds: type[Any]) -> Callable[[Any], tuple[type[Any], ...]]:
-    return lambda tx: kinds
-
-
-def made_by(factory: Callable[[], Any]) -> Callable[[Any], tuple[type[Any], ...]]:
-    """A class that is not public; found when it is asked for."""
-    return lambda tx: (state_kind(factory),)
+# As they are now: a program may put gradtx's in their places.
+RMS, STDDEV = optax.scale_by_rms, optax.scale_by_stddev
+kinds_of_scheduled_decay = made_by(functools.partial(optax.add_decayed_weights, SOME_SCHEDULE))
 
 
 # ---- kinds that turn on arguments ----
@@ -109,8 +86,7 @@ def kinds_of_nadam(tx: Any) -> tuple[type[Any], ...]:
 
 
 def kinds_of_rms(tx: Any) -> tuple[type[Any], ...]:
-    theirs = optax.scale_by_stddev if tx.centered else optax.scale_by_rms
-    return (state_kind(theirs, bias_correction=bool(tx.debias)),)
+    return (state_kind(STDDEV if tx.centered else RMS, bias_correction=bool(tx.debias)),)
 
 
 def kinds_of_subspace(tx: Any) -> tuple[type[Any], ...]:

@@ -99,7 +99,9 @@ def first_difference(updates: Any, other: Any, name: str, what: str, path: str =
     if updates is None:
         return None
     mine, theirs = children(updates), children(other)
-    if type(updates) is not type(other) and not (mine.keys() == theirs.keys() == {""}):
+    if mine.keys() == {""}:
+        return None  # a leaf, above whatever the other tree has there
+    if type(updates) is not type(other):
         here = f"{what}{path}" if path else f"the tree of {what}"
         mine_named, theirs_named = name_apart(type(updates), type(other))
         return f"{here} is of type {mine_named}, in {name} it is {theirs_named}"
@@ -109,8 +111,6 @@ def first_difference(updates: Any, other: Any, name: str, what: str, path: str =
     for key in theirs:
         if key not in mine:
             return f"{what} lack {path}{key}, which is in {name}"
-    if mine.keys() == {""}:
-        return None
     parts = (first_difference(part, theirs[key], name, what, path + key) for key, part in mine.items())
     return next((part for part in parts if part), None)
 
@@ -160,7 +160,12 @@ def align(updates: Any, params: Any) -> tuple[list[Any], Any, list[Any]]:
     parameters beside them. None counts as a leaf.
     """
     leaves, structure = jax.tree.flatten(updates, is_leaf=is_none)
-    weights: list[Any] = [None] * len(leaves) if params is None else match(updates, params, "params")
+    try:
+        weights: list[Any] = [None] * len(leaves) if params is None else match(updates, params, "params")
+    except Refusal as refusal:
+        if children(updates).keys() & children(params).keys():
+            raise
+        raise Refusal(ValueError, f"{refusal}; {CALL}") from None  # two trees of two kinds, in one another's place
     for i, u in enumerate(leaves):
         if u is not None:
             p = weights[i]
@@ -178,6 +183,9 @@ def align(updates: Any, params: Any) -> tuple[list[Any], Any, list[Any]]:
                     raise
                 leaves[i] = Unfit(u, refusal)
     return leaves, structure, weights
+
+
+CALL = "the call is `updates, state = tx.update(updates, state, params)`"
 
 
 def has_examples(u: Any, p: Any) -> bool:
@@ -233,30 +241,9 @@ def match_params(made: Any, params: Any, what: str) -> list[Any]:
 def require_state(state: Any, expected: type) -> None:
     if not isinstance(state, expected):
         got, want = name_apart(type(state), expected)
-        problem = f"the state is {'an array' if isinstance(state, jax.Array) else f'a {got}'}, expected {want}"
+        article = "an" if got[:1] in "AEIOU" else "a"
+        problem = f"the state is {'an array' if isinstance(state, jax.Array) else f'{article} {got}'}, expected {want}"
         raise Refusal(TypeError, f"{problem}: {origin_of(type(state), expected)}")
-
-
-def require_result(before: jax.Array, returned: Any, state: Any, names: list[str]) -> None:
-    """Refuse what is not `(update, fields)` with an update and fields like those that went in."""
-    if not (isinstance(returned, tuple) and len(returned) == 2 and isinstance(returned[1], dict)):
-        raise Refusal(TypeError, f"the formula must return (update, dict of fields), got {type(returned).__name__}")
-    u, after = returned
-    if not isinstance(u, jax.Array) or u.shape != before.shape:
-        got = f"an update of shape {u.shape}" if isinstance(u, jax.Array) else type(u).__name__
-        raise Refusal(ValueError, f"the formula made {got} from one of shape {before.shape}")
-    if after.keys() != set(names):
-        raise Refusal(ValueError, f"the formula returned the fields {sorted(after)}, expected {sorted(names)}")
-    for name in names:
-        if np.shape(after[name]) != getattr(state, name).shape:
-            shapes = f"{np.shape(after[name])}, expected {getattr(state, name).shape}"
-            raise Refusal(ValueError, f"the formula returned {name} in shape {shapes}")
-
-
-def require_pair(built: Any) -> Any:
-    if not (isinstance(built, tuple) and len(built) == 2 and all(map(callable, built))):
-        raise Refusal(TypeError, f"the factory must return a pair (init, update), got {type(built).__name__}")
-    return built
 
 
 def require_states(state: Any, parts: tuple[Any, ...] | dict[str, Any]) -> None:
@@ -270,7 +257,17 @@ def require_states(state: Any, parts: tuple[Any, ...] | dict[str, Any]) -> None:
             return
         want = f"a tuple of {len(parts)}"
         got = f"{len(state)} states" if isinstance(state, tuple) else type(state).__name__
-    raise Refusal(ValueError, f"the state must be {want}, got {got}: it was made by another optimizer")
+    origin = guess_origin(state, isinstance(state, type(parts)))
+    raise Refusal(ValueError, f"the state must be {want}, got {got}: {origin}")
+
+
+def guess_origin(state: Any, is_kind: bool) -> str:
+    """Where a state of another form than that of `init` may come from, and what helps."""
+    if is_kind:
+        return "it was made by another optimizer; to_flat and from_flat carry it over"
+    if isinstance(state, list):  # as it comes from a file without a template
+        return "it was restored without its form; restore it into tx.init(params)"
+    return f"it is not what init returned; {CALL}"
 
 
 def require_names(held: dict[str, Any], expected: list[str]) -> None:

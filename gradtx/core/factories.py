@@ -13,6 +13,7 @@ from gradtx.core import check
 from gradtx.core.count import ScheduledState, as_weak, in_force, increment, value_at
 from gradtx.core.flow import Flow
 from gradtx.core.pair import rule_of_pair, with_extra
+from gradtx.core.returned import require_pair
 from gradtx.core.rule import Part, Rule, transformations_in
 from gradtx.core.transformation import Transformation, advance, selects_by_rule, start, takes_of_rule
 from gradtx.core.walk import writes_by_rule
@@ -78,7 +79,7 @@ class transformation(Recipe[P, Transformation]):
             return made
         if isinstance(made, Transformation):
             return Composed.of(tx=made)
-        check.require_pair(made)
+        require_pair(made)
         return rule_of_pair(*made, inside=transformations_in(arguments) if self.holds_parts else {})
 
     def scheduled_rule(self, arguments: dict[str, Any], schedules: list[str]) -> Rule:
@@ -216,4 +217,6 @@ def require_part(name: str, value: Any) -> Any:
     got = f"{type(value).__name__} {excerpt(value)}"
     if callable(value):
         got = f"a function; call it: {getattr(value, '__name__', '')}(…)"
+    elif isinstance(value, list):
+        got = f"{got}; give its parts one by one, with a star before the list"
     raise Refusal(TypeError, f"{name} must be a transformation, got {got}")

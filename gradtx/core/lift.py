@@ -15,6 +15,7 @@ from gradtx.core.count import increment
 from gradtx.core.flow import Flow
 from gradtx.core.measurement import require_alike
 from gradtx.core.placement import lay_like
+from gradtx.core.returned import require_fields_of, require_start
 from gradtx.core.rule import NONE, Keys, Rule
 from gradtx.core.stage import Fields, Stage
 from gradtx.core.tree import narrow, widen
@@ -61,6 +62,7 @@ def per_array(
     >>> tx.update({"w": jnp.array([5.0])}, state)[0]
     {'w': Array([2.], dtype=float32)}
     """
+    require_fields_of(state_type)
     return PerArray.of(state_type=state_type, init_one=init, update_one=update, shared=shared or {})
 
 
@@ -228,7 +230,7 @@ def init_array(init: Callable[..., dict[str, Any]], p: Any) -> Fields:
     fields: Fields = {}
     taken = {id(p), id(wide)}
     fields_of_one = init(wide, int(is_complex)) if count_arguments(init) > 1 else init(wide)
-    for name, x in fields_of_one.items():
+    for name, x in require_start(fields_of_one).items():
         x = x if isinstance(x, jax.Array) else jnp.asarray(x)
         if is_complex and x.shape == wide.shape:
             x = narrow(x, p.dtype)

@@ -10,6 +10,7 @@ from gradtx.core.chunks import run_in_chunks
 from gradtx.core.collectives import Axes, manual_axes
 from gradtx.core.held import Held, is_held
 from gradtx.core.locality import run_in_parts
+from gradtx.core.returned import note_count, require_result
 from gradtx.core.tree import narrow, widen
 from gradtx.values.errors import Refusal
 
@@ -66,10 +67,11 @@ def apply(stage: Stage, u: jax.Array, row: Any, weight: jax.Array | None) -> tup
     try:
         given = (u, row, weight) if stage.needs_params else (u, row)
         returned = run_in_parts(stage.formula, stage.axes, *given) if manual_axes() else stage.formula(*given)
-        check.require_result(u, returned, row, stage.names)
+        require_result(u, returned, row, stage.names)
     except Refusal as refusal:
         raise locate(refusal.kind(f"{stage.name}: {refusal}"), stage.place) from None
     except Exception as error:
+        note_count(error, row)
         locate(error, stage.place)
         raise
     return returned

@@ -108,7 +108,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
     extras = EXTRAS | (EXTRAS_OF_TEXT if given.task else EXTRAS_OF_DIGITS)
     missing = [name for module, name in extras.items() if importlib.util.find_spec(module) is None]
     if missing:
-        parser.error(f"{' and '.join(missing)} not installed; pip install 'gradtx[demo]'")
+        parser.error(f"{' and '.join(missing)} not installed; pip install {' '.join(missing)}")
     try:
         job = job_of(given, arguments)
     except UnsuitableError as error:

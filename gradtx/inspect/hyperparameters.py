@@ -13,9 +13,10 @@ from gradtx.core.rule import Keys, transformations_in
 from gradtx.core.transformation import Transformation
 from gradtx.core.walk import Node, parts_of, state_at, walk, with_state_at
 from gradtx.values.annotations import Scalar
+from gradtx.values.argument import as_number
 from gradtx.values.errors import Refusal, errors_of
 from gradtx.values.ranges import Range
-from gradtx.values.recipe import Controlled, Recipe, as_number
+from gradtx.values.recipe import Controlled, Recipe
 from gradtx.values.value import Value, arguments, arguments_in, restore
 
 SEPARATE = "_separate"  # where an instance keeps its copy

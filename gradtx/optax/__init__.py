@@ -60,17 +60,8 @@ from gradtx.optax.blocks import (
     set_to_zero,
     trace,
 )
-from gradtx.optax.conditions import (
-    apply_every,
-    conditionally_mask,
-    conditionally_transform,
-    snapshot,
-)
-from gradtx.optax.distance_free import (
-    polyak_sgd,
-    scale_by_distance_over_gradients,
-    scale_by_polyak,
-)
+from gradtx.optax.conditions import apply_every, conditionally_mask, conditionally_transform, snapshot
+from gradtx.optax.distance_free import polyak_sgd, scale_by_distance_over_gradients, scale_by_polyak
 from gradtx.optax.front import (
     add_noise,
     centralize,
@@ -96,10 +87,7 @@ from gradtx.optax.kin import (
     yogi,
 )
 from gradtx.optax.loop import apply_updates, global_norm
-from gradtx.optax.maxima import (
-    scale_by_sm3,
-    sm3,
-)
+from gradtx.optax.maxima import scale_by_sm3, sm3
 from gradtx.optax.optimizers import (
     adadelta,
     adafactor,
@@ -117,9 +105,7 @@ from gradtx.optax.optimizers import (
     sign_sgd,
     signum,
 )
-from gradtx.optax.other_trees import (
-    flatten,
-)
+from gradtx.optax.other_trees import flatten
 from gradtx.optax.private import (
     differentially_private_aggregate,
     dpsgd,
@@ -142,15 +128,8 @@ from gradtx.optax.schedules import (
     warmup_cosine_decay_schedule,
     warmup_exponential_decay_schedule,
 )
-from gradtx.optax.searches import (
-    lbfgs,
-    scale_by_backtracking_linesearch,
-    scale_by_lbfgs,
-    scale_by_zoom_linesearch,
-)
-from gradtx.optax.two_speeds import (
-    lookahead,
-)
+from gradtx.optax.searches import lbfgs, scale_by_backtracking_linesearch, scale_by_lbfgs, scale_by_zoom_linesearch
+from gradtx.optax.two_speeds import lookahead
 from gradtx.optax.weights import (
     adaptive_grad_clip,
     fromage,

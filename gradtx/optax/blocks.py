@@ -8,18 +8,17 @@ import jax.numpy as jnp
 import numpy as np
 import optax
 
+from gradtx.checkpoints.rows import kinds_of_scheduled_decay
 from gradtx.core.check import Unfit, is_none
 from gradtx.core.factories import Composed
 from gradtx.core.flow import Flow
 from gradtx.core.lift import per_array
-from gradtx.core.pair import SOME_SCHEDULE, state_kind
 from gradtx.core.rule import Rule, going_down
 from gradtx.optax.borrow import (
     LARGEST,
     Fixed,
     Real,
     StepCount,
-    held_in,
     is_float32,
     leave_unless,
     optax_transformation,
@@ -42,8 +41,6 @@ from gradtx.transforms import momentum as of_momentum
 from gradtx.transforms import rate as of_rate
 from gradtx.transforms import relative as of_relative
 from gradtx.transforms import rms as of_rms
-
-THEIRS = {name: original(name) for name in ("scale_by_rms", "scale_by_stddev", "add_decayed_weights")}
 
 POWER = inspect.signature(original("scale_by_factored_rms")).parameters["decay_rate_fn"].default
 
@@ -83,8 +80,7 @@ def scale(step_size: Real):
 @optax_transformation
 def scale_by_schedule(step_size_fn: Real):
     leave_unless(step_size_fn=callable(step_size_fn))
-    kind = optax.ScaleByScheduleState
-    return restate_schedule(of_rate.scale(step_size_fn), "factor", NOTHING, kind, "step_size_fn")
+    return restate_schedule(of_rate.scale(step_size_fn), "factor", optax.ScaleByScheduleState, "step_size_fn")
 
 
 @optax_transformation
@@ -103,29 +99,29 @@ def add_decayed_weights(weight_decay: Real = 0.0, mask: OptionalMask = None):
     decay = of_decay.add_decayed_weights(weight_decay)
     if not callable(weight_decay):
         return stateless_member(decay)
-    kind = state_kind(THEIRS["add_decayed_weights"], SOME_SCHEDULE)
-    return restate_schedule(decay, "weight_decay", NOTHING, kind, "weight_decay")
+    (kind,) = kinds_of_scheduled_decay(None)
+    return restate_schedule(decay, "weight_decay", kind, "weight_decay")
 
 
 # ---- clipping ----
 
-UNMEASURED: Any = dict(norm=NO_NUMBER, clipped_norm=NO_NUMBER, clipped=NO_COUNT.astype(bool))
+UNMEASURED = dict(norm=NO_NUMBER, clipped_norm=NO_NUMBER, clipped=NO_COUNT.astype(bool))
 
 
 @optax_transformation
 def clip(max_delta: Real):
-    return restate(of_clip.clip_by_value(max_delta), of_clip.ClipState, optax.EmptyState, **UNMEASURED)
+    return restate(of_clip.clip_by_value(max_delta), of_clip.ClipState, absent=UNMEASURED)
 
 
 @optax_transformation
 def clip_by_global_norm(max_norm: Real):
     # Optax's is that of the arrays in sight.
-    return restate(of_clip.clip_by_group_norm(max_norm), of_clip.ClipState, optax.EmptyState, **UNMEASURED)
+    return restate(of_clip.clip_by_group_norm(max_norm), of_clip.ClipState, absent=UNMEASURED)
 
 
 @optax_transformation
 def clip_by_block_rms(threshold: Real):
-    return restate(of_clip.clip_by_rms(threshold), of_clip.ClipState, optax.EmptyState, **UNMEASURED)
+    return restate(of_clip.clip_by_rms(threshold), of_clip.ClipState, absent=UNMEASURED)
 
 
 @optax_transformation
@@ -143,16 +139,16 @@ def scale_by_param_block_rms(min_scale: Real = 1e-3):
 
 @optax_transformation
 def trace(decay: Real, nesterov: bool = False, accumulator_dtype: Any = None):
-    velocity = held_in(of_momentum.scale_by_momentum(decay, nesterov=nesterov), trace=accumulator_dtype)
-    return restate(velocity, of_momentum.ScaleByMomentumState, optax.TraceState)
+    velocity = of_momentum.scale_by_momentum(decay, nesterov=nesterov)
+    return restate(velocity, of_momentum.ScaleByMomentumState, trace=accumulator_dtype)
 
 
 @optax_transformation
 def ema(decay: Real, debias: bool = True, accumulator_dtype: Any = None):
     leave_unless(accumulator_dtype=is_float32(accumulator_dtype) or not debias)
-    average = held_in(of_momentum.ema(decay), ema=accumulator_dtype)
+    average = of_momentum.ema(decay)
     if not debias:
-        return restate(average, of_momentum.EmaState, optax.EmaState)
+        return restate(average, of_momentum.EmaState, ema=accumulator_dtype)
     if callable(decay):  # which Optax does not take
         return chain(average, of_momentum.bias_correction(decay))
 
@@ -169,7 +165,7 @@ def ema(decay: Real, debias: bool = True, accumulator_dtype: Any = None):
 @optax_transformation
 def scale_by_rss(initial_accumulator_value: Real = 0.1, eps: Real = 1e-7):
     direction = of_adagrad.scale_by_rss(0.0, eps_root=eps, initial=initial_accumulator_value)
-    return restate(direction, of_adagrad.ScaleByRssState, optax.ScaleByRssState)
+    return restate(direction, of_adagrad.ScaleByRssState)
 
 
 @optax_transformation
@@ -180,8 +176,7 @@ def scale_by_rms(
     eps_in_sqrt: bool = True,
     bias_correction: bool = False,
 ):
-    kind = state_kind(THEIRS["scale_by_rms"], bias_correction=bool(bias_correction))
-    return over_root(kind, decay, eps, initial_scale, eps_in_sqrt, bias_correction, centered=False)
+    return over_root(decay, eps, initial_scale, eps_in_sqrt, bias_correction, centered=False)
 
 
 @optax_transformation
@@ -192,20 +187,19 @@ def scale_by_stddev(
     eps_in_sqrt: bool = True,
     bias_correction: bool = False,
 ):
-    kind = state_kind(THEIRS["scale_by_stddev"], bias_correction=bool(bias_correction))
-    return over_root(kind, decay, eps, initial_scale, eps_in_sqrt, bias_correction, centered=True)
+    return over_root(decay, eps, initial_scale, eps_in_sqrt, bias_correction, centered=True)
 
 
-def over_root(kind: Any, decay: Real, eps: Real, initial: Real, inside: bool, debias: bool, centered: bool) -> Any:
+def over_root(decay: Real, eps: Real, initial: Real, inside: bool, debias: bool, centered: bool) -> Any:
     outer, inner = (0.0, eps) if inside else (eps, 0.0)
     direction = of_rms.scale_by_rms(decay, outer, eps_root=inner, centered=centered, debias=debias, initial=initial)
-    return restate(direction, of_rms.ScaleByRmsState, kind, count=NO_COUNT, mu=None)
+    return restate(direction, of_rms.ScaleByRmsState, absent=dict(count=NO_COUNT, mu=None))
 
 
 @optax_transformation
 def scale_by_adadelta(rho: Real = 0.9, eps: Real = 1e-6):
     direction = of_adadelta.scale_by_adadelta(rho, eps)
-    return restate(direction, of_adadelta.ScaleByAdadeltaState, optax.ScaleByAdaDeltaState)
+    return restate(direction, of_adadelta.ScaleByAdadeltaState)
 
 
 @optax_transformation
@@ -220,7 +214,7 @@ def scale_by_factored_rms(
     leave_unless(decay_rate_fn=decay_rate_fn is POWER)
     min_dim: Any = max(min_dim_size_to_factor, 1) if factored else LARGEST
     direction = of_adafactor.scale_by_factored_rms(decay_rate, step_offset, min_dim, epsilon)
-    return restate(direction, of_adafactor.ScaleByFactoredRmsState, optax.FactoredState)
+    return restate(direction, of_adafactor.ScaleByFactoredRmsState)
 
 
 # ---- Adam's family ----
@@ -237,13 +231,13 @@ def scale_by_adam(
     nesterov: bool = False,
 ):
     direction = of_adam.scale_by_adam(b1, b2, eps, eps_root=eps_root, nesterov=nesterov)
-    return restate(held_in(direction, mu=mu_dtype), of_adam.ScaleByAdamState, optax.ScaleByAdamState)
+    return restate(direction, of_adam.ScaleByAdamState, mu=mu_dtype)
 
 
 @optax_transformation
 def scale_by_adamax(b1: Real = 0.9, b2: Real = 0.999, eps: Real = 1e-8):
     direction = of_adamax.scale_by_adamax(b1, b2, 0.0, eps_max=eps)
-    return restate(direction, of_adamax.ScaleByAdamaxState, optax.ScaleByAdamState)
+    return restate(direction, of_adamax.ScaleByAdamaxState)
 
 
 @optax_transformation
@@ -259,7 +253,7 @@ def scale_by_amsgrad(
     leave_unless(bias_correction_nu=bias_correction_nu == bias_correction_mu)
     debias = bias_correction_mu
     direction = of_amsgrad.scale_by_amsgrad(b1, b2, eps, eps_root=eps_root, debias=debias, debias_first=debias)
-    return restate(held_in(direction, mu=mu_dtype), of_amsgrad.ScaleByAmsgradState, optax.ScaleByAmsgradState)
+    return restate(direction, of_amsgrad.ScaleByAmsgradState, mu=mu_dtype)
 
 
 @optax_transformation
@@ -277,9 +271,7 @@ def scale_by_lion(
     smooth_beta: Real = 1.0,
 ):
     leave_unless(mode=mode == "hard")
-    return restate(
-        held_in(of_sign.scale_by_lion(b1, b2), mu=mu_dtype), of_sign.ScaleByLionState, optax.ScaleByLionState
-    )
+    return restate(of_sign.scale_by_lion(b1, b2), of_sign.ScaleByLionState, mu=mu_dtype)
 
 
 # ---- frozen ----

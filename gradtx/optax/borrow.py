@@ -1,5 +1,7 @@
 """How a name of Optax is made of gradtx's members: the decorators, and what is left to Optax."""
 
+import inspect
+import re
 import warnings
 from typing import Annotated, Any, ParamSpec
 
@@ -105,6 +107,7 @@ class optax_transformation(composition[P]):
     def __init__(self, factory: Any):
         super().__init__(factory)
         self.theirs = original(self.__name__)
+        self.__dict__["__doc__"] = documented_as(self.theirs, factory)
 
     def rule(self, arguments: dict[str, Any]) -> Rule:
         try:
@@ -142,6 +145,7 @@ class optax_schedule(schedule[P]):
     def __init__(self, factory: Any):
         super().__init__(factory)
         self.theirs = original(self.__name__)
+        self.__dict__["__doc__"] = documented_as(self.theirs, factory)
 
     def make(self, arguments: dict[str, Any]) -> Any:
         given = dict(arguments)
@@ -154,6 +158,16 @@ class optax_schedule(schedule[P]):
 def original(name: str) -> Any:
     """Optax's own object of a name, None where it has none."""
     return getattr(optax.contrib, name, None) or getattr(optax, name, None)  # which warns of what is in contrib, too
+
+
+SHOWN_CALLS = re.compile(r"^Examples?:.*\n(?:[ \t]+.*\n|\n)*(?:[ \t]+.*$)?", re.MULTILINE)
+
+
+def documented_as(theirs: Any, factory: Any) -> str:
+    """What `help` and an editor show: a line of ours, and Optax's own text without its examples: they print numbers."""
+    own = factory.__doc__ or f"Optax's `{factory.__name__}`, made of gradtx; what differs is in `help(gradtx.optax)`."
+    text = SHOWN_CALLS.sub("", inspect.getdoc(theirs) or "") if theirs is not None else ""
+    return "\n\n".join([own, *(x for x in text.split("\n\n") if ">>>" not in x)]).rstrip()
 
 
 def as_given(x: Any) -> Any:

@@ -5,16 +5,7 @@ from typing import Any
 import optax
 
 from gradtx.optax.borrow import Real, StepCount, optax_transformation
-from gradtx.optax.distance_free import (
-    cocob,
-    dadapt_adamw,
-    dog,
-    dowg,
-    momo,
-    momo_adam,
-    prodigy,
-    scale_by_cocob,
-)
+from gradtx.optax.distance_free import cocob, dadapt_adamw, dog, dowg, momo, momo_adam, prodigy, scale_by_cocob
 from gradtx.optax.frontier import (
     ademamix,
     adopt,
@@ -25,30 +16,15 @@ from gradtx.optax.frontier import (
     scale_by_simplified_ademamix,
     simplified_ademamix,
 )
-from gradtx.optax.galore import (
-    galore,
-    scale_by_galore,
-)
+from gradtx.optax.galore import galore, scale_by_galore
 from gradtx.optax.kin import acprop, scale_by_acprop
-from gradtx.optax.loop import (
-    schedule_free_eval_params,
-)
+from gradtx.optax.loop import schedule_free_eval_params
 from gradtx.optax.muon import muon, scale_by_muon
-from gradtx.optax.other_trees import (
-    split_real_and_imaginary,
-)
+from gradtx.optax.other_trees import split_real_and_imaginary
 from gradtx.optax.over_any import mechanize, schedule_free, schedule_free_adamw, schedule_free_sgd
-from gradtx.optax.private import (
-    differentially_private_aggregate,
-    dpsgd,
-)
-from gradtx.optax.sharpness import (
-    sam,
-)
-from gradtx.optax.sophia import (
-    hutchinson_estimator_diag_hessian,
-    sophia,
-)
+from gradtx.optax.private import differentially_private_aggregate, dpsgd
+from gradtx.optax.sharpness import sam
+from gradtx.optax.sophia import hutchinson_estimator_diag_hessian, sophia
 from gradtx.optax.states import restate
 from gradtx.optax.weights import normalize
 from gradtx.transforms import plateau as of_plateau
@@ -105,7 +81,7 @@ def reduce_on_plateau(
     scheduler = of_plateau.reduce_on_plateau(
         factor, patience, cooldown=cooldown, min_scale=min_scale, rtol=rtol, atol=atol, every=accumulation_size
     )
-    return restate(scheduler, of_plateau.ReduceOnPlateauState, optax.contrib.ReduceLROnPlateauState)
+    return restate(scheduler, of_plateau.ReduceOnPlateauState)
 
 
 def __getattr__(name: str) -> Any:  # what gradtx lacks

@@ -1,25 +1,18 @@
 """Optax's rules that find their rate, with its states: what a member keeps is in them by Optax's names."""
 
-from collections.abc import Callable
 from typing import Any, Literal
 
 import jax.numpy as jnp
-import optax
 from jax import Array
 
-from gradtx.core import check
 from gradtx.core.collectives import manual_axes
-from gradtx.core.count import ScheduledState
-from gradtx.core.flow import Flow
 from gradtx.core.lift import per_array
 from gradtx.core.pair import state_kind
-from gradtx.core.rule import Rule
-from gradtx.core.transformation import Transformation, advance, start, takes
 from gradtx.core.tree import joint_norm, norm, root
 from gradtx.optax.blocks import add_decayed_weights, identity, scale_by_learning_rate
 from gradtx.optax.borrow import Fixed, Real, leave_unless, optax_transformation, original
 from gradtx.optax.optimizers import sgd
-from gradtx.optax.states import NO_NUMBER, once_known, stateless_member
+from gradtx.optax.states import restate, stateless_member
 from gradtx.optax.trees import OptionalMask
 from gradtx.optax.wrappers import chain
 from gradtx.optimizers import cocob as of_cocob
@@ -29,43 +22,6 @@ from gradtx.optimizers import momo as of_momo
 from gradtx.optimizers import polyak as of_polyak
 from gradtx.optimizers import prodigy as of_prodigy
 from gradtx.optimizers.whole_tree import avoid_zero
-from gradtx.values.value import build
-
-
-class Exchanged(Rule):
-    """The rule of a member whose state is Optax's between updates."""
-
-    tx: Transformation
-    kind: type[Any]
-    inside: Callable[[Any], Any]  # the member's state from Optax's
-    outside: Callable[[Any], Any]  # and back
-    first: Callable[[Any, Any], Any] = staticmethod(lambda state, params: state)  # what Optax's starts with
-
-    def init(self, params: Any) -> Any:
-        state = self.outside(start(self.tx, params))
-        return state if manual_axes() else self.first(state, params)  # parts of arrays don't know the whole's size
-
-    def advance(self, flow: Flow, state: Any, extra: dict[str, Any]) -> Any:
-        check.require_state(state, self.kind)
-        return once_known(flow, advance(self.tx, flow, self.inside(state), extra), self.outside)
-
-
-def exchange_state(tx: Transformation, own: Any, kind: Any, **others: Any) -> Rule:
-    """The rule of a member that has the fields of Optax's state; a schedule of it reads the state's count."""
-    schedules = [name for name, x in tx.arguments.items() if callable(x)]
-    leave_unless(**dict.fromkeys(schedules, "count" in kind._fields))
-
-    def inside(state: Any) -> Any:
-        made = own(**{name: getattr(state, name) for name in kind._fields})
-        numbers: Any = dict.fromkeys(schedules, NO_NUMBER)
-        return ScheduledState(state.count, numbers, made) if schedules else made
-
-    def outside(state: Any) -> Any:
-        made = state.inner_state if schedules else state
-        return kind(**{name: getattr(made, name) for name in kind._fields})
-
-    known: dict[str, Any] = dict(takes=takes(tx), needs=build(tx).needs, descends=build(tx).descends)
-    return Exchanged.of(tx=tx, kind=kind, inside=inside, outside=outside, **known, **others)
 
 
 def decayed(weight_decay: Any, mask: Any) -> Any:
@@ -80,20 +36,13 @@ def step_by_dog(init_step: Any, eps: Real = 1e-8):
     leave_unless(init_step=isinstance(init_step, tuple) and len(init_step) == 2 and init_step[0] in STARTS)
     name, number = init_step
     member = of_distance.scale_by_dog(eps=eps, **{STARTS[name]: number})
-    own, kind = of_distance.ScaleByDogState, optax.contrib.DoGState
-
-    def inside(state: Any) -> Any:
-        return own(*state[1:])
-
-    def outside(state: Any) -> Any:  # no gradient, or zeros, so far
-        return kind(state.sum_sq_norm_grads == 0.0, *state)
 
     def first(state: Any, params: Any) -> Any:
         starts = dict(distance=number, learning_rate=0.0)
         least = starts[name] if name in starts else number * (1.0 + joint_norm(params))
         return state._replace(max_dist=jnp.asarray(least, state.max_dist.dtype))
 
-    return Exchanged.of(tx=member, kind=kind, inside=inside, outside=outside, first=first)
+    return restate(member, of_distance.ScaleByDogState, first=first)
 
 
 STARTS = {"distance": "initial_distance", "learning_rate": "initial_rate", "heuristic": "reps"}
@@ -119,7 +68,7 @@ def step_by_dowg(init_estim_sq_dist: Real | None = None, eps: Real = 1e-4):
         least = eps if init_estim_sq_dist is None else init_estim_sq_dist
         return state._replace(estim_sq_dist=jnp.asarray(least, state.estim_sq_dist.dtype))
 
-    return exchange_state(member, of_distance.ScaleByDowgState, optax.contrib.DoWGState, first=first)
+    return restate(member, of_distance.ScaleByDowgState, first=first)
 
 
 @optax_transformation
@@ -185,7 +134,7 @@ def prodigy(
         debias=True,
         safeguard=safeguard_warmup,
     )
-    return exchange_state(member, of_prodigy.ProdigyState, optax.contrib.ProdigyState)
+    return restate(member, of_prodigy.ProdigyState)
 
 
 @optax_transformation
@@ -198,7 +147,7 @@ def dadapt_adamw(
 ):
     leave_unless(betas=not any(map(callable, betas)))
     member = of_d_adaptation.dadapt_adamw(learning_rate, *betas, eps, weight_decay, d0=estim_lr0)
-    return exchange_state(member, of_d_adaptation.DAdaptAdamwState, optax.contrib.DAdaptAdamWState)
+    return restate(member, of_d_adaptation.DAdaptAdamwState)
 
 
 # ---- by the loss ----
@@ -234,7 +183,7 @@ def momo(
 ):
     leave_unless(weight_decay=isinstance(weight_decay, float | int) and weight_decay == 0)  # it decays otherwise
     member = of_momo.momo(learning_rate, beta, lower_bound, adapt_lower_bound=adapt_lower_bound)
-    return exchange_state(member, of_momo.MomoState, optax.contrib.MomoState)
+    return restate(member, of_momo.MomoState)
 
 
 @optax_transformation
@@ -250,7 +199,7 @@ def momo_adam(
     member = of_momo.momo_adam(
         learning_rate, b1, b2, eps, lower_bound, weight_decay, adapt_lower_bound=adapt_lower_bound
     )
-    return exchange_state(member, of_momo.MomoAdamState, optax.contrib.MomoAdamState)
+    return restate(member, of_momo.MomoAdamState)
 
 
 # ---- by bets ----
@@ -258,7 +207,7 @@ def momo_adam(
 
 @optax_transformation
 def scale_by_cocob(alpha: Real = 100.0, eps: Real = 1e-8):
-    return exchange_state(of_cocob.cocob(alpha, eps), of_cocob.CocobState, optax.contrib.COCOBState)
+    return restate(of_cocob.cocob(alpha, eps), of_cocob.CocobState)
 
 
 @optax_transformation

@@ -8,19 +8,15 @@ import optax
 
 from gradtx.core import check
 from gradtx.core.count import as_real, increment
-from gradtx.core.flow import Flow, keep_promises
+from gradtx.core.flow import Flow
 from gradtx.core.keys import Seed, make_key
-from gradtx.core.pair import state_kind
 from gradtx.core.rule import Rule
-from gradtx.core.transformation import advance, start
 from gradtx.optax.blocks import scale_by_adam, scale_by_learning_rate
-from gradtx.optax.borrow import Outdated, Real, leave_unless, optax_transformation, original
+from gradtx.optax.borrow import Outdated, Real, leave_unless, optax_transformation
 from gradtx.optax.states import restate, stateless_member
 from gradtx.optax.wrappers import chain
 from gradtx.transforms import cleaning as of_cleaning
 from gradtx.transforms import past as of_past
-
-OPTIMISTIC: Any = state_kind(original("scale_by_optimistic_gradient"))
 
 
 @optax_transformation
@@ -30,30 +26,12 @@ def centralize():
 
 @optax_transformation
 def zero_nans():
-    return restate(
-        of_cleaning.zero_nans(), of_cleaning.ZeroNansState, optax.ZeroNansState, renamed=dict(found="found_nan")
-    )
+    return restate(of_cleaning.zero_nans(), of_cleaning.ZeroNansState)
 
 
 @optax_transformation
 def scale_by_optimistic_gradient(alpha: Real = 1.0, beta: Real = 1.0):
-    tx = of_past.optimistic(alpha, beta)
-    if callable(alpha) or callable(beta):  # which Optax does not take
-        return tx
-
-    def init(params: Any) -> Any:
-        return OPTIMISTIC(is_initial_step=jnp.ones([], bool), previous_gradient=start(tx, params).previous_gradient)
-
-    def advance_with_flag(flow: Flow, state: Any, extra: dict[str, Any]) -> Any:
-        check.require_state(state, OPTIMISTIC)
-        count = jnp.where(jnp.asarray(state.is_initial_step), 0, 1).astype(jnp.int32)
-        after = advance(tx, flow, of_past.OptimisticState(count, state.previous_gradient), extra)
-        later = jnp.zeros([], bool)
-        return flow.promise(
-            lambda: OPTIMISTIC(is_initial_step=later, previous_gradient=keep_promises(after).previous_gradient)
-        )
-
-    return Rule(init, advance_with_flag)
+    return restate(of_past.optimistic(alpha, beta), of_past.OptimisticState)
 
 
 @optax_transformation

@@ -13,20 +13,13 @@ from gradtx.core.factories import Composed
 from gradtx.core.lift import per_array
 from gradtx.core.rule import going_down
 from gradtx.optax.blocks import add_decayed_weights, scale, scale_by_learning_rate
-from gradtx.optax.borrow import Real, held_in, is_float32, leave_unless, optax_transformation, original
-from gradtx.optax.states import Restated, restate
+from gradtx.optax.borrow import Real, is_float32, leave_unless, optax_transformation, original
+from gradtx.optax.states import restate
 from gradtx.optax.trees import OptionalMask
 from gradtx.optax.wrappers import chain
 from gradtx.optimizers import ademamix as of_ademamix
 from gradtx.optimizers import adopt as of_adopt
 from gradtx.optimizers import madgrad as of_madgrad
-
-
-class TwiceCounted(Restated):
-    """The rule of AdEMAMix with Optax's state, which counts for the slow average again."""
-
-    def outside(self, state: Any, count: Any) -> Any:
-        return self.kind(count=state.count, count_m2=count, m1=state.m1, m2=state.m2, nu=state.nu)
 
 
 @optax_transformation
@@ -39,10 +32,9 @@ def scale_by_ademamix(
     eps_root: Real = 0.0,
     mu_dtype: Any = None,
 ):
-    leave_unless(b3=not callable(b3), alpha=not callable(alpha), mu_dtype=is_float32(mu_dtype))
+    leave_unless(mu_dtype=is_float32(mu_dtype))
     direction = of_ademamix.scale_by_ademamix(b1, b2, b3, alpha, eps, eps_root=eps_root)
-    rule = restate(direction, of_ademamix.ScaleByAdemamixState, optax.contrib.ScaleByAdemamixState)
-    return TwiceCounted.of(**vars(rule)) if isinstance(rule, Restated) else rule
+    return restate(direction, of_ademamix.ScaleByAdemamixState)
 
 
 @optax_transformation
@@ -66,10 +58,8 @@ def ademamix(
 def scale_by_simplified_ademamix(
     b1: Real = 0.99, b2: Real = 0.95, alpha: Real = 0.0, eps: Real = 1e-8, eps_root: Real = 0.0
 ):
-    leave_unless(alpha=not callable(alpha))
     direction = of_ademamix.scale_by_simplified_ademamix(b1, b2, alpha, eps, eps_root=eps_root)
-    kind, renamed = optax.contrib.ScaleBySimplifiedAdEMAMixState, dict(count="t", mu="m", nu="n")
-    return restate(direction, of_ademamix.ScaleBySimplifiedAdemamixState, kind, renamed=renamed)
+    return restate(direction, of_ademamix.ScaleBySimplifiedAdemamixState)
 
 
 @optax_transformation
@@ -120,7 +110,7 @@ def scale_by_adopt(
 ):
     leave_unless(clip_value_fn=clip_value_fn == FOURTH_ROOT or not use_clipping)
     direction = of_adopt.scale_by_adopt(b1, b2, eps, clip=use_clipping, nesterov=nesterov)
-    return restate(held_in(direction, mu=mu_dtype), of_adopt.ScaleByAdoptState, optax.ScaleByAdamState)
+    return restate(direction, of_adopt.ScaleByAdoptState, mu=mu_dtype)
 
 
 @optax_transformation
@@ -143,9 +133,8 @@ def adopt(
 
 @optax_transformation
 def scale_by_madgrad(learning_rate: Real, momentum: Real = 0.9, eps: Real = 1e-6):
-    leave_unless(learning_rate=not callable(learning_rate))
     direction = of_madgrad.madgrad(learning_rate, momentum, eps)
-    return restate(direction, of_madgrad.MadgradState, optax.contrib.MadgradState)
+    return restate(direction, of_madgrad.MadgradState)
 
 
 @optax_transformation

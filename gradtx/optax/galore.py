@@ -17,7 +17,7 @@ from gradtx.matrices.subspace import require_sides, show_inside, singular_side, 
 from gradtx.matrices.views import View, matrices
 from gradtx.optax.blocks import add_decayed_weights, scale_by_adam, scale_by_learning_rate
 from gradtx.optax.borrow import Real, StepCount, optax_transformation
-from gradtx.optax.muon import dimensions_of
+from gradtx.optax.muon import dimensions_of, view_of
 from gradtx.optax.other_trees import SHARDED_BY_JIT
 from gradtx.optax.over_any import Optimizer
 from gradtx.optax.trees import OptionalMask, PlainTree
@@ -115,13 +115,7 @@ def views_of_matrices(numbers: Any, tree: Any) -> list[View | None]:
     rows = dimensions_of(numbers, tree)
     if isinstance(numbers, PlainTree) and hasattr(numbers.tree, "reduction_axis"):  # one for all that have two axes
         rows = [row if x is not None and jnp.ndim(x) >= 2 else None for x, row in zip(leaves, rows, strict=True)]
-    return [row and whole_view(row) for row in rows]
-
-
-def whole_view(numbers: Any) -> View:
-    """The view of an array as one matrix."""
-    reduce, output = [(x,) if isinstance(x, int) else tuple(x) for x in numbers]
-    return matrices(reduce=reduce, output=output, batch=())
+    return [row and view_of(row, batch=()) for row in rows]
 
 
 @optax_transformation

@@ -4,9 +4,10 @@ from typing import Any
 
 import optax
 
+from gradtx.checkpoints.optax_row import OptaxRow, always
 from gradtx.core.factories import transformation
 from gradtx.optax.blocks import add_decayed_weights, scale_by_learning_rate
-from gradtx.optax.borrow import Real, held_in, leave_unless, optax_transformation
+from gradtx.optax.borrow import Real, leave_unless, optax_transformation
 from gradtx.optax.states import restate
 from gradtx.optax.trees import OptionalMask
 from gradtx.optax.wrappers import chain
@@ -23,7 +24,7 @@ def scale_by_belief(
     b1: Real = 0.9, b2: Real = 0.999, eps: Real = 1e-16, eps_root: Real = 1e-16, *, nesterov: bool = False
 ):
     direction = of_belief.scale_by_belief(b1, b2, eps, eps_root, nesterov=nesterov)
-    return restate(direction, of_belief.ScaleByBeliefState, optax.ScaleByBeliefState)
+    return restate(direction, of_belief.ScaleByBeliefState)
 
 
 @optax_transformation
@@ -42,7 +43,7 @@ def adabelief(
 @optax_transformation
 def scale_by_acprop(b1: Real = 0.9, b2: Real = 0.999, eps: Real = 1e-16, eps_root: Real = 1e-16):
     direction = of_belief.scale_by_acprop(b1, b2, eps, eps_root=eps_root)
-    return restate(direction, of_belief.ScaleByBeliefState, optax.ScaleByBeliefState)
+    return restate(direction, of_belief.ScaleByBeliefState)
 
 
 @optax_transformation
@@ -68,7 +69,7 @@ def scale_by_yogi(
     initial_accumulator_value: Real = 1e-6,
 ):
     direction = of_yogi.scale_by_yogi(b1, b2, eps, eps_root=eps_root, initial=initial_accumulator_value)
-    return restate(direction, of_yogi.ScaleByYogiState, optax.ScaleByAdamState)
+    return restate(direction, of_yogi.ScaleByYogiState)
 
 
 @optax_transformation
@@ -88,7 +89,7 @@ def scale_by_radam(
 ):
     leave_unless(nesterov=not nesterov)
     direction = of_radam.scale_by_radam(b1, b2, eps, threshold, eps_root=eps_root)
-    return restate(direction, of_radam.ScaleByRadamState, optax.ScaleByAdamState)
+    return restate(direction, of_radam.ScaleByRadamState)
 
 
 @optax_transformation
@@ -112,10 +113,13 @@ def scale_by_differences(b1: Decay, b2: Decay, b3: Decay, eps: NonNegative, eps_
     return of_adan.weigh_differences(1.0 - b2, b1, b2, b3, eps, eps_root)
 
 
+ADAN = OptaxRow(always(optax.ScaleByAdanState), renamed=dict(count="t"))  # for Optax's factor alone
+
+
 @optax_transformation
 def scale_by_adan(b1: Real = 0.98, b2: Real = 0.92, b3: Real = 0.99, eps: Real = 1e-8, eps_root: Real = 0.0):
     direction = scale_by_differences(b1, b2, b3, eps, eps_root)
-    return restate(direction, of_adan.ScaleByAdanState, optax.ScaleByAdanState, renamed=dict(count="t"))
+    return restate(direction, of_adan.ScaleByAdanState, ADAN)
 
 
 @optax_transformation
@@ -143,7 +147,7 @@ def scale_by_novograd(
     mu_dtype: Any = None,
 ):
     direction = of_novograd.scale_by_novograd(b1, b2, eps, eps_root=eps_root, weight_decay=weight_decay)
-    return restate(held_in(direction, mu=mu_dtype), of_novograd.ScaleByNovogradState, optax.ScaleByNovogradState)
+    return restate(direction, of_novograd.ScaleByNovogradState, mu=mu_dtype)
 
 
 @optax_transformation

@@ -12,13 +12,18 @@ from gradtx.core.tree import global_norm as norm_of
 from gradtx.values.errors import Refusal, errors_of
 from gradtx.wrappers.schedule_free import recover_average
 
+original_apply_updates = optax.apply_updates
+
 
 def apply_updates(params: Any, updates: Any) -> Any:
     """Optax's function, by gradtx's, which adds in one compiled call and leaves alone what has no update."""
     try:
         return add_updates(params, updates)
-    except (TypeError, ValueError):  # whole numbers, and what else Optax lets pass
-        return original_apply_updates(params, updates)
+    except (TypeError, ValueError) as refusal:  # whole numbers, and what else Optax lets pass
+        try:
+            return original_apply_updates(params, updates)
+        except ValueError:  # of JAX, which knows of no call
+            raise refusal from None
 
 
 def global_norm(updates: Any) -> jax.Array:
@@ -39,6 +44,3 @@ def schedule_free_eval_params(state: Any, params: Any) -> Any:
             return recover_average(jnp.asarray(y, dtype), jnp.asarray(z, dtype), jnp.asarray(state.b1).astype(dtype))
 
         return jax.tree.map(average, params, state.z)
-
-
-original_apply_updates = optax.apply_updates

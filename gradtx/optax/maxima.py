@@ -4,12 +4,11 @@ from typing import Any
 
 import jax
 import jax.numpy as jnp
-import optax
 
 from gradtx.core import check
 from gradtx.optax.blocks import scale_by_learning_rate
 from gradtx.optax.borrow import Fixed, Real, leave_unless, optax_transformation
-from gradtx.optax.distance_free import Exchanged
+from gradtx.optax.states import Restated, restate
 from gradtx.optax.wrappers import chain
 from gradtx.optimizers import sm3 as of_sm3
 from gradtx.values.errors import Refusal
@@ -18,20 +17,10 @@ from gradtx.values.errors import Refusal
 @optax_transformation
 def scale_by_sm3(b1: Real = 0.9, b2: Fixed = 1.0, eps: Real = 1e-8):
     leave_unless(b2=isinstance(b2, float | int) and b2 == 1.0, b1=not callable(b1), eps=not callable(eps))
-    member = of_sm3.scale_by_sm3(b1, eps)
-
-    def inside(state: Any) -> Any:
-        return of_sm3.ScaleBySm3State(jax.tree.map(join_maxima, state.nu, state.mu), state.nu)
-
-    def outside(state: Any) -> Any:
-        return optax.ScaleBySM3State(
-            mu=jax.tree.map(lambda mu, x: of_sm3.cut_by_axis(x, mu.shape), state.mu, state.maxima), nu=state.mu
-        )
-
-    return WithAxes.of(tx=member, kind=optax.ScaleBySM3State, inside=inside, outside=outside)
+    return WithAxes.of(**vars(restate(of_sm3.scale_by_sm3(b1, eps), of_sm3.ScaleBySm3State)))
 
 
-class WithAxes(Exchanged):
+class WithAxes(Restated):
     """The rule of a member whose state has a place for what has axes alone."""
 
     def init(self, params: Any) -> Any:
@@ -43,6 +32,9 @@ class WithAxes(Exchanged):
                 where = f"params{check.path_to(params, i)}"
                 raise Refusal(ValueError, f"{where} {what}, and Optax's state has no place for it; {remedy}")
         return super().init(params)
+
+    def inside(self, state: Any) -> Any:
+        return of_sm3.ScaleBySm3State(jax.tree.map(join_maxima, state.nu, state.mu), state.nu)
 
 
 def join_maxima(nu: jax.Array, maxima: list[jax.Array]) -> jax.Array:

@@ -68,9 +68,10 @@ def dimensions_of(numbers: Any, tree: Any) -> list[Any]:
     return [x if hasattr(x, "reduction_axis") else None for x in found]
 
 
-def view_of(numbers: Any) -> View:
+def view_of(numbers: Any, batch: tuple[()] | None = None) -> View:
+    """The view of an array as stacked matrices, or as one."""
     reduce, output = [(x,) if isinstance(x, int) else tuple(x) for x in numbers]
-    return matrices(reduce=reduce, output=output, batch=None)
+    return matrices(reduce=reduce, output=output, batch=batch)
 
 
 def views_in(flow: Flow, numbers: Any) -> list[View | None]:

@@ -112,8 +112,7 @@ def mechanize(
     num_betas: Annotated[int, Check(as_plain_number)] = 6,
 ):
     tx = of_mechanize.mechanize(base_optimizer, weight_decay, eps, s_init, num_betas)
-    names = dict(inner_state="base_optimizer_state")
-    rule = restate(tx, of_mechanize.MechanizeState, optax.contrib.MechanicState, names)
+    rule = restate(tx, of_mechanize.MechanizeState)
     if rule is not tx:
         rule.parts = {"base_optimizer": Part(base_optimizer, STATE_OF_BASE)}
     return rule

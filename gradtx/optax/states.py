@@ -8,37 +8,60 @@ import jax.numpy as jnp
 import numpy as np
 import optax
 
+from gradtx.checkpoints.optax_row import OptaxRow, always
+from gradtx.checkpoints.rows import ROWS
 from gradtx.core import check
+from gradtx.core.collectives import manual_axes
 from gradtx.core.count import ScheduledState, increment
 from gradtx.core.factories import composition
 from gradtx.core.flow import Flow, is_promise, keep_promises
 from gradtx.core.rule import Rule
 from gradtx.core.transformation import Transformation, advance, start, takes
+from gradtx.optax.borrow import held_in
 from gradtx.values.recipe import Controlled
 from gradtx.values.value import build
 
 NOTHING = optax.EmptyState()
 NO_COUNT = np.zeros((), np.int32)
 NO_NUMBER = np.zeros((), np.float32)
+STATELESS = OptaxRow(always(optax.EmptyState))
 
 
 def restate(
-    tx: Transformation, own: type[Any], kind: type[Any], renamed: dict[str, str] | None = None, **absent: Any
+    tx: Transformation,
+    own: type[Any],
+    row: OptaxRow | None = None,
+    *,
+    absent: dict[str, Any] | None = None,
+    first: Callable[[Any, Any], Any] = lambda state, params: state,
+    **dtypes: Any,
 ) -> Any:
-    """The rule of a member with Optax's kind of state in the place of its own; the member as it is where it has a
-    schedule of which Optax knows nothing.
+    """The rule of a member with Optax's state in the place of its own, by the row that `from_optax` has of it; the
+    member as it is where it has a schedule of which Optax knows nothing.
 
-    `renamed` has Optax's names of the member's fields where they differ. What the member has and Optax lacks is what
-    the member can do without, and stands in `absent`. A count that only Optax has is counted here.
+    What the member has and Optax lacks is what the member can do without, and stands in `absent`. A count that only
+    Optax has is counted here. `first(state, params)` is what Optax's state starts with. `dtypes` are those in which
+    Optax holds quantities.
     """
-    keeps_schedules = own is ScheduledState or isinstance(tx.recipe, composition)
-    if not keeps_schedules and any(map(callable, tx.arguments.values())):
+    row = row or ROWS.get(own, STATELESS)
+    kind = row.kinds(tx)[0]
+    tx = held_in(tx, **dtypes)
+    keeps_schedules = isinstance(tx.recipe, composition)
+    schedules = () if keeps_schedules else tuple([name for name, x in tx.arguments.items() if callable(x)])
+    if any(name not in row.scheduled for name in schedules):
         return tx
-    names = {name: (renamed or {}).get(name, name) for name in own._fields}
-    kept = {name: theirs for name, theirs in names.items() if theirs in kind._fields}
     rule = build(tx)
     return Restated.of(
-        tx=tx, own=own, kind=kind, kept=kept, absent=absent, takes=takes(tx), needs=rule.needs, descends=rule.descends
+        tx=tx,
+        own=own,
+        kind=kind,
+        row=row,
+        schedules=schedules,
+        absent=absent or {},
+        first=first,
+        takes=takes(tx),
+        needs=rule.needs,
+        descends=rule.descends,
     )
 
 
@@ -48,29 +71,45 @@ class Restated(Rule):
     tx: Transformation
     own: type[Any]
     kind: type[Any]
-    kept: dict[str, str]  # the member's names of the fields that both have, and Optax's
+    row: OptaxRow
+    schedules: tuple[str, ...]  # of the member, which are read at Optax's count
     absent: dict[str, Any]
+    first: Callable[[Any, Any], Any]
 
     def init(self, params: Any) -> Any:
-        counts = "count" in self.kind._fields
-        return self.outside(start(self.tx, params), jnp.zeros([], jnp.int32) if counts else None)
+        count = jnp.zeros([], jnp.int32) if "count" in self.kind._fields else None
+        state = self.outside(start(self.tx, params), count)
+        return state if manual_axes() else self.first(state, params)  # parts of arrays don't know the whole's size
 
     def advance(self, flow: Flow, state: Any, extra: dict[str, Any]) -> Any:
         if self.kind is optax.EmptyState:  # what stands in its place goes through, as in Optax
-            advance(self.tx, flow, self.own(**self.absent), extra)
+            advance(self.tx, flow, self.inside(state), extra)
             return state
         check.require_state(state, self.kind)
-        inside = self.own(**self.absent | {name: getattr(state, theirs) for name, theirs in self.kept.items()})
         count = increment(jnp.asarray(state.count)) if "count" in self.kind._fields else None
-        after = advance(self.tx, flow, inside, extra)
+        after = advance(self.tx, flow, self.inside(state), extra)
         return once_known(flow, after, lambda made: self.outside(made, count))
 
+    def inside(self, state: Any) -> Any:
+        """The member's state from Optax's."""
+        inside = dict(inner_state=self.row.inside) if self.row.inside else {}
+        both = self.row.names(self.own, self.kind._fields) | inside
+        fields = {name: getattr(state, theirs) for name, theirs in both.items()}
+        made = self.row.read(self.tx, state._asdict(), None) if self.row.read else {}
+        own = self.own(**self.absent | fields | made)
+        if not self.schedules:
+            return own
+        numbers: Any = dict.fromkeys(self.schedules, NO_NUMBER)
+        return ScheduledState(getattr(state, both.get("count", "count")), numbers, own)
+
     def outside(self, state: Any, count: Any) -> Any:
+        """Optax's state from the member's."""
         if self.kind is optax.EmptyState:
             return NOTHING
-        others = {} if count is None or "count" in self.kept.values() else dict(count=count)
-        fields = {theirs: getattr(state, name) for name, theirs in self.kept.items()}
-        return self.kind(**fields | others)
+        state = state.inner_state if self.schedules else state
+        inside = {self.row.inside: state.inner_state} if self.row.inside else {}
+        fields = self.row.fields_there(self.tx, state, self.kind._fields)
+        return self.kind(**({} if count is None else dict(count=count)) | fields | inside)
 
 
 def once_known(flow: Flow, after: Any, outside: Callable[[Any], Any]) -> Any:
@@ -80,12 +119,12 @@ def once_known(flow: Flow, after: Any, outside: Callable[[Any], Any]) -> Any:
     return outside(after)
 
 
-def restate_schedule(tx: Transformation, name: str, inner_state: Any, kind: type[Any], theirs: str) -> Any:
+def restate_schedule(tx: Transformation, name: str, kind: type[Any], theirs: str) -> Any:
     """The rule of a member with a schedule for its one hyperparameter: Optax keeps the count alone.
 
     `theirs` is Optax's name of it, under which it is read at that count.
     """
-    rule = restate(tx, ScheduledState, kind, hyperparams={name: NO_NUMBER}, inner_state=inner_state)
+    rule = restate(tx, optax.EmptyState, OptaxRow(always(kind), scheduled=(name,)))
     if not isinstance(tx.arguments[name], Controlled):  # whose number would have to be in the state
         rule.numbers, rule.counts = {theirs: ("count",)}, (("count",),)
     return rule
@@ -93,4 +132,4 @@ def restate_schedule(tx: Transformation, name: str, inner_state: Any, kind: type
 
 def stateless_member(tx: Transformation) -> Any:
     """The rule of a member without a state."""
-    return restate(tx, optax.EmptyState, optax.EmptyState)
+    return restate(tx, optax.EmptyState)

@@ -14,19 +14,10 @@ from gradtx.optax.blocks import (
     selective_transform,
     trace,
 )
-from gradtx.optax.conditions import (
-    conditionally_mask,
-    conditionally_transform,
-    snapshot,
-)
+from gradtx.optax.conditions import conditionally_mask, conditionally_transform, snapshot
 from gradtx.optax.front import add_noise, zero_nans
-from gradtx.optax.other_trees import (
-    flatten,
-)
-from gradtx.optax.private import (
-    per_example_global_norm_clip,
-    per_example_layer_norm_clip,
-)
+from gradtx.optax.other_trees import flatten
+from gradtx.optax.private import per_example_global_norm_clip, per_example_layer_norm_clip
 from gradtx.optax.weights import adaptive_grad_clip, keep_params_nonnegative
 from gradtx.optax.wrappers import MultiSteps, apply_if_finite, chain, masked, named_chain, partition
 

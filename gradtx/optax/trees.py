@@ -5,7 +5,7 @@ from typing import Annotated, Any
 import jax
 import optax
 
-from gradtx.core.check import is_none
+from gradtx.core.check import first_difference, is_none
 from gradtx.selectors import Selector, is_function
 from gradtx.values.annotations import Check
 from gradtx.values.errors import Refusal
@@ -68,8 +68,9 @@ def labels_of(labels: Any, tree: Any) -> list[Any]:
     plain = labels if isinstance(labels, PlainTree) else PlainTree(labels(tree))
     try:
         return plain.over(tree)
-    except ValueError as error:
-        problem = f"the tree of booleans or labels does not fit the parameters: {error!s:.200}"
+    except ValueError:
+        where = first_difference(plain.tree, tree, "the parameters", "labels")
+        problem = f"the tree of booleans or labels does not fit the parameters: {where or 'its nodes differ'}"
         raise Refusal(ValueError, problem) from None
 
 

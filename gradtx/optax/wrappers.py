@@ -177,9 +177,8 @@ def apply_if_finite(inner: optax.GradientTransformation, max_consecutive_errors:
 @optax_transformation
 def multi_steps(opt: optax.GradientTransformation, every_k_schedule: StepCount, accumulator_dtype: Any = None):
     # Each extra argument is that of the last micro-batch: no means of them are kept.
-    renamed = dict(count="gradient_step", inner_state="inner_opt_state")
-    windows = accumulate(opt, every_k_schedule)
-    rule = restate(windows, AccumulateState, optax.MultiStepsState, renamed, steps=NO_NUMBER, acc_extra={})
+    absent = dict(steps=NO_NUMBER, acc_extra={})
+    rule = restate(accumulate(opt, every_k_schedule), AccumulateState, absent=absent)
     return rule if accumulator_dtype is None else with_mean_in(accumulator_dtype, rule)
 
 

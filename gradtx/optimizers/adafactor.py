@@ -95,22 +95,24 @@ def scale_by_factored_rms(
     """
     require_whole("min_dim", min_dim)
 
-    def init(p: Array):
-        factored, none = axes_to_factor(p.shape, min_dim, dims), jnp.zeros(1, p.dtype)
+    def init(p: Array, parts: int):
+        factored, none = axes_to_factor(p.shape, min_dim, dims, parts), jnp.zeros(1, p.dtype)
         if factored is None:
             return dict(v_row=none, v_col=none, v=jnp.zeros_like(p))
         row, col = [jnp.zeros(tuple(np.delete(p.shape, axis).tolist()), p.dtype) for axis in factored[::-1]]
-        return dict(v_row=row, v_col=col, v=none)
+        return dict(v_row=row, v_col=col, v=jnp.zeros((1,) * (1 + parts), p.dtype))
 
     def update(g: Array, state: ScaleByFactoredRmsState):
         if g.ndim > 1:
             require_whole_arrays([g], WHOLE_FOR_FACTORS)
         t = jnp.maximum(state.count + 1.0 - offset, 1.0)
         beta, q = 1.0 - t**-decay_rate, g**2 + eps
-        factored = axes_to_factor(g.shape, min_dim, dims)
-        if factored is None:
+        if state.v.shape == g.shape:
             v = beta * state.v + (1.0 - beta) * q
             return g / root(v), dict(v_row=state.v_row, v_col=state.v_col, v=v)
+        parts = state.v.ndim - 1  # axes in front that are none of the array's
+        factored = axes_to_factor(g.shape, min_dim, dims, parts)
+        assert factored
         second, largest = factored
         row = stay_like(beta * state.v_row + (1.0 - beta) * jnp.mean(q, largest), state.v_row)
         col = stay_like(beta * state.v_col + (1.0 - beta) * jnp.mean(q, second), state.v_col)
@@ -123,13 +125,13 @@ def scale_by_factored_rms(
     return per_array(ScaleByFactoredRmsState, init, update)
 
 
-def axes_to_factor(shape: tuple[int, ...], min_dim: int, dims: TwoAxes | None) -> TwoAxes | None:
-    """The axes of an array that are factored, the largest one last; None where none are."""
+def axes_to_factor(shape: tuple[int, ...], min_dim: int, dims: TwoAxes | None, parts: int = 0) -> TwoAxes | None:
+    """The axes of an array that are factored, the largest one last; None where none are. So many `parts` in front are
+    none of its axes.
+    """
     n = len(shape)
-    if dims is not None:
-        found = sorted([dim % n for dim in dims], key=lambda dim: (shape[dim], dim)) if n >= -min(dims) else []
-    else:
-        found = [int(dim) for dim in np.argsort(shape, kind="stable")[-2:]]
+    axes = range(parts, n) if dims is None else [n + dim for dim in dims if n + dim >= parts]
+    found = sorted(axes, key=lambda axis: (shape[axis], axis))[-2:]
     return (found[0], found[1]) if len(found) == 2 and shape[found[0]] >= min_dim else None
 
 

@@ -10,7 +10,7 @@ colours and dashes, from dark to light, so that a figure can be read in greyscal
 try:
     import matplotlib as _  # noqa: F401  # only to see whether it is there
 except ImportError as error:
-    raise ImportError("gradtx.plot needs Matplotlib: pip install 'gradtx[plot]'") from error
+    raise ImportError("gradtx.plot needs Matplotlib: pip install 'matplotlib>=3.10'") from error
 
 from gradtx.plot.drawing import LINES
 from gradtx.plot.growth import animation

@@ -17,9 +17,9 @@ from gradtx.core.paths import list_some, paths_and_leaves, places_of_rows
 from gradtx.core.rule import Route, Rule
 from gradtx.core.stage import Fields
 from gradtx.values.annotations import Check
+from gradtx.values.argument import as_number
 from gradtx.values.errors import Refusal
 from gradtx.values.ranges import Range, require_schedule
-from gradtx.values.recipe import as_number
 from gradtx.values.value import Value, text_of
 
 FINITE = Range()

@@ -130,6 +130,9 @@ class Check:
     selects: bool = False  # whether the argument decides which arrays are meant
     words: str = ""  # what to give where it is missing
 
+    def __repr__(self) -> str:
+        return f"Check({getattr(self.function, '__name__', '')})"  # as `help` shows a signature: no address in it
+
 
 def check_in(annotation: Any) -> Check | None:
     """The check in `Annotated[T, Check(f)]`, or in that `| None`."""

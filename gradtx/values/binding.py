@@ -36,3 +36,12 @@ def make_binder(parameters: list[inspect.Parameter], defaults: dict[str, Any]) -
     binder.__defaults__ = tuple(defaults[p.name] for p in own if p.kind is not p.KEYWORD_ONLY)
     binder.__kwdefaults__ = {p.name: defaults[p.name] for p in own if p.kind is p.KEYWORD_ONLY}
     return binder
+
+
+def name_in_call(parameters: list[inspect.Parameter]) -> list[str]:
+    """The names of these parameters, with a star before the first that is given by name alone."""
+    words = [p.name for p in parameters]
+    kinds = [p.kind for p in parameters]
+    if inspect.Parameter.KEYWORD_ONLY in kinds and inspect.Parameter.VAR_POSITIONAL not in kinds:
+        words.insert(kinds.index(inspect.Parameter.KEYWORD_ONLY), "*")
+    return words

@@ -1,9 +1,13 @@
 """Errors that name the call they come from, and the checks of plain arguments."""
 
+import importlib.util
 import inspect
+import sys
 from collections.abc import Generator
 from contextlib import contextmanager
 from typing import Any
+
+import optax
 
 from gradtx.values.printing import excerpt
 
@@ -22,6 +26,17 @@ def errors_of(name: str) -> Generator[None]:
         yield
     except Refusal as refusal:
         raise refusal.kind(f"{name}: {refusal}") from None
+
+
+def no_attribute(name: str) -> Any:
+    """In the place of a name that gradtx lacks, an error that says where it is if it is elsewhere."""
+    problem = f"module 'gradtx' has no attribute {name!r}"
+    if not name.startswith("_"):
+        if importlib.util.find_spec(f"gradtx.{name}"):
+            problem += f"; write `import gradtx.{name}`"
+        elif hasattr(optax, name):
+            problem += "; `import gradtx.optax as optax` has Optax's names, docs/migration.md what they are in gradtx"
+    raise AttributeError(problem, name=name, obj=sys.modules["gradtx"])
 
 
 # ---- arguments ----

@@ -6,16 +6,13 @@ import keyword
 from collections.abc import Callable, Mapping
 from typing import Any, Generic, ParamSpec, Self, TypeVar, get_args, get_origin
 
-import jax
-import numpy as np
-from jax.core import Tracer
-
 from gradtx.values.annotations import check_in, range_of
-from gradtx.values.binding import make_binder, names_of_arguments
+from gradtx.values.argument import as_number, as_numbers, check_flag, check_hashable
+from gradtx.values.binding import make_binder, name_in_call, names_of_arguments
 from gradtx.values.errors import Refusal, errors_of
 from gradtx.values.mathematics import readable_docstring
 from gradtx.values.printing import excerpt
-from gradtx.values.ranges import Range, require_number, require_schedule
+from gradtx.values.ranges import Range, require_schedule
 from gradtx.values.value import BUILT, Value, comparable, methods, register, restore, text_of
 
 P = ParamSpec("P")
@@ -134,6 +131,12 @@ class Recipe(Generic[P, V]):
             f"<{self.__module__.partition('.')[0]}.{self.__name__}({', '.join(words)}), makes a {self.kind.__name__}>"
         )
 
+    def __getattr__(self, name: str) -> Any:
+        if name.startswith("_") or name not in methods(self.kind):
+            raise AttributeError(f"{type(self).__name__!r} object has no attribute {name!r}", name=name, obj=self)
+        problem = f"{self.__name__} is a function that makes a {self.kind.__name__}, and has no {name!r}"
+        raise AttributeError(f"{problem}; call it: {self.__name__}(…).{name}")
+
     def is_taken(self, name: str) -> bool:
         """Whether values have something else of that name; what begins with _ is theirs."""
         return name.startswith("_") or name in ("recipe", "arguments", *methods(self.kind))
@@ -170,7 +173,7 @@ class Recipe(Generic[P, V]):
             given = {*self.positional[: len(args)], *kwargs}
             missing = [p for p in self.parameters if p.default is p.empty and p.name not in given]
             words = [f", {p.name} being {own.words}" for p in missing if (own := check_in(p.annotation)) and own.words]
-            takes = ", ".join(self.signature.parameters) + "".join(words)
+            takes = ", ".join(name_in_call(self.parameters)) + "".join(words)
             return TypeError(f"{self.__name__}: {problem}; it takes {takes}")
         taken = min(self.signature.parameters.keys() & bound.arguments[self.named or ""].keys())
         return TypeError(f"{self.__name__}: {taken} can't be a part's name: values have an attribute of that name")
@@ -264,35 +267,3 @@ class Operator(Recipe[P, V]):
 
     def show(self, arguments: dict[str, Any]) -> str:
         return self.form.format(*map(text_of, arguments.values()))
-
-
-def as_number(name: str, value: Any, allowed: Range) -> Any:
-    """A number in its range, in a form that nothing can change later."""
-    require_number(name, value, allowed)
-    if isinstance(value, jax.Array | np.ndarray) and not isinstance(value, Tracer):
-        return np.asarray(value)[()]  # no buffer that could be donated or changed later
-    # An int means a real number here, as in max_norm=1; a number of steps stays exact.
-    return float(value) if isinstance(value, int) and not allowed.whole else value
-
-
-def as_numbers(name: str, values: Any, allowed: Range) -> tuple[Any, ...]:
-    if type(values) is not tuple:
-        raise Refusal(TypeError, f"{name} must be a tuple of numbers, got {type(values).__name__} {excerpt(values)}")
-    for i, value in enumerate(values):
-        if callable(value):
-            raise Refusal(TypeError, f"{name}[{i}] must be a number or a scalar array, got a function")
-    return tuple(as_number(f"{name}[{i}]", value, allowed) for i, value in enumerate(values))
-
-
-def check_flag(name: str, value: Any) -> bool:
-    if not isinstance(value, bool):
-        raise Refusal(TypeError, f"{name} must be True or False, got {type(value).__name__} {excerpt(value)}")
-    return value
-
-
-def check_hashable(name: str, value: Any) -> Any:
-    try:
-        hash(comparable(value))
-    except TypeError:
-        raise Refusal(TypeError, f"{name} must be hashable, got {type(value).__name__}; give a tuple") from None
-    return value

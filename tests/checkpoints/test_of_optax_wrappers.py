@@ -98,12 +98,29 @@ def test_sam_goes_on_in_its_opaque_mode():
     same(descend(theirs, w, back, 4, **by_theirs)[0], descend(ours, w, state, 4, **by_ours)[0])
 
 
-def test_a_step_up_with_a_memory_is_refused():
+@pytest.mark.parametrize("opaque", [False, True])
+def test_a_step_up_with_a_memory_is_refused(opaque):
     up = optax.chain(optax.contrib.normalize(), optax.sgd(0.05, 0.9))
-    state = without_value(optax.contrib.sam(optax.sgd(0.1), up)).init(PARAMS)
+    state = without_value(optax.contrib.sam(optax.sgd(0.1), up, opaque_mode=opaque)).init(PARAMS)
     message = "from_optax: Optax's adv_state has arrays, and the step up of sam keeps nothing; put optax.contrib.sam in"
     with refused(ValueError, message):
-        gx.from_optax(gx.sam(gx.sgd(0.1), transparent=True), PARAMS, state)
+        gx.from_optax(gx.sam(gx.sgd(0.1), transparent=not opaque), PARAMS, state)
+
+
+@pytest.mark.parametrize("form", [lambda state: state, restored], ids=["Optax's", "without a template"])
+def test_an_opaque_sam_is_no_other_optimizer(form):
+    """Its own state is all that it keeps of what it steps with: that of `adam` alone has the same fields."""
+    up, adam = optax.chain(optax.contrib.normalize(), optax.sgd(0.05)), optax.adam(0.1)
+    clipped = optax.chain(optax.clip(1.0), adam)
+    with refused(ValueError, "in an opaque sam, expected scale_by_adam (ScaleByAdamState), scale_by_learning_rate;"):
+        gx.from_optax(gx.adam(0.1), PARAMS, form(optax.contrib.sam(adam, up, opaque_mode=True).init(PARAMS)))
+    with refused(
+        ValueError, "expected scale_by_adam (ScaleByAdamState) in an opaque sam, scale_by_learning_rate in an"
+    ):
+        gx.from_optax(gx.sam(gx.adam(0.1)), PARAMS, form(adam.init(PARAMS)))
+    with refused(ValueError, "expected clip_by_value, scale_by_adam (ScaleByAdamState) in an opaque sam"):
+        ours = gx.chain(gx.clip_by_value(1.0), gx.sam(gx.adam(0.1)))
+        gx.from_optax(ours, PARAMS, form(optax.contrib.sam(clipped, up, opaque_mode=True).init(PARAMS)))
 
 
 @pytest.mark.parametrize("store_grad", [False, True])

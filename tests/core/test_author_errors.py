@@ -1,6 +1,6 @@
 """What an author of a new rule gets for a rule that can't work."""
 
-from typing import Any
+from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
@@ -116,3 +116,46 @@ def test_an_error_inside_of_an_update_is_raised_once():
     with pytest.raises(ValueError, match=r"^as the author wrote it"):
         tx.update(jnp.ones(2), tx.init(jnp.ones(2)))
     assert len(calls) == 1
+
+
+class Uncounted(NamedTuple):
+    mu: Any
+
+
+@pytest.mark.parametrize(
+    ("init", "message"),
+    [
+        (lambda p: Uncounted(p), "rule: init must return a dict of fields, got Uncounted"),
+        (lambda p: jnp.zeros_like(p), "rule: init must return a dict of fields, got an array"),
+    ],
+)
+def test_an_init_that_returns_something_else(init, message):
+    with refused(TypeError, message):
+        of_formula(init, lambda g, s: (g, dict(mu=g))).init(jnp.ones(3))
+
+
+def test_a_formula_in_the_way_of_optax():
+    with refused(TypeError, "(update, dict of fields), got a tuple of an array, Uncounted"):
+        run_once(of_formula(lambda p: dict(mu=p), lambda g, s: (g, s._replace(mu=g))))
+    with refused(TypeError, "per_array: state_type must be a class of NamedTuple, got function"):
+        of_formula(lambda p: dict(mu=p), lambda g, s: (g, dict(mu=g)), state_type=lambda p: {})
+    with refused(ValueError, "fields ['count', 'mu'], expected ['mu']; the count goes on by itself"):
+        run_once(of_formula(lambda p: dict(mu=p), lambda g, s: (g, dict(mu=g, count=1.0))))
+
+
+def test_a_count_that_the_state_lacks_is_named():
+    with pytest.raises(TypeError) as caught:
+        run_once(of_formula(lambda p: dict(mu=p), lambda g, s: (g / (s.count + 1), dict(mu=g))))
+    assert any("Uncounted has no field count; name it there" in note for note in caught.value.__notes__)
+
+
+def of_formula(init: Any, update: Any, state_type: Any = Uncounted) -> gx.Transformation:
+    @gx.transformation
+    def rule():
+        return gx.per_array(state_type, init, update)
+
+    return rule()
+
+
+def run_once(tx: gx.Transformation) -> Any:
+    return tx.update(jnp.ones(3), tx.init(jnp.ones(3)))

@@ -176,4 +176,4 @@ def test_missing_packages_are_named_with_the_remedy(refusal, monkeypatch):
     monkeypatch.setitem(sys.modules, "rich", None)
     monkeypatch.setitem(sys.modules, "sklearn", None)
     message = refusal("--steps", "1")
-    assert "rich and scikit-learn not installed; pip install 'gradtx[demo]'" in message
+    assert "rich and scikit-learn not installed; pip install rich scikit-learn" in message

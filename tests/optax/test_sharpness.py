@@ -90,7 +90,7 @@ def test_what_is_refused():
     for own in (tx, optax.contrib.sam(optax.sgd(0.1), optax.sgd(0.1))):
         with pytest.raises(ValueError, match="update needs the parameters"):
             own.update(W, own.init(W), grad_fn=lambda w, i: w)
-        with pytest.raises(TypeError, match="the state is a EmptyState, expected SAMState"):
+        with pytest.raises(TypeError, match="the state is an EmptyState, expected SAMState"):
             own.update(W, optax.EmptyState(), W, grad_fn=lambda w, i: w)
     with pytest.raises(ValueError, match="Synchronization period must be >= 1"):
         optax.contrib.sam(optax.sgd(0.1), optax.sgd(0.1), 0)

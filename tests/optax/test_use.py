@@ -1,6 +1,7 @@
 """What programs do with Optax's objects beside calling them: states read and written, masks, frozen arrays."""
 
 import functools
+import inspect
 import pickle
 from typing import Any
 
@@ -12,6 +13,7 @@ import pytest
 
 import gradtx as gx
 import gradtx.optax as optax
+from gradtx.values.recipe import Recipe
 from tests.optax.runs import PARAMS, grads, loss, matrices
 
 G = grads(0)
@@ -272,3 +274,18 @@ def test_a_line_search_on_the_last_micro_batch():
                 params = optax.apply_updates(params, updates)
             after.append(params)
         jax.tree.map(lambda a, b: np.testing.assert_allclose(a, b, rtol=1e-4), *after)
+
+
+# ---- what `help` shows ----
+
+
+@pytest.mark.parametrize("name", ["adamw", "chain", "cosine_decay_schedule", "partition", "apply_updates"])
+def test_a_name_is_documented_as_in_optax(name):
+    ours, theirs = getattr(optax, name), getattr(real, name)
+    assert ours is not theirs
+    text = ours.__doc__ or ""
+    assert len(text) > 40
+    if isinstance(ours, Recipe):  # whose docstring is Optax's, below a line that says whose it is
+        assert (inspect.getdoc(theirs) or "-").splitlines()[0] in text
+        assert ">>>" not in text  # Optax's examples show Optax's numbers
+    assert " at 0x" not in str(inspect.signature(ours))

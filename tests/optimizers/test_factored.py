@@ -189,11 +189,23 @@ def test_each_of_a_stack_has_factors_of_its_own():
 
 @formulas
 def test_an_array_without_these_axes_is_not_factored():
-    state = gx.scale_by_factored_rms(min_dim=1, dims=(-3, -1)).init(
-        {"w": jnp.zeros((4, 3)), "deep": jnp.zeros((2, 4, 3))}
-    )
+    w = {"w": jnp.zeros((4, 3)), "deep": jnp.zeros((2, 4, 3))}
+    state = gx.scale_by_factored_rms(min_dim=1, dims=(-3, -1)).init(w)
     assert state.v["w"].shape == (4, 3)
     assert state.v_row["deep"].shape == (2, 4)
+
+
+@formulas
+@pytest.mark.parametrize("options", [dict(min_dim=1), dict(min_dim=2), dict(min_dim=1, dims=(-2, -1))], ids=str)
+def test_the_parts_of_a_complex_array_are_no_axis(options):
+    """A vector has no axes to factor, and what is longest of a row and its parts are not the parts."""
+    shapes = {"vector": (5,), "row": (1, 7), "column": (3, 1), "number": (1, 1), "deep": (3, 1, 4), "matrix": (6, 4)}
+    parts = draw(3, shapes), draw(4, shapes)
+    grads = {name: x + 1j * parts[1][name] for name, x in parts[0].items()}
+    found = run(gx.scale_by_factored_rms(**options), grads, {name: x[0] for name, x in grads.items()}, moves=False)
+    for name, x in found.items():
+        expected = [np.stack(list(factored.factored_rms(part[name], **options))) for part in parts]
+        np.testing.assert_allclose(x, expected[0] + 1j * expected[1], rtol=1e-10, err_msg=name)
 
 
 @formulas
@@ -252,21 +264,9 @@ of_factored, of_anything = cast(Any, gx.scale_by_factored_rms), cast(Any, gx.ada
     ("make", "kind", "message"),
     [
         (lambda: gx.scale_by_factored_rms(min_dim=0), ValueError, "min_dim must be a whole number, at least 1, got 0"),
-        (
-            lambda: of_factored(min_dim=2.0),
-            TypeError,
-            "min_dim must be a whole number, at least 1, got 2",
-        ),
-        (
-            lambda: of_anything(0.1, 2, dims=-1),
-            TypeError,
-            r"dims must be two axes, such as \(-2, -1\), got -1",
-        ),
-        (
-            lambda: gx.adafactor(0.1, 2, dims=(0, 1)),
-            ValueError,
-            "dims must be two axes counted from the last",
-        ),
+        (lambda: of_factored(min_dim=2.0), TypeError, "min_dim must be a whole number, at least 1, got 2"),
+        (lambda: of_anything(0.1, 2, dims=-1), TypeError, r"dims must be two axes, such as \(-2, -1\), got -1"),
+        (lambda: gx.adafactor(0.1, 2, dims=(0, 1)), ValueError, "dims must be two axes counted from the last"),
         (lambda: gx.adafactor(0.1, 2, dims=(-1, -1)), ValueError, "dims must be two axes counted from the last"),
         (lambda: gx.scale_by_factored_rms(offset=-1), ValueError, "offset must be a whole number in"),
         (lambda: gx.clip_by_rms(0.0), ValueError, r"clip_by_rms: max_rms must be in \(0, inf\]"),

@@ -131,4 +131,4 @@ def test_without_matplotlib_it_says_what_to_install():
     code = "import sys; sys.modules['matplotlib'] = None; import gradtx; print('gradtx is there'); import gradtx.plot"
     run = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True)
     assert run.stdout == "gradtx is there\n"
-    assert run.stderr.endswith("ImportError: gradtx.plot needs Matplotlib: pip install 'gradtx[plot]'\n")
+    assert run.stderr.endswith("ImportError: gradtx.plot needs Matplotlib: pip install 'matplotlib>=3.10'\n")

@@ -220,7 +220,7 @@ def test_what_is_no_factor(message):
 def test_a_state_of_another_tree_is_refused():
     g = {"a": jnp.ones(1)}
     tx = gx.scale_by_tree({"a": gx.constant(1.0)})
-    with refused(TypeError, "scale_by_tree: the state is a EmptyState, expected ScheduledState"):
+    with refused(TypeError, "scale_by_tree: the state is an EmptyState, expected ScheduledState"):
         tx.update(g, gx.scale_by_tree({"a": 1.0}).init(g))
     with refused(ValueError, "scale_by_tree: the state holds all, expected a: it was made by another optimizer"):
         tx.update(g, gx.scale_by_tree(gx.constant(1.0)).init(g))

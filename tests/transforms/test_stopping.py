@@ -174,7 +174,7 @@ def test_parameters_that_do_not_fit(params, error, message):
     tx = gx.early_stopping()
     with refused(error, f"early_stopping: {message}"):
         tx.update(None, tx.init({"w": jnp.ones(2)}), params, value=1.0)
-    with refused(TypeError, "early_stopping: the state is a EmptyState, expected EarlyStoppingState"):
+    with refused(TypeError, "early_stopping: the state is an EmptyState, expected EarlyStoppingState"):
         tx.update(None, gx.scale(1.0).init(None), params, value=1.0)
 
 

@@ -184,7 +184,7 @@ def test_what_does_not_fit(way):
     with refused(TypeError, "every: the state is a SwitchState, expected EveryState: it was made by another optimizer"):
         way(turn.update)(W, choice.init(W))
     with refused(
-        TypeError, "switch: the state is a EveryState, expected SwitchState: it was made by another optimizer"
+        TypeError, "switch: the state is an EveryState, expected SwitchState: it was made by another optimizer"
     ):
         way(choice.update)(W, turn.init(W), value=1.0)
     with refused(ValueError, "switch: the state must be a tuple of 2, got 1 states: it was made by another optimizer"):

@@ -1,0 +1,77 @@
+"""The mistakes of a first hour, each with what helps in its message."""
+
+from typing import Any
+
+import jax.numpy as jnp
+import pytest
+
+import gradtx as gx
+import gradtx.optax
+from tests.refusals import refused
+
+anything: Any = gx  # whose calls a type checker would refuse
+PARAMS: Any = {"w": jnp.ones((2, 3)), "b": jnp.ones(3)}
+ADAM = gx.adam(0.1)
+STATE: Any = ADAM.init(PARAMS)
+CALL = "the call is `updates, state = tx.update(updates, state, params)`"
+DICT, TUPLE = "the tree of updates is of type dict", "the tree of updates is of type tuple, in params it is dict;"
+
+
+@pytest.mark.parametrize(
+    ("call", "message"),
+    [
+        (lambda: ADAM.update(PARAMS, PARAMS, STATE), f"adam: {DICT}, in params it is tuple; {CALL}"),
+        (lambda: ADAM.update(PARAMS, PARAMS, PARAMS), f"got dict: it is not what init returned; {CALL}"),
+        (lambda: ADAM.update(PARAMS, [*STATE], PARAMS), "got list: it was restored without its form; restore"),
+        (lambda: ADAM.update(PARAMS, (STATE,), PARAMS), "got 1 states: it was made by another optimizer; to_flat"),
+        (lambda: gx.apply_updates(PARAMS, ADAM.update(PARAMS, STATE, PARAMS)), f"apply_updates: {TUPLE} {CALL}"),
+        (lambda: gradtx.optax.apply_updates(PARAMS, (PARAMS, STATE)), f"in params it is dict; {CALL}"),
+    ],
+)  # fmt: skip
+def test_arguments_in_one_anothers_place(call, message):
+    with refused(ValueError, message):
+        call()
+
+
+def test_a_state_of_another_optimizer_names_the_way_over():
+    with refused(TypeError, "it was made by another optimizer's init; to_flat and from_flat carry it over"):
+        gx.scale_by_adam().update(PARAMS, gx.ema(0.9).init(PARAMS))
+
+
+def test_calls_of_a_factory():
+    with refused(
+        AttributeError, "adam is a function that makes a Transformation, and has no 'init'; call it: adam(…)."
+    ):
+        anything.adam.init(PARAMS)
+    with refused(AttributeError, "has no attribute 'unit'"):
+        anything.adam.unit  # noqa: B018
+    with refused(TypeError, "it takes learning_rate, b1, b2, eps, *, weight_decay, mask, eps_root"):
+        anything.adamw(1e-3, 0.9, 0.99, 1e-8, 0.01)
+    with refused(TypeError, "give its parts one by one, with a star before the list"):
+        anything.chain([gx.scale(1.0), ADAM])
+
+
+@pytest.mark.parametrize(
+    ("name", "message"),
+    [
+        ("clip", "module 'gradtx' has no attribute 'clip'; `import gradtx.optax as optax` has Optax's names"),
+        ("demo", "module 'gradtx' has no attribute 'demo'; write `import gradtx.demo`"),
+        ("adamx", "module 'gradtx' has no attribute 'adamx'"),
+    ],
+)
+def test_a_name_that_is_elsewhere(name, message):
+    with pytest.raises(AttributeError) as caught:
+        getattr(gx, name)
+    assert str(caught.value).startswith(message)
+    assert (";" in str(caught.value)) == (";" in message)
+
+
+def test_masks():
+    with pytest.raises(AttributeError) as caught:
+        gx.adamw(0.1, mask=lambda x: x.ndim > 1).init(PARAMS)
+    assert any("a function of each array takes (path, array)" in note for note in caught.value.__notes__)
+    with refused(ValueError, "does not fit the parameters: labels lack ['b'], which is in the parameters"):
+        gradtx.optax.adamw(0.1, mask={"w": True}).init(PARAMS)
+    with pytest.raises(ValueError, match="labels is of type list, in the parameters it is dict") as misfit:
+        gradtx.optax.adamw(0.1, mask=[True, False]).init(PARAMS)
+    assert "Array" not in str(misfit.value)  # never what an array holds
