@@ -16,7 +16,8 @@ from pathlib import Path
 from benchmarks import record, report
 from benchmarks.tables import NAMES
 
-ON_CPUS = tuple(name for name in NAMES if name != "gpu")
+OTHERS = ("comparison", "gpu")  # takes longer than all the rest and no times; needs a GPU
+ON_CPUS = tuple(name for name in NAMES if name not in OTHERS)
 LONGEST = 600  # seconds of one benchmark
 REFUSED, TRIES = 2, 3  # it found other work when it began, though there was none just before
 

@@ -1,5 +1,6 @@
 """Rows of figures as tables of Markdown, one function for each table. Above 1, a ratio says that gradtx is faster."""
 
+import math
 from collections.abc import Callable, Sequence
 from typing import Any
 
@@ -183,6 +184,28 @@ def steps_in_codes(rows: Rows) -> str:
     return table(["", "a step", "AdamW in float32", "by float32's"], lines)
 
 
+def comparison(rows: Rows) -> str:
+    """In the order of the losses; one of a seed that diverged is infinite."""
+
+    def bits(x: float | None) -> str:
+        return "diverged" if x is None else f"{x:.3f}"
+
+    def beside(row: dict[str, Any], place: int) -> str:
+        return bits(row["bits"][place]) if 0 <= place < len(row["bits"]) else "not tried"
+
+    def mean(row: dict[str, Any]) -> float:
+        return sum(math.inf if x is None else x for x in row["seeds"]) / len(row["seeds"])
+
+    lines: list[list[str]] = []
+    for row in sorted(rows, key=mean):
+        best, own = row["best"], mean(row)
+        cells = [row["title"], bits(own if math.isfinite(own) else None), ", ".join(map(bits, row["seeds"]))]
+        cells += [f"{row['rates'][best]:g}", beside(row, best - 1), beside(row, best + 1), f"{row['memory']:.1f}"]
+        lines.append(cells)
+    head = ["", "bits per byte", "of each seed", "best rate", "√10 lower", "√10 higher", "state bytes per parameter"]
+    return table(head, lines)
+
+
 def gpu(rows: Rows) -> str:
     head = ["", "step", "Optax", RATIO, "of the copy", "of `jnp.dot`", "least bytes", "gradtx", "Optax", "temporary"]
     lines: list[list[str]] = []
@@ -207,6 +230,7 @@ BLOCKS: dict[str, tuple[str, Callable[[Rows], str]]] = {
     "dispatch": ("dispatch", dispatch),
     "multi_output": ("multi_output", multi_output),
     "steps_in_codes": ("steps_in_codes", steps_in_codes),
+    "comparison": ("comparison", comparison),
     "gpu": ("gpu", gpu),
 }
 NAMES = tuple(dict.fromkeys(benchmark for benchmark, _ in BLOCKS.values()))

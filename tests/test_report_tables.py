@@ -64,3 +64,28 @@ def test_the_readme_has_rows_of_all_that_is_measured():
         "construct",
     ]
     assert spaced(tables.dispatch(dispatch)).splitlines()[3] == "| gradtx, a closure | 30.0 µs | 0.80 |"
+
+
+def test_optimizers_stand_by_their_losses_and_an_edge_of_the_rates_shows():
+    first = {
+        "title": "one",
+        "rates": [0.1, 0.3],
+        "bits": [3.0, None],
+        "best": 0,
+        "seeds": [3.0, 3.2, 3.1],
+        "memory": 8.0,
+    }
+    other = {
+        "title": "two",
+        "rates": [0.1, 0.3],
+        "bits": [4.0, 2.0],
+        "best": 1,
+        "seeds": [2.0, 2.0, 2.0],
+        "memory": 4.0,
+    }
+    broken = first | {"title": "three", "seeds": [3.0, None, 3.1]}
+    assert spaced(tables.comparison([broken, first, other])).splitlines()[2:] == [
+        "| two | 2.000 | 2.000, 2.000, 2.000 | 0.3 | 4.000 | not tried | 4.0 |",
+        "| one | 3.100 | 3.000, 3.200, 3.100 | 0.1 | not tried | diverged | 8.0 |",
+        "| three | diverged | 3.000, diverged, 3.100 | 0.1 | not tried | diverged | 8.0 |",
+    ]
