@@ -1,6 +1,6 @@
 """Every law over every member of the catalogue, and what holds of the catalogue as a whole."""
 
-from typing import Any
+import os
 
 import jax
 import jax.numpy as jnp
@@ -13,28 +13,30 @@ from gradtx.testing import LAWS, every_hyperparameter_matters
 from gradtx.testing.laws_of_values import differ_by_numbers, round_trips
 from gradtx.values.value import Value
 from tests.catalogue import FIRST, SCHEDULES, TRANSFORMATIONS, is_optimizer, marks
+from tests.conftest import IS_FAST
 
-VALUES: list[Any] = [member.tx for member in TRANSFORMATIONS]
+ALL = os.environ.get("GRADTX_TESTS_ALL_LAWS") == "1"
 
 
-def is_due(i: int, j: int) -> bool:
-    """Whether the i-th law runs on the j-th member. What is made of other members, and a second form of one, is under a
-    third of the laws, and what has nothing of its own for wrappers and versions under a sixth: each law then has some
-    of them, and each of them some laws. That a factory hands on all of its numbers its parts don't show.
+def is_due(i: int, j: int, is_fast: bool = IS_FAST) -> bool:
+    """Whether the i-th law runs on the j-th member, with the flags that compile fast or with XLA's defaults.
+
+    A first member is under every law: two thirds of them run with the fast flags, which is how the tests usually run,
+    and the others with the defaults, which `.ci/run` has on the lowest JAX; slow ones run once, with the fast. What is
+    made of other members, and a second form of one, is under a third of the laws with either flags, each with others,
+    and what has nothing of its own for wrappers and versions under a sixth: each law then has some of them, and each of
+    them some laws. That a factory hands on all of its numbers its parts don't show.
     """
-    member = TRANSFORMATIONS[j]
-    if is_optimizer(member) and not member.once and LAWS[i] is every_hyperparameter_matters:
+    member, turn = TRANSFORMATIONS[j], (i + j) % 6
+    if ALL or (is_fast and is_optimizer(member) and not member.once and LAWS[i] is every_hyperparameter_matters):
         return True
-    return (member in FIRST and not (member.once or is_optimizer(member))) or (i + j) % (6 if member.once else 3) == 0
-
-
-def marks_of(i: int, j: int) -> list[Any]:
-    """On other versions of JAX the rest is a third too: what turns on one shows in a law on many members."""
-    return marks(TRANSFORMATIONS[j]) or [pytest.mark.slow] * ((i + j) % 3 != 0)
+    if member in FIRST and not (member.once or is_optimizer(member)):
+        return ((turn % 3 != 1) or bool(marks(member))) == is_fast
+    return turn == (0 if is_fast else 1) if member.once else turn % 3 == (0 if is_fast else 1)
 
 
 DUE = [
-    pytest.param(law, member, marks=marks_of(i, j), id=f"{law.name}-{member.tx!r}")
+    pytest.param(law, member, marks=marks(member), id=f"{law.name}-{member.tx!r}")
     for j, member in enumerate(TRANSFORMATIONS)
     for i, law in enumerate(LAWS)
     if is_due(i, j) and not law.excuse(member)
@@ -46,11 +48,18 @@ def test_law(law, member):
     law(member)
 
 
-def test_each_law_and_each_first_member_is_there_on_every_version():
+def test_each_law_and_each_member_is_there_with_either_flags():
     everywhere = [param.values for param in DUE if not param.marks]
     assert {law for law, _ in everywhere} == set(LAWS)
     assert {member for _, member in everywhere} == {member for member in TRANSFORMATIONS if not marks(member)}
-    assert 600 < len(everywhere) < 1000
+
+
+def test_no_pair_of_a_law_and_a_first_member_is_left_out():
+    first = [j for j, m in enumerate(TRANSFORMATIONS) if m in FIRST and not (m.once or is_optimizer(m))]
+    assert len(first) > 50
+    for j in first:
+        for i in range(len(LAWS)):
+            assert ALL or is_due(i, j, True) != is_due(i, j, False)
 
 
 NUMBERLESS = {"it has no numbers"}
