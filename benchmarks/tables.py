@@ -246,6 +246,8 @@ def in_readme(records: dict[str, Rows]) -> str:
     """One small table of the others, of those that there are."""
     lines: dict[str, list[list[str]]] = {}
     for row in cases(records.get("step", [])):
+        if row["tree"] == "one":  # as GPT-2's arrays, which more readers have
+            continue
         name, by = ", ".join(case(row)), row["by gradtx"]
         own = lines.setdefault("step", [])
         own.append(compared(f"step of {name}", {**row["step"], "ratio": by["step"]["Optax"]}))

@@ -196,12 +196,7 @@ from gradtx.wrappers.guard import SkipNonfiniteState, SkipSpikesState, skip_nonf
 from gradtx.wrappers.lookahead import LookaheadState, lookahead
 from gradtx.wrappers.mechanize import MechanizeState, mechanize
 from gradtx.wrappers.sam import SamState, sam
-from gradtx.wrappers.schedule_free import (
-    ScheduleFreeState,
-    schedule_free,
-    schedule_free_adamw,
-    schedule_free_sgd,
-)
+from gradtx.wrappers.schedule_free import ScheduleFreeState, schedule_free, schedule_free_adamw, schedule_free_sgd
 from gradtx.wrappers.select import MaskedState, freeze, masked, only, partition
 from gradtx.wrappers.when import EveryState, SwitchState, every, switch
 
