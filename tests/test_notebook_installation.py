@@ -121,7 +121,7 @@ def test_the_cell_asks_for_what_the_extra_of_the_notebooks_brings():
     extras = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]["optional-dependencies"]
     brought = [x for extra in ("notebooks", "demo", "plot") for x in extras[extra]]
     assert {*OTHERS} <= {*brought}
-    assert {*brought} - {*OTHERS} == {"gradtx[demo]", "gradtx[plot]", "jupyterlab", "rich"}
+    assert {*brought} - {*OTHERS} == {"gradtx[demo]", "gradtx[plot]", "jupyterlab", "orbax-checkpoint", "rich"}
 
 
 BARE = re.compile(r"install\b.*[\"'` ]gradtx(\[|[\"'` ]|$)", re.MULTILINE)

@@ -22,6 +22,7 @@ import jax.numpy as jnp
 import numpy as np
 from jax.core import eval_jaxpr
 
+from gradtx.core import check
 from gradtx.core.chunks import ELEMENTWISE, Program, all_each
 from gradtx.core.collectives import varying_axes
 from gradtx.core.locality import is_literal, programs_in
@@ -127,7 +128,7 @@ class NumbersInLine:
 
     def __init__(self, read: list[Any], g: jax.Array):
         self.read = read
-        self.dtype = jnp.promote_types(g.dtype, jnp.float32)
+        self.dtype = check.promote(g.dtype)
         fit = [not x.ndim and x.dtype in (self.dtype, bool) and varying_axes(x) <= varying_axes(g) for x in read]
         self.places = [i for i, x in enumerate(fit) if x]
         self.others = [i for i, x in enumerate(fit) if not x]

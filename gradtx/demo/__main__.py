@@ -25,7 +25,7 @@ from gradtx.demo import reports, text_report
 from gradtx.demo.digits import initial, load
 from gradtx.demo.options import STEPS, UnsuitableError, chosen, command_line, refuse_options_of_others
 from gradtx.demo.processes import make_devices, run_workers
-from gradtx.demo.resume import begin_anew, differing
+from gradtx.demo.resume import SETTINGS, begin_anew, differing, is_of_others
 from gradtx.demo.surfaces import SURFACES
 from gradtx.demo.text import DEFAULT, QUICK, Setup, load_text, mesh_over
 from gradtx.demo.transformer import initial_weights
@@ -70,19 +70,22 @@ def run_text(given: argparse.Namespace, arguments: Sequence[str]) -> Job:
         raise UnsuitableError(f"argument --devices: {has}; start a new process, got {given.devices}")
     compared = chosen(given, "text", setup.steps, initial_weights(0, setup.size))
     folder, is_worker = given.out / "text", jax.distributed.is_initialized()
-    if given.resume and not is_worker:
-        for name, tx in compared.items():
-            own = text_report.folder_of(name, folder)
-            if found := differing(own, text_report.settings_of(tx, setup, text)):
-                raise UnsuitableError(
-                    f"argument --resume: the checkpoints in {str(own)!r} are those of another run: {found};"
-                    " give the command that made them, or leave --resume out and begin anew"
-                )
+    for name, tx in {} if is_worker else compared.items():
+        own = text_report.folder_of(name, folder)
+        if is_of_others(own):
+            raise UnsuitableError(
+                f"argument --out: {str(own)!r} holds files that no run of this has left; give another folder"
+            )
+        if given.resume and (found := differing(own, text_report.settings_of(tx, setup, text))):
+            raise UnsuitableError(
+                f"argument --resume: the checkpoints in {str(own)!r} are those of another run: {found};"
+                " give the command that made them, or leave --resume out and begin anew"
+            )
 
     def train() -> reports.ProgressReport:
         for name, tx in compared.items():
             own = text_report.folder_of(name, folder)
-            if not is_worker and not (given.resume and own.exists()):
+            if not is_worker and not (given.resume and (own / SETTINGS).exists()):
                 begin_anew(own, text_report.settings_of(tx, setup, text))
         if given.processes and not is_worker:
             run_workers(arguments, given.processes)

@@ -62,6 +62,7 @@ def run_workers(arguments: Sequence[str], count: int) -> None:
             worker.kill()
             worker.wait()
     if failed:
-        rank, code = next(iter(failed.items()))
+        rank, code = min(failed.items(), key=lambda item: item[1] > 0)  # others fail for one that a signal has ended
         way = f"by signal {-code}" if code < 0 else f"with exit code {code}"
-        sys.exit(f"process {rank} of {count} has ended {way}; --resume goes on from the last checkpoint")
+        remedy = "its error stands above" if code == 2 else "--resume goes on from the last checkpoint"
+        sys.exit(f"process {rank} of {count} has ended {way}; {remedy}")

@@ -68,10 +68,22 @@ class Checkpoints:
 
 
 def begin_anew(folder: Path, settings: Mapping[str, Any]) -> None:
-    """An empty directory for a run with these settings."""
-    shutil.rmtree(folder, ignore_errors=True)
+    """An empty directory for a run with these settings, in the place of an earlier run's."""
+    if folder.exists():
+        shutil.rmtree(folder)
     folder.mkdir(parents=True)
-    (folder / SETTINGS).write_text(json.dumps(settings, indent=1))
+    whole = folder / f"{SETTINGS}.new"
+    whole.write_text(json.dumps(settings, indent=1))
+    whole.replace(folder / SETTINGS)
+
+
+def is_of_others(folder: Path) -> bool:
+    """Whether there is something in it that no run has made."""
+    return (
+        folder.exists()
+        and not (folder / SETTINGS).exists()
+        and any(not x.name.startswith(SETTINGS) for x in folder.iterdir())
+    )
 
 
 def differing(folder: Path, settings: Mapping[str, Any]) -> str:

@@ -7,6 +7,7 @@ import jax.numpy as jnp
 import numpy as np
 import optax
 
+from gradtx.core import check
 from gradtx.core.factories import transformation
 from gradtx.core.tree import norm
 from gradtx.matrices.batch import per_matrix
@@ -83,7 +84,7 @@ def orthogonalize(
 def newton_schulz(x: jax.Array, coefficients: Triples, dtype: Any = None) -> jax.Array:
     """The polynomials of these coefficients of a matrix's singular values, one after the other."""
     tall = x.shape[0] > x.shape[1]
-    wide, narrow = jnp.promote_types(x.dtype, jnp.float32), dtype or x.dtype
+    wide, narrow = check.promote(x.dtype), dtype or x.dtype
 
     def times(a: jax.Array, b: jax.Array) -> jax.Array:
         return jnp.matmul(a.astype(narrow), b.astype(narrow), preferred_element_type=wide)

@@ -4,7 +4,7 @@ import functools
 import inspect
 import keyword
 from collections.abc import Callable, Mapping
-from typing import Any, Generic, ParamSpec, Self, TypeVar, get_args, get_origin
+from typing import TYPE_CHECKING, Any, Generic, ParamSpec, Self, TypeVar, get_args, get_origin
 
 from gradtx.values.annotations import check_in, range_of
 from gradtx.values.argument import as_number, as_numbers, check_flag, check_hashable
@@ -131,11 +131,13 @@ class Recipe(Generic[P, V]):
             f"<{self.__module__.partition('.')[0]}.{self.__name__}({', '.join(words)}), makes a {self.kind.__name__}>"
         )
 
-    def __getattr__(self, name: str) -> Any:
-        if name.startswith("_") or name not in methods(self.kind):
-            raise AttributeError(f"{type(self).__name__!r} object has no attribute {name!r}", name=name, obj=self)
-        problem = f"{self.__name__} is a function that makes a {self.kind.__name__}, and has no {name!r}"
-        raise AttributeError(f"{problem}; call it: {self.__name__}(…).{name}")
+    if not TYPE_CHECKING:  # behind it, a type checker would take any name for good
+
+        def __getattr__(self, name: str) -> Any:
+            if name.startswith("_") or hasattr(type(self), name) or name not in methods(self.kind):
+                return object.__getattribute__(self, name)  # raises; what a property raised, as it was
+            problem = f"{self.__name__} is a function that makes a {self.kind.__name__}, and has no {name!r}"
+            raise AttributeError(f"{problem}; call it: {self.__name__}(…).{name}")
 
     def is_taken(self, name: str) -> bool:
         """Whether values have something else of that name; what begins with _ is theirs."""

@@ -161,7 +161,7 @@ def accumulate(tx: optax.GradientTransformation, steps: Steps):
         for i, x in zip(places, either, strict=True):
             now_or_never = jnp.where(last, x, jnp.zeros_like(x))
             # An exact write is never rounded, and no narrower than without micro-batches.
-            dtype = jnp.promote_types(x.dtype, leaves[i].dtype) if exact else leaves[i].dtype
+            dtype = check.promote(x.dtype, leaves[i].dtype) if exact else leaves[i].dtype
             leaves[i], held[i] = now_or_never.astype(dtype), x
         flow.put(structure.unflatten(leaves))
         sums = structure.unflatten(held), means

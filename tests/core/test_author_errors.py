@@ -159,3 +159,12 @@ def of_formula(init: Any, update: Any, state_type: Any = Uncounted) -> gx.Transf
 
 def run_once(tx: gx.Transformation) -> Any:
     return tx.update(jnp.ones(3), tx.init(jnp.ones(3)))
+
+
+def test_the_error_of_a_factorys_property_is_its_own():
+    @gx.transformation
+    def misspelled(b: "gx.NonNegativ" = 1.0):  # type: ignore
+        return gx.identity()
+
+    with pytest.raises(AttributeError, match="module 'gradtx' has no attribute 'NonNegativ'"):
+        misspelled(1.0)

@@ -231,4 +231,13 @@ def test_wrong_arguments_are_refused(refusal, arguments, message):
 def test_a_package_that_is_missing_is_named(refusal, monkeypatch):
     find = importlib.util.find_spec
     monkeypatch.setattr(importlib.util, "find_spec", lambda name: None if name == "orbax" else find(name))
-    assert "orbax-checkpoint not installed; pip install 'gradtx[demo]'" in refusal("text")
+    assert "orbax-checkpoint not installed; pip install orbax-checkpoint" in refusal("text")
+
+
+def test_a_folder_of_somebody_else_is_left_alone(refusal, tmp_path):
+    own = tmp_path / "text" / "adamw" / "notes.md"
+    own.parent.mkdir(parents=True)
+    own.write_text("mine")
+    message = f"argument --out: {str(own.parent)!r} holds files that no run of this has left; give another folder"
+    assert message in refusal("text", "--only", "adamw", "--out", str(tmp_path))
+    assert own.read_text() == "mine"

@@ -1,6 +1,7 @@
 """Every law over every member of the catalogue, and what holds of the catalogue as a whole."""
 
 import os
+from typing import Any
 
 import jax
 import jax.numpy as jnp
@@ -22,17 +23,24 @@ def is_due(i: int, j: int, is_fast: bool = IS_FAST) -> bool:
     """Whether the i-th law runs on the j-th member, with the flags that compile fast or with XLA's defaults.
 
     A first member is under every law: two thirds of them run with the fast flags, which is how the tests usually run,
-    and the others with the defaults, which `.ci/run` has on the lowest JAX; slow ones run once, with the fast. What is
-    made of other members, and a second form of one, is under a third of the laws with either flags, each with others,
-    and what has nothing of its own for wrappers and versions under a sixth: each law then has some of them, and each of
-    them some laws. That a factory hands on all of its numbers its parts don't show.
+    and the others with the defaults, which `.ci/run` has on the lowest JAX. What is slow or made of other members, and
+    a second form of one, has the fast flags alone: under a third of the laws, or under a sixth where it has nothing of
+    its own for wrappers and versions. Each law then has some of them, and each of them some laws. That a factory hands
+    on all of its numbers its parts don't show.
     """
     member, turn = TRANSFORMATIONS[j], (i + j) % 6
     if ALL or (is_fast and is_optimizer(member) and not member.once and LAWS[i] is every_hyperparameter_matters):
         return True
-    if member in FIRST and not (member.once or is_optimizer(member)):
-        return ((turn % 3 != 1) or bool(marks(member))) == is_fast
-    return turn == (0 if is_fast else 1) if member.once else turn % 3 == (0 if is_fast else 1)
+    if is_block(member):
+        return is_fast if marks(member) else (turn % 3 != 1) == is_fast
+    if is_optimizer(member) and not marks(member):
+        return turn % 3 == (0 if is_fast else 1)
+    return is_fast and turn % (6 if member.once else 3) == 0
+
+
+def is_block(member: Any) -> bool:
+    """Whether it is the first of a factory that is made of no others."""
+    return member in FIRST and not (member.once or is_optimizer(member))
 
 
 DUE = [
@@ -54,12 +62,12 @@ def test_each_law_and_each_member_is_there_with_either_flags():
     assert {member for _, member in everywhere} == {member for member in TRANSFORMATIONS if not marks(member)}
 
 
-def test_no_pair_of_a_law_and_a_first_member_is_left_out():
-    first = [j for j, m in enumerate(TRANSFORMATIONS) if m in FIRST and not (m.once or is_optimizer(m))]
-    assert len(first) > 50
-    for j in first:
-        for i in range(len(LAWS)):
-            assert ALL or is_due(i, j, True) != is_due(i, j, False)
+def test_every_pair_of_a_law_and_a_block_runs_with_one_of_the_flags():
+    blocks = [j for j, member in enumerate(TRANSFORMATIONS) if is_block(member)]
+    assert len(blocks) > 50
+    for j in blocks:
+        with_defaults = not marks(TRANSFORMATIONS[j])  # which run without what is slow
+        assert all(is_due(i, j, True) or (with_defaults and is_due(i, j, False)) for i in range(len(LAWS)))
 
 
 NUMBERLESS = {"it has no numbers"}

@@ -38,6 +38,7 @@ def difference(weight: gx.Scalar = 1.0):
 
 
 def use(params: Params, grads: Params) -> None:
+    gx.adam.init(params)  # mistake: adam is a function that makes an optimizer
     gx.adamw("no")  # mistake: no number
     gx.adamw()  # mistake: no learning rate
     gx.adamw(None)  # mistake: None where a number must stand

@@ -100,6 +100,14 @@ def test_an_exact_write_is_as_wide_as_without_micro_batches():
         assert updates.dtype == jnp.float64
 
 
+def test_an_exact_write_needs_no_promotion_of_jaxs():
+    params, gradients = jnp.ones(2, jnp.bfloat16), jnp.ones(2, jnp.bfloat16)
+    tx = gx.accumulate(gx.chain(gx.sgd(0.1), gx.write_stochastically(0)), 2)
+    with jax.numpy_dtype_promotion("strict"):
+        updates, _ = tx.update(gradients, tx.init(params), params)
+    assert updates.dtype == jnp.float32
+
+
 def test_the_mean_of_large_numbers_does_not_overflow():
     parts = jnp.full((8, 2), 6e4, jnp.float16)
     updates, _ = walked(gx.accumulate(gx.scale(1.0), 8), parts, jnp.zeros(2, jnp.float16))
