@@ -140,7 +140,7 @@ def scale_by_param_block_rms(min_scale: Real = 1e-3):
 @optax_transformation
 def trace(decay: Real, nesterov: bool = False, accumulator_dtype: Any = None):
     velocity = of_momentum.scale_by_momentum(decay, nesterov=nesterov)
-    return restate(velocity, of_momentum.ScaleByMomentumState, trace=accumulator_dtype)
+    return restate(velocity, of_momentum.ScaleByMomentumState, dtypes=dict(trace=accumulator_dtype))
 
 
 @optax_transformation
@@ -148,7 +148,7 @@ def ema(decay: Real, debias: bool = True, accumulator_dtype: Any = None):
     leave_unless(accumulator_dtype=is_float32(accumulator_dtype) or not debias)
     average = of_momentum.ema(decay)
     if not debias:
-        return restate(average, of_momentum.EmaState, ema=accumulator_dtype)
+        return restate(average, of_momentum.EmaState, dtypes=dict(ema=accumulator_dtype))
     if callable(decay):  # which Optax does not take
         return chain(average, of_momentum.bias_correction(decay))
 
@@ -231,7 +231,7 @@ def scale_by_adam(
     nesterov: bool = False,
 ):
     direction = of_adam.scale_by_adam(b1, b2, eps, eps_root=eps_root, nesterov=nesterov)
-    return restate(direction, of_adam.ScaleByAdamState, mu=mu_dtype)
+    return restate(direction, of_adam.ScaleByAdamState, dtypes=dict(mu=mu_dtype))
 
 
 @optax_transformation
@@ -253,7 +253,7 @@ def scale_by_amsgrad(
     leave_unless(bias_correction_nu=bias_correction_nu == bias_correction_mu)
     debias = bias_correction_mu
     direction = of_amsgrad.scale_by_amsgrad(b1, b2, eps, eps_root=eps_root, debias=debias, debias_first=debias)
-    return restate(direction, of_amsgrad.ScaleByAmsgradState, mu=mu_dtype)
+    return restate(direction, of_amsgrad.ScaleByAmsgradState, dtypes=dict(mu=mu_dtype))
 
 
 @optax_transformation
@@ -271,7 +271,7 @@ def scale_by_lion(
     smooth_beta: Real = 1.0,
 ):
     leave_unless(mode=mode == "hard")
-    return restate(of_sign.scale_by_lion(b1, b2), of_sign.ScaleByLionState, mu=mu_dtype)
+    return restate(of_sign.scale_by_lion(b1, b2), of_sign.ScaleByLionState, dtypes=dict(mu=mu_dtype))
 
 
 # ---- frozen ----

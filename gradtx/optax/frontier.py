@@ -9,6 +9,7 @@ import jax
 import jax.numpy as jnp
 import optax
 
+from gradtx.checkpoints.rows import ROWS
 from gradtx.core.factories import Composed
 from gradtx.core.lift import per_array
 from gradtx.core.rule import going_down
@@ -20,6 +21,8 @@ from gradtx.optax.wrappers import chain
 from gradtx.optimizers import ademamix as of_ademamix
 from gradtx.optimizers import adopt as of_adopt
 from gradtx.optimizers import madgrad as of_madgrad
+
+TWO_COUNTS = ROWS[of_ademamix.ScaleByAdemamixState]._replace(read=None, write=None)  # which may differ, as in Optax
 
 
 @optax_transformation
@@ -34,7 +37,7 @@ def scale_by_ademamix(
 ):
     leave_unless(mu_dtype=is_float32(mu_dtype))
     direction = of_ademamix.scale_by_ademamix(b1, b2, b3, alpha, eps, eps_root=eps_root)
-    return restate(direction, of_ademamix.ScaleByAdemamixState)
+    return restate(direction, of_ademamix.ScaleByAdemamixState, TWO_COUNTS, clock="count_m2")
 
 
 @optax_transformation
@@ -110,7 +113,7 @@ def scale_by_adopt(
 ):
     leave_unless(clip_value_fn=clip_value_fn == FOURTH_ROOT or not use_clipping)
     direction = of_adopt.scale_by_adopt(b1, b2, eps, clip=use_clipping, nesterov=nesterov)
-    return restate(direction, of_adopt.ScaleByAdoptState, mu=mu_dtype)
+    return restate(direction, of_adopt.ScaleByAdoptState, dtypes=dict(mu=mu_dtype))
 
 
 @optax_transformation

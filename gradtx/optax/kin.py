@@ -147,7 +147,7 @@ def scale_by_novograd(
     mu_dtype: Any = None,
 ):
     direction = of_novograd.scale_by_novograd(b1, b2, eps, eps_root=eps_root, weight_decay=weight_decay)
-    return restate(direction, of_novograd.ScaleByNovogradState, mu=mu_dtype)
+    return restate(direction, of_novograd.ScaleByNovogradState, dtypes=dict(mu=mu_dtype))
 
 
 @optax_transformation

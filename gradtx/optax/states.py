@@ -9,7 +9,7 @@ import numpy as np
 import optax
 
 from gradtx.checkpoints.optax_row import OptaxRow, always
-from gradtx.checkpoints.rows import ROWS
+from gradtx.checkpoints.rows import ROWS, STATELESS_THERE
 from gradtx.core import check
 from gradtx.core.collectives import manual_axes
 from gradtx.core.count import ScheduledState, increment
@@ -34,21 +34,23 @@ def restate(
     *,
     absent: dict[str, Any] | None = None,
     first: Callable[[Any, Any], Any] = lambda state, params: state,
-    **dtypes: Any,
+    dtypes: dict[str, Any] | None = None,
+    clock: str | None = None,
 ) -> Any:
     """The rule of a member with Optax's state in the place of its own, by the row that `from_optax` has of it; the
-    member as it is where it has a schedule of which Optax knows nothing.
+    member as it is where it has a schedule of which Optax knows nothing, or a number that has to be in the state.
 
     What the member has and Optax lacks is what the member can do without, and stands in `absent`. A count that only
     Optax has is counted here. `first(state, params)` is what Optax's state starts with. `dtypes` are those in which
-    Optax holds quantities.
+    Optax holds quantities. `clock` is Optax's name of the count at which it reads schedules, where that is none of the
+    member's.
     """
-    row = row or ROWS.get(own, STATELESS)
+    row = row or (STATELESS if own in STATELESS_THERE else ROWS[own])
     kind = row.kinds(tx)[0]
-    tx = held_in(tx, **dtypes)
+    tx = held_in(tx, **dtypes or {})
     keeps_schedules = isinstance(tx.recipe, composition)
     schedules = () if keeps_schedules else tuple([name for name, x in tx.arguments.items() if callable(x)])
-    if any(name not in row.scheduled for name in schedules):
+    if any(name not in row.scheduled or isinstance(tx.arguments[name], Controlled) for name in schedules):
         return tx
     rule = build(tx)
     return Restated.of(
@@ -59,6 +61,7 @@ def restate(
         schedules=schedules,
         absent=absent or {},
         first=first,
+        clock=clock,
         takes=takes(tx),
         needs=rule.needs,
         descends=rule.descends,
@@ -73,12 +76,12 @@ class Restated(Rule):
     kind: type[Any]
     row: OptaxRow
     schedules: tuple[str, ...]  # of the member, which are read at Optax's count
+    clock: str | None  # Optax's name of that count, where it is none of the member's
     absent: dict[str, Any]
     first: Callable[[Any, Any], Any]
 
     def init(self, params: Any) -> Any:
-        count = jnp.zeros([], jnp.int32) if "count" in self.kind._fields else None
-        state = self.outside(start(self.tx, params), count)
+        state = self.outside(start(self.tx, params), {name: jnp.zeros([], jnp.int32) for name in self.counters})
         return state if manual_axes() else self.first(state, params)  # parts of arrays don't know the whole's size
 
     def advance(self, flow: Flow, state: Any, extra: dict[str, Any]) -> Any:
@@ -86,9 +89,15 @@ class Restated(Rule):
             advance(self.tx, flow, self.inside(state), extra)
             return state
         check.require_state(state, self.kind)
-        count = increment(jnp.asarray(state.count)) if "count" in self.kind._fields else None
+        counts = {name: increment(jnp.asarray(getattr(state, name))) for name in self.counters}
         after = advance(self.tx, flow, self.inside(state), extra)
-        return once_known(flow, after, lambda made: self.outside(made, count))
+        return once_known(flow, after, lambda made: self.outside(made, counts))
+
+    @property
+    def counters(self) -> list[str]:
+        """The fields of Optax's state that count updates, and that the member may lack."""
+        fields: tuple[str, ...] = self.kind._fields
+        return [name for name in fields if name in ("count", self.clock)]
 
     def inside(self, state: Any) -> Any:
         """The member's state from Optax's."""
@@ -100,16 +109,16 @@ class Restated(Rule):
         if not self.schedules:
             return own
         numbers: Any = dict.fromkeys(self.schedules, NO_NUMBER)
-        return ScheduledState(getattr(state, both.get("count", "count")), numbers, own)
+        return ScheduledState(getattr(state, self.clock or both.get("count", "count")), numbers, own)
 
-    def outside(self, state: Any, count: Any) -> Any:
+    def outside(self, state: Any, counts: dict[str, Any]) -> Any:
         """Optax's state from the member's."""
         if self.kind is optax.EmptyState:
             return NOTHING
         state = state.inner_state if self.schedules else state
         inside = {self.row.inside: state.inner_state} if self.row.inside else {}
         fields = self.row.fields_there(self.tx, state, self.kind._fields)
-        return self.kind(**({} if count is None else dict(count=count)) | fields | inside)
+        return self.kind(**counts | fields | inside)
 
 
 def once_known(flow: Flow, after: Any, outside: Callable[[Any], Any]) -> Any:
@@ -125,7 +134,7 @@ def restate_schedule(tx: Transformation, name: str, kind: type[Any], theirs: str
     `theirs` is Optax's name of it, under which it is read at that count.
     """
     rule = restate(tx, optax.EmptyState, OptaxRow(always(kind), scheduled=(name,)))
-    if not isinstance(tx.arguments[name], Controlled):  # whose number would have to be in the state
+    if rule is not tx:
         rule.numbers, rule.counts = {theirs: ("count",)}, (("count",),)
     return rule
 
