@@ -14,12 +14,12 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from benchmarks import record, report
-from benchmarks.tables import NAMES
+from benchmarks.run import BUSY
+from benchmarks.tables import NAMES, OTHERS
 
-OTHERS = ("comparison", "gpu")  # takes longer than all the rest and no times; needs a GPU
 ON_CPUS = tuple(name for name in NAMES if name not in OTHERS)
 LONGEST = 600  # seconds of one benchmark
-REFUSED, TRIES = 2, 3  # it found other work when it began, though there was none just before
+TRIES = 3  # of one that found other work when it began, though there was none just before
 
 
 def wait(minutes: float) -> float:
@@ -41,7 +41,7 @@ def measure(name: str, folder: Path, quick: bool, minutes: float) -> str | None:
             code = subprocess.run(command, timeout=LONGEST, cwd=report.ROOT, check=False).returncode
         except subprocess.TimeoutExpired:
             return f"it took more than {LONGEST} seconds"
-        if code != REFUSED:
+        if code != BUSY:
             break
     return f"it ended with code {code}; its error stands above" if code else None
 

@@ -1,7 +1,7 @@
 """Optimizers on text, each with the same number of tries for its rate: `python -m benchmarks.comparison`.
 
 Every optimizer of `python -m gradtx.demo text` trains a small transformer at five rates, a factor of √10 apart, with
-one seed; at the best of them it trains with two more. It takes about 20 minutes on two cores. The figures are losses
+one seed; at the best of them it trains with two more. It takes about half an hour on two cores. The figures are losses
 over steps and no times, so that other work beside it does no harm.
 """
 

@@ -11,7 +11,7 @@ from pathlib import Path
 from textwrap import fill
 
 from benchmarks.record import read
-from benchmarks.tables import BLOCKS, IN_README, NAMES, Record, in_readme
+from benchmarks.tables import BLOCKS, IN_README, NAMES, OTHERS, Record, in_readme
 
 ROOT = Path(__file__).parent.parent
 MARKED = re.compile(r"(<!-- benchmarks: (\w+) -->\n)((?:(?!<!-- benchmarks:).)*?)(<!-- end -->)", re.DOTALL)
@@ -24,7 +24,7 @@ def condition(record: Record) -> str:
     """Where, when and with what; the same for all that was measured in one go."""
     machine, used = record["machine"], record["versions"]
     day = datetime.date.fromisoformat(record["date"])
-    names = {"jax": "JAX", "optax": "Optax", "torch": "torch"}
+    names = {"Python": "Python", "jax": "JAX", "optax": "Optax", "torch": "torch"}
     with_what = [f"{title} {used[name]}" for name, title in names.items() if name in used]
     where = f"on {machine['cores']} cores ({machine['CPU']})"
     where += f", JAX on {on}" if (on := machine["JAX runs on"]) != "cpu" else ""
@@ -57,7 +57,10 @@ def tables(record: Record) -> dict[str, str]:
 
 
 def absent(*benchmarks: str) -> str:
-    return f"Not measured yet on a machine without other work: {', '.join(benchmarks)} (`python -m benchmarks.all`).\n"
+    """What stands in the place of tables, with the command that measures them."""
+    own = dict.fromkeys(name if name in OTHERS else "all" for name in benchmarks)
+    commands = ", ".join(f"`python -m benchmarks.{name}`" for name in own)
+    return f"Not measured yet on a machine without other work: {', '.join(benchmarks)} ({commands}).\n"
 
 
 def blocks() -> dict[str, str]:

@@ -2,10 +2,9 @@
 
 import argparse
 import os
-import re
 import sys
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -15,6 +14,7 @@ from rich.markdown import Markdown
 from benchmarks import record, report
 
 Rows = list[dict[str, Any]]
+BUSY = 75  # the exit status where other work runs: what is tried again later may succeed
 
 
 def parser(benchmark: str, text: str, **more: Any) -> argparse.ArgumentParser:
@@ -34,6 +34,18 @@ def check_writable(path: Path, arguments: argparse.ArgumentParser) -> None:
         arguments.error(f"argument --json: no permission to write {path}")
 
 
+def without_path(words: Iterable[str]) -> list[str]:
+    """The arguments that say what is measured: all but `--json` and its path."""
+    kept: list[str] = []
+    left = iter(words)
+    for word in left:
+        if word == "--json":
+            next(left, None)
+        elif not word.startswith("--json="):
+            kept.append(word)
+    return kept
+
+
 def measured(
     benchmark: str,
     arguments: argparse.ArgumentParser,
@@ -44,10 +56,12 @@ def measured(
     """Rows with the record around them: on the screen, and in the file of `--json`."""
     if chosen.json:
         check_writable(chosen.json, arguments)
-    said = " ".join(sys.argv[1:] if given is None else given)
-    found = record.begin(benchmark, re.sub(r" ?--json[ =]\S+", "", f" {said}").split(), chosen.quick)
+    found = record.begin(benchmark, without_path(sys.argv[1:] if given is None else given), chosen.quick)
     if chosen.json and record.is_for_pages(chosen.json) and (problem := record.refusal(found)):
-        arguments.error(f"argument --json: {chosen.json} is for the pages, and nothing is measured for it: {problem}")
+        said = f"argument --json: {chosen.json} is for the pages, and nothing is measured for it: {problem}"
+        if record.refusal(found | {"load": 0.0}) is None:
+            arguments.exit(BUSY, f"{arguments.prog}: error: {said}\n")
+        arguments.error(said)
     began = time.perf_counter()
     found["rows"] = rows()
     found["seconds"] = round(time.perf_counter() - began)

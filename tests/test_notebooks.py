@@ -42,10 +42,10 @@ def test_they_are_numbered_and_titled_with_a_question():
         assert re.fullmatch(rf"# {i} · [A-Z].*\?", title(path)), title(path)
 
 
-def test_the_readme_names_each_with_its_question():
-    lines = (ROOT / "README.md").read_text()
+def test_their_readme_names_each_with_its_question():
+    lines = (ROOT / "notebooks" / "README.md").read_text()
     for path in PATHS:
-        assert f"[{title(path).removeprefix('# ')}](notebooks/{path.name})" in lines
+        assert f"[{title(path).removeprefix('# ')}]({path.name})" in lines
 
 
 def test_all_begin_with_the_same_installation():

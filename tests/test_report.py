@@ -57,7 +57,7 @@ def test_the_pages_are_what_the_figures_say():
         text = page.read_text()
         assert report.with_blocks(text, found) == text, f"{page} is not: call python -m benchmarks.report"
     marks = [name for page in pages for name in re.findall(r"<!-- benchmarks: (\w+) -->", page.read_text())]
-    assert sorted(marks) == sorted(found.keys() - {"gpu"})  # each table is on one page
+    assert sorted(marks) == sorted(found)  # each table is on one page
 
 
 def test_every_record_there_is_for_the_pages():
@@ -94,6 +94,9 @@ def test_what_is_not_measured_yet_says_how_it_is(results):
     report.main([])
     line = "Not measured yet on a machine without other work: overhead (`python -m benchmarks.all`)."
     assert line in (results.parent / "README.md").read_text()
+    apart = report.absent("gpu", "overhead", "comparison", "zero")
+    commands = ("gpu", "all", "comparison")
+    assert apart.endswith(f" ({', '.join(f'`python -m benchmarks.{name}`' for name in commands)}).\n")
 
 
 @pytest.mark.parametrize(
@@ -137,7 +140,7 @@ def test_a_busy_machine_measures_nothing_for_the_pages(results, monkeypatch, cap
 
     with pytest.raises(SystemExit) as caught:
         run.main("overhead", "What calls take.", rows, ["--json", str(results / "overhead.json")])
-    assert caught.value.code == 2
+    assert caught.value.code == run.BUSY
     words = " ".join(capsys.readouterr().err.split())
     assert "overhead.json is for the pages, and nothing is measured for it: it was measured at a load of 1.01" in words
     assert "expected at most 1.0 at the start: end what else runs, then call python -m benchmarks.all --only" in words
@@ -152,6 +155,23 @@ def test_elsewhere_a_busy_machine_may_measure_and_says_its_load(results, tmp_pat
     path.rename(results / "overhead.json")
     with pytest.raises(ValueError, match=r"a load of 1\.01"):
         record.read("overhead")
+
+
+def test_what_is_no_matter_of_other_work_has_the_status_of_an_error(results, monkeypatch):
+    monkeypatch.setattr(record, "load", lambda seconds: 1.01)
+    with pytest.raises(SystemExit) as caught:
+        run.main(
+            "overhead", "What calls take.", lambda quick: [], ["--quick", "--json", str(results / "overhead.json")]
+        )
+    assert caught.value.code == 2
+
+
+def test_the_path_of_the_figures_is_no_part_of_the_command(tmp_path):
+    folder = tmp_path / "with a space"
+    folder.mkdir()
+    for i, arguments in enumerate((["--json", str(folder / "0.json")], [f"--json={folder / '1.json'}"])):
+        run.main("overhead", "What calls take.", lambda quick: a_record()["rows"], ["--quick", *arguments])
+        assert json.loads((folder / f"{i}.json").read_text())["command"] == f"{COMMAND} --quick"
 
 
 def test_an_idle_machine_measures_for_the_pages(results, monkeypatch):
@@ -220,12 +240,16 @@ def test_it_waits_until_the_machine_is_idle(calls, monkeypatch, capsys):
 
 def test_what_other_work_comes_between_is_tried_again(calls, results, monkeypatch):
     monkeypatch.setattr(record, "load", lambda: 0.0)
-    codes = [2, 2, 0]
+    codes = [75, 75, 0]
     ended = every.subprocess.CompletedProcess
     monkeypatch.setattr(every.subprocess, "run", lambda command, **_: ended(command, codes.pop(0)))
     every.main(["--only", "overhead"])
     assert not codes
-    codes += [2, 2, 2, 0]
+    codes += [75, 75, 75, 0]
+    with pytest.raises(SystemExit, match="it ended with code 75"):
+        every.main(["--only", "overhead"])
+    assert codes == [0]
+    codes[:] = [2, 0]  # another error, which does not go away
     with pytest.raises(SystemExit, match="it ended with code 2"):
         every.main(["--only", "overhead"])
     assert codes == [0]

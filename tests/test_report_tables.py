@@ -48,18 +48,22 @@ def test_a_table_says_where_there_is_no_peer_and_where_the_peer_is_ahead():
 
 
 def test_the_readme_has_rows_of_all_that_is_measured():
-    forms = ("Optax, a closure", "gradtx, a closure", "gradtx, an argument on the device")
+    forms = ("Optax, a closure", "gradtx, a closure", "gradtx, an argument", "gradtx, an argument on the device")
     call = {"call": figure([3e-5]), "ratio": figure([0.8])}
     dispatch = [{"title": "`adam(1e-3)`", "numbers": 5, "forms": dict.fromkeys(forms, call)}]
-    step = [{"compilations": {}}, a_step("gpt2", "adam", ["gradtx", "Optax"])]
-    text = tables.in_readme({"step": step, "dispatch": dispatch, "overhead": a_record()["rows"]})
+    both = ["gradtx", "Optax"]
+    of_one = [a_step(tree, optimizer, both) for tree in ("one", "gpt2") for optimizer in ("clip-adamw", "adam")]
+    step = [{"compilations": {}}, *of_one]
+    again = a_record()["rows"][0] | {"title": "trace again"}
+    text = tables.in_readme({"step": step, "dispatch": dispatch, "overhead": [*a_record()["rows"], again]})
     names = [line.split(" | ")[0].removeprefix("| ") for line in text.splitlines()[2:]]
-    case = "Adam, 124 million in 148 arrays (GPT-2)"
+    case = "124 million in 148 arrays (GPT-2)"
     assert names == [
-        f"step of {case}",
-        f"step in one loop of {case}",
-        f"`update` outside `jit` of {case}",
-        "call with Adam on tiny arrays, a closure",
+        f"step of clipped AdamW, {case}",
+        f"`update` outside `jit` of clipped AdamW, {case}",
+        f"trace clipped AdamW, {case}",
+        f"step of Adam, {case}",
+        "call with Adam on tiny arrays, an argument",
         "call with Adam on tiny arrays, an argument on the device",
         "construct",
     ]
