@@ -35,7 +35,7 @@ def on_config(config):
     config.copyright = f"gradtx {version('gradtx')}, built with {versions}"
     for entry in config.nav:
         if "Notebooks" in entry:
-            entry["Notebooks"] = [f"notebooks/{path.name}" for path in NOTEBOOKS]
+            entry["Notebooks"] = ["notebooks/README.md", *(f"notebooks/{path.name}" for path in NOTEBOOKS)]
     config.watch += [str(path) for path in (*map(ROOT.joinpath, PAGES), ROOT / "gradtx", *NOTEBOOKS)]
 
 
@@ -46,6 +46,8 @@ def on_files(files, config):
         if page == "index.md":
             text = f"---\nhide: [navigation]\n---\n{text}"  # the first page is the only one of its section
         files.append(File.generated(config, page, content=text))
+    listed = (ROOT / "notebooks/README.md").read_text().replace("](../README.md", "](../index.md")
+    files.append(File.generated(config, "notebooks/README.md", content=listed))
     for path in NOTEBOOKS:
         files.append(File(f"notebooks/{path.name}", str(ROOT), config.site_dir, config.use_directory_urls))
 
