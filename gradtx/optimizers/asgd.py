@@ -12,6 +12,8 @@ from gradtx.transforms.average import average_parameters
 from gradtx.transforms.decay import add_decayed_weights
 from gradtx.transforms.rate import scale_by_learning_rate
 from gradtx.values.annotations import Natural, NonNegative
+from gradtx.values.errors import Refusal
+from gradtx.values.recipe import Controlled
 
 
 @functools.partial(schedule_operator, "_lower_rate({}, {}, {})")
@@ -45,6 +47,8 @@ def asgd(
     **Arguments:** `learning_rate` $\eta \ge 0$; `weight_decay` $\lambda \ge 0$, which also lowers the rate; `power`
     $c \ge 0$; `start`, the number of updates behind which the mean begins. `update` needs the parameters.
 
+    **Raises:** `TypeError` where a number is `controlled`, since all of them are parts of schedules.
+
     **State:** `count` and `learning_rate`, `count` and `average`: one array per parameter.
 
     **Source:** Polyak & Juditsky (1992). By torch's code of `ASGD`, whose `lambd`, `alpha` and `t0` these are, and
@@ -59,6 +63,10 @@ def asgd(
     >>> w, gradtx.evaluation_parameters(tx, state, w)  # the mean of 5 and 4
     (Array([4.], dtype=float32), Array([4.5], dtype=float32))
     """
+    for name, value in dict(learning_rate=learning_rate, weight_decay=weight_decay, power=power, start=start).items():
+        if isinstance(value, Controlled):
+            remedy = "multiply the updates, chain(asgd(…), scale(controlled(1.0)))"
+            raise Refusal(TypeError, f"{name} can't be controlled, since it is part of a schedule; {remedy}")
     rate = _lower_rate(learning_rate, weight_decay, power)
     average = average_parameters(_mean_from(start))
     return chain(add_decayed_weights(weight_decay), scale_by_learning_rate(rate), average)

@@ -198,6 +198,9 @@ def test_a_controlled_number_is_no_part_of_a_schedule():
         _ = gx.constant(1.0) * gx.controlled(0.5)
     with pytest.raises(TypeError, match="per_epoch: schedule can't be controlled"):
         gx.per_epoch(gx.controlled(0.5), 3)
+    for name in ("learning_rate", "weight_decay", "power", "start"):
+        with pytest.raises(TypeError, match=f"asgd: {name} can't be controlled, since it is part of a schedule"):
+            gx.asgd(**{"learning_rate": 0.1, name: gx.controlled(1)})
 
 
 def test_a_states_own_batch_is_kept():
