@@ -68,9 +68,11 @@ def labels_of(labels: Any, tree: Any) -> list[Any]:
     plain = labels if isinstance(labels, PlainTree) else PlainTree(labels(tree))
     try:
         return plain.over(tree)
-    except ValueError:
-        where = first_difference(plain.tree, tree, "the parameters", "labels")
-        problem = f"the tree of booleans or labels does not fit the parameters: {where or 'its nodes differ'}"
+    except ValueError as error:
+        known = "Dict key mismatch"  # JAX's words, which programs look for; the rest of its error has whole arrays
+        where = first_difference(plain.tree, tree, "the parameters", "labels") or "its nodes differ"
+        where += f" ({known})" * (known in str(error))
+        problem = f"the tree of booleans or labels does not fit the parameters: {where}"
         raise Refusal(ValueError, problem) from None
 
 

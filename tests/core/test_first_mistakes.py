@@ -71,7 +71,9 @@ def test_masks():
     with pytest.raises(AttributeError) as caught:
         gx.adamw(0.1, mask=lambda x: x.ndim > 1).init(PARAMS)
     assert any("a function of each array takes (path, array)" in note for note in caught.value.__notes__)
-    with refused(ValueError, "does not fit the parameters: labels lack ['b'], which is in the parameters"):
+    with refused(
+        ValueError, "does not fit the parameters: labels lack ['b'], which is in the parameters (Dict key mismatch)"
+    ):
         gradtx.optax.adamw(0.1, mask={"w": True}).init(PARAMS)
     with pytest.raises(ValueError, match="labels is of type list, in the parameters it is dict") as misfit:
         gradtx.optax.adamw(0.1, mask=[True, False]).init(PARAMS)
