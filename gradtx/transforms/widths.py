@@ -134,9 +134,10 @@ def scale_by_width(
 def bases_of_rows(rows: Rows, base_shapes: Any) -> list[Shape | None]:
     """The base shape of each array."""
     if type(base_shapes) is not tuple:
-        found = [None if x is None else base_shapes(path, x) for path, x in rows]
-        for (path, x), base in zip(rows, found, strict=True):
-            if x is not None and not is_shape(base):
+        meant = [x is not None and not callable(x) for _, x in rows]  # a model may hold functions
+        found = [base_shapes(path, x) if own else None for (path, x), own in zip(rows, meant, strict=True)]
+        for (path, _), own, base in zip(rows, meant, found, strict=True):
+            if own and not is_shape(base):
                 got = f"{type(base).__name__} for {path or 'the array'}"
                 raise Refusal(ValueError, f"base_shapes must return a tuple of whole numbers, got {got}")
         return found

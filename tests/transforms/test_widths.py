@@ -1,6 +1,7 @@
 """muP's factors by shapes: the tables of the paper, the forms that base shapes have, and what is refused."""
 
 import pickle
+from typing import Any
 
 import jax
 import jax.numpy as jnp
@@ -133,3 +134,9 @@ def test_rates_by_depth_are_those_of_fine_tuning():
     places = [updates["embed"], *updates["blocks"], updates["head"]]
     for place, u in enumerate(places):
         np.testing.assert_allclose(u, -rate * decay ** (last - place), rtol=1e-12)
+
+
+def test_the_functions_of_a_model_have_no_width():
+    model: Any = {"w": jnp.ones((4, 6)), "activation": jax.nn.relu}
+    tx = gx.scale_by_width(lambda path, x: (2, 3))
+    assert gx.to_flat(tx, tx.init(model), model).keys() == gx.to_flat(tx, tx.init(model["w"])).keys()
