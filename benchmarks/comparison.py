@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import Any
 
 from benchmarks import record, report
+from benchmarks.tables import mean
 from gradtx.demo.compared import ON_TEXT, for_text
 from gradtx.demo.text import Setup, TextRun, train_on_text
 from gradtx.demo.transformer import ModelSize
@@ -83,11 +84,6 @@ def draw(rows: Sequence[dict[str, Any]], path: Path) -> None:
         panel.grid(alpha=0.3)
     figure.legend(loc="outside right upper", frameon=False, fontsize=8, title="mean of three seeds", title_fontsize=8)
     figure.savefig(path, dpi=150)
-
-
-def mean(seeds: Sequence[float | None]) -> float:
-    """Infinite where one of them diverged."""
-    return sum(math.inf if x is None else x for x in seeds) / len(seeds)
 
 
 def main(given: Sequence[str] | None = None) -> None:

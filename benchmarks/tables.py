@@ -188,8 +188,13 @@ def steps_in_codes(rows: Rows) -> str:
     return table(["", "a step", "AdamW in float32", "by float32's"], lines)
 
 
+def mean(seeds: Sequence[float | None]) -> float:
+    """Infinite where one of them diverged."""
+    return sum(math.inf if x is None else x for x in seeds) / len(seeds)
+
+
 def comparison(rows: Rows) -> str:
-    """In the order of the losses; one of a seed that diverged is infinite."""
+    """In the order of the losses."""
 
     def bits(x: float | None) -> str:
         return "diverged" if x is None else f"{x:.3f}"
@@ -197,12 +202,9 @@ def comparison(rows: Rows) -> str:
     def beside(row: dict[str, Any], place: int) -> str:
         return bits(row["bits"][place]) if 0 <= place < len(row["bits"]) else "not tried"
 
-    def mean(row: dict[str, Any]) -> float:
-        return sum(math.inf if x is None else x for x in row["seeds"]) / len(row["seeds"])
-
     lines: list[list[str]] = []
-    for row in sorted(rows, key=mean):
-        best, own = row["best"], mean(row)
+    for row in sorted(rows, key=lambda row: mean(row["seeds"])):
+        best, own = row["best"], mean(row["seeds"])
         cells = [row["title"], bits(own if math.isfinite(own) else None), ", ".join(map(bits, row["seeds"]))]
         cells += [f"{row['rates'][best]:g}", beside(row, best - 1), beside(row, best + 1), f"{row['memory']:.1f}"]
         lines.append(cells)

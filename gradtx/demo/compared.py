@@ -57,12 +57,15 @@ ON_TEXT: dict[str, tuple[Callable[[float], gradtx.Transformation], float]] = {  
 }
 
 
+def rise_and_fall(steps: int, rise: int) -> gradtx.Schedule:
+    """To 1 in so many steps, and to 0 in the others."""
+    return gradtx.warmup(1.0, rise).then(gradtx.cosine(1.0, max(steps - rise, 1)), at=rise)
+
+
 def for_text(name: str, rate: float, steps: int, schedule: gradtx.Schedule | None = None) -> gradtx.Transformation:
     """One of them at a rate. Without a schedule it rises and falls; that of `schedule_free` only rises."""
     rise = max(steps // 10, 1)
-    own = gradtx.warmup(1.0, rise)
-    if name != "schedule_free":
-        own = own.then(gradtx.cosine(1.0, max(steps - rise, 1)), at=rise)
+    own = gradtx.warmup(1.0, rise) if name == "schedule_free" else rise_and_fall(steps, rise)
     return with_schedule(ON_TEXT[name][0](rate), schedule or own)
 
 
@@ -77,8 +80,7 @@ def optimizers(task: str, steps: int, schedule: gradtx.Schedule | None = None) -
     if task == "digits":  # what large networks are usually trained with
         adamw = gradtx.adamw(COMPARED["adamw"].digits, weight_decay=0.1)
         found["adamw"] = gradtx.chain(gradtx.clip_by_global_norm(1.0), adamw)
-        rise = max(steps // 20, 1)
-        own["adamw"] = gradtx.warmup(1.0, rise).then(gradtx.cosine(1.0, max(steps - rise, 1)), at=rise)
+        own["adamw"] = rise_and_fall(steps, max(steps // 20, 1))
     return {name: with_schedule(tx, schedule or own.get(name)) for name, tx in found.items()}
 
 
