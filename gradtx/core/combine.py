@@ -13,6 +13,7 @@ from gradtx.core.lift import stateless
 from gradtx.core.rule import Part, Rule
 from gradtx.core.stage import Fields
 from gradtx.core.transformation import advance, start
+from gradtx.core.walk import writes
 from gradtx.values.annotations import Check
 from gradtx.values.errors import Refusal, require_function
 
@@ -137,7 +138,7 @@ def parallel(*branches: optax.GradientTransformation, join: Callable[..., Any]) 
         # Where no branch has an update, as for an integer that all of them freeze, there is none.
         rows = list(zip(*outputs, strict=True))
         flow.set({i: None for i, row in enumerate(rows) if all(x is None for x in row)})
-        flow.then(join_outputs, rows)
+        flow.add(flow.stage(join_outputs, rows)._replace(exact=any(map(writes, branches))))
         return tuple(states)
 
     return Rule(init, advance_branches, parts=several)

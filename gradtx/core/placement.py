@@ -24,9 +24,8 @@ def lay_like(x: Any, other: Any) -> Any:
     if isinstance(x, Tracer) or isinstance(other, Tracer):
         if manual_axes():
             return vary(x, varying_axes(other))
+        x = in_memory_of(x, other)
         here, there = jax.typeof(x), jax.typeof(other)
-        if here.memory_space != there.memory_space:
-            x = jax.device_put(x, there.memory_space)
         known = there.sharding.mesh.explicit_axes  # automatic ones are the compiler's
         return reshard(x, there.sharding) if known and here.sharding != there.sharding else x
     if not isinstance(other, jax.Array) or not other.committed:  # an array that may lie anywhere
@@ -36,6 +35,18 @@ def lay_like(x: Any, other: Any) -> Any:
     if x.is_fully_addressable and not other.is_fully_addressable:
         return make_on_all(x, other.sharding)
     return jax.device_put(x, other.sharding)
+
+
+def in_memory_of(x: Any, other: Any) -> Any:
+    """An array in the memory in which another one is, the device's or the host's."""
+    there = jax.typeof(other).memory_space
+    return x if jax.typeof(x).memory_space == there else jax.device_put(x, there)
+
+
+def in_device_memory(x: Any) -> Any:
+    """An array in the memory in which there is computed."""
+    device = jax.memory.Space.Device
+    return x if jax.typeof(x).memory_space == device else jax.device_put(x, device)
 
 
 def lay_front_like(x: jax.Array, other: jax.Array, depth: int) -> jax.Array:

@@ -8,10 +8,10 @@ import optax
 from gradtx.core.check import is_key
 from gradtx.core.factories import transformation
 from gradtx.core.flow import Flow, is_promise
+from gradtx.core.placement import in_device_memory, in_memory_of
 from gradtx.core.transformation import advance, start
 from gradtx.wrappers.branch import rule_around
 
-HOST, DEVICE = jax.memory.Space.Host, jax.memory.Space.Device
 CPU_HAS_HOST = (0, 10, 2)  # the first JAX whose programs for CPUs know of two memories
 
 
@@ -44,10 +44,14 @@ def offload(tx: optax.GradientTransformation):
 
     def init(params: Any) -> Any:
         state = start(tx, params)
-        return jax.tree.map(lambda x: jax.device_put(x, HOST) if moves(x) else x, state) if has_host() else state
+        return (
+            jax.tree.map(lambda x: jax.device_put(x, jax.memory.Space.Host) if moves(x) else x, state)
+            if has_host()
+            else state
+        )
 
     def advance_here(flow: Flow, state: Any, extra: dict[str, Any], ok: Any = None) -> Any:
-        here = jax.tree.map(lambda x: jax.device_put(x, DEVICE) if moves(x) else x, state)
+        here = jax.tree.map(lambda x: in_device_memory(x) if moves(x) else x, state)
         after = advance(tx, flow, here, extra, "tx", ok)
 
         def later(new: Any, old: Any) -> Any:
@@ -72,6 +76,6 @@ def move_back(new: Any, old: Any) -> Any:
     """A part of a state in the memory from which it came."""
 
     def one(x: Any, before: Any) -> Any:
-        return jax.device_put(x, HOST) if moves(x) and jax.typeof(before).memory_space is HOST else x
+        return in_memory_of(x, before) if moves(x) else x
 
     return jax.tree.map(one, new, old)

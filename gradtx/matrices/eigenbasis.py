@@ -12,6 +12,7 @@ from gradtx.core.count import Count, increment, period_of
 from gradtx.core.factories import transformation
 from gradtx.core.flow import Flow
 from gradtx.core.loss import FUNCTIONS
+from gradtx.core.placement import in_device_memory, in_memory_of
 from gradtx.core.quantity import Slow
 from gradtx.core.rule import Part, Rule
 from gradtx.core.transformation import Updates, require_no, start
@@ -141,11 +142,11 @@ def in_eigenbasis(
         leaves, structure = jax.tree.flatten(inner)
         names = names_of_columns(inner, flow.structure, {i: flow.leaves[i].shape for i, _ in spots if i in out})
         touched = [(j, *own) for j, own in enumerate(names) if own is not None]
-        fields = [(leaves[j], i, name in linear) for j, name, i in touched]
+        fields = [(in_device_memory(leaves[j]), i, name in linear) for j, name, i in touched]
         due = ~first & (state.count % period_of(every) == 0) & ok
         new, found = renew_bases(due, moments, held, spots, bases, fields, zero_behind(list(out.values())))
         for (j, _, _), x in zip(touched, found, strict=True):
-            leaves[j] = x
+            leaves[j] = in_memory_of(x, leaves[j])
         for (i, side), s, q in zip(spots, moments, new, strict=True):
             columns[side][i], columns[2 + side][i] = s, q
 

@@ -46,6 +46,19 @@ def test_equals_the_transformation(member):
     assert_close((after, state), (alone, own_state), rtol=1e-6, atol=1e-7)
 
 
+@on_host
+def test_moments_on_the_host_are_turned_into_new_bases():
+    g = jnp.arange(6.0).reshape(2, 3) ** 2
+    adam = gx.scale_by_adam()
+    inside, plain = gx.in_eigenbasis(offload(adam), every=1), gx.in_eigenbasis(adam, every=1)
+    state, expected = inside.init(g), plain.init(g)
+    for i in range(3):
+        assert set(memories(state.inner_state.mu)) == {"pinned_host"}
+        updates, state = jax.jit(inside.update)(g + i, state)
+        same, expected = jax.jit(plain.update)(g + i, expected)
+        assert_close((updates, state), (same, expected), rtol=1e-12, atol=1e-12)
+
+
 @kinds
 @pytest.mark.parametrize(
     "wrap",

@@ -59,6 +59,7 @@ AROUND = {
     "only": lambda tx: gx.only(tx, gx.by_path(".")),
     "partition": lambda tx: gx.partition((gx.by_path("."), tx)),
     "switch": lambda tx: gx.switch(gx.identity(), tx, choice=1),
+    "parallel": lambda tx: gx.parallel(gx.identity(), tx, join=lambda _, u: u),
     "every": lambda tx: gx.chain(gx.sgd(1.0), gx.every(gx.chain(gx.scale(-1.0), tx), 1)),
     "offload": gx.offload,
     "zero_redundancy": lambda tx: gx.zero_redundancy(tx, "data"),
