@@ -25,7 +25,7 @@ def explain(tx: Any, params: Any) -> Document:
     **Arguments:** `tx`, a transformation; `params` as `init` takes them.
 
     **Returns:** what prints as text, and what a notebook shows as Markdown. A column is headed by its part's path, as
-    in `hyperparameters(tx)`; a cell has the rule that takes the array and what becomes of it.
+    in `hyperparameters(tx)`, and its name; a cell has the rule that takes the array and what becomes of it.
 
     **Raises:** `TypeError` for what is no transformation of gradtx; what `init` refuses, such as a rule that takes no
     array.
@@ -68,10 +68,8 @@ def columns_of(tx: Any, tree: Any, path: str = "") -> Iterator[tuple[str, list[s
     trees = {}
     if routes:
         found = routes(tree)
-        yield (
-            path or tx.recipe.__name__,
-            [next((route.words for route in found if route.where[i]), "") for i in range(len(paths_and_leaves(tree)))],
-        )
+        cells = [next((x.words for x in found if x.where[i]), "") for i in range(len(paths_and_leaves(tree)))]
+        yield f"{path}: {tx.recipe.__name__}" if path else tx.recipe.__name__, cells
         trees = {route.part: keep(tree, route.where) for route in found}
     for name, part in parts.items():
         yield from columns_of(part.tx, trees.get(name, tree), join(path, name))

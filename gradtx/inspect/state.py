@@ -5,10 +5,12 @@ from collections.abc import Iterator
 from typing import Any
 
 import jax
+import optax
 from jax.tree_util import GetAttrKey, keystr, tree_flatten_with_path
 
 from gradtx.core.paths import list_some
 from gradtx.values.errors import Refusal, errors_of
+from gradtx.values.printing import excerpt
 
 KeyPath = tuple[Any, ...]
 
@@ -19,7 +21,7 @@ def find(state: Any, name: str) -> Any:
     A name is that of a field or of a named part; where several have it, their paths, such as `adam/mu` or `0/count`,
     or the last names of these, tell them apart.
 
-    **Raises:** `TypeError` for a name that is no string, `ValueError` where nothing or several have it: the message
+    **Raises:** `TypeError` for a transformation, which has no numbers yet, and a name that is no string, `ValueError` where nothing or several have it: the message
     lists the candidates.
 
     >>> import gradtx, jax.numpy as jnp
@@ -29,6 +31,7 @@ def find(state: Any, name: str) -> Any:
     (Array([0., 0.], dtype=float32), 0)
     """
     with errors_of("find"):
+        require_no_transformation(state)
         if not isinstance(name, str):  # pyright: ignore[reportUnnecessaryIsInstance]  # users may not check their types
             raise Refusal(TypeError, f"name must be a string, got {type(name).__name__}")
         parts = {as_path(keys): part for keys, part in states_by_path(state)}
@@ -51,12 +54,16 @@ def metrics(state: Any) -> dict[str, jax.Array]:
     name, it comes with the path of each: `0/norm`, `2/norm`. A state takes part in it with a property `metrics` that
     returns a dict of scalars.
 
+    **Raises:** `TypeError` for a transformation, which has measured nothing.
+
     >>> import gradtx, jax.numpy as jnp
     >>> tx = gradtx.chain(gradtx.clip_by_global_norm(1.0), gradtx.sgd(0.1))
     >>> _, state = tx.update(jnp.array([3.0, 4.0]), tx.init(jnp.zeros(2)))
     >>> {name: round(float(x), 3) for name, x in gradtx.metrics(state).items()}
     {'norm': 5.0, 'clipped_norm': 1.0, 'clipped': 1.0, 'count': 1.0, 'learning_rate': 0.1}
     """
+    with errors_of("metrics"):
+        require_no_transformation(state)
     # A framework may have put a variable around an array.
     rows = [
         (keys, name, jax.tree.leaves(x)[0])
@@ -65,6 +72,12 @@ def metrics(state: Any) -> dict[str, jax.Array]:
     ]
     times = Counter(name for _, name, _ in rows)
     return {name if times[name] == 1 else as_path((*keys, GetAttrKey(name))): x for keys, name, x in rows}
+
+
+def require_no_transformation(state: Any) -> None:
+    if isinstance(state, optax.GradientTransformation):
+        got = f"{type(state).__name__} {excerpt(state)}"
+        raise Refusal(TypeError, f"state must be what init or update returned, got {got}; give the state of it")
 
 
 def states_by_path(state: Any, keys: KeyPath = ()) -> Iterator[tuple[KeyPath, Any]]:

@@ -67,7 +67,8 @@ def excerpt(x: Any) -> str:
     if hasattr(x, "dtype") and hasattr(x, "shape"):
         return f"{x.dtype}{list(x.shape)}"
     text = re.sub(r"(?<=\()\n\s*", "", repr(x))  # as `indent` begins a level
-    return re.sub(r"\s*\n\s*", " ", text)[:60]
+    line = re.sub(r"\s*\n\s*", " ", text)
+    return line if len(line) <= 60 else f"{line[:57]}..."
 
 
 def name_apart(a: type, b: type) -> tuple[str, str]:

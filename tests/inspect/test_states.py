@@ -117,6 +117,16 @@ def test_find_by_name_or_path():
     assert gx.find(masked, "nu")["b"] is None
 
 
+@pytest.mark.parametrize("tx", [gx.sgd(0.1), optax.sgd(0.1)])
+@pytest.mark.parametrize("look", [lambda tx: gx.find(tx, "count"), gx.metrics], ids=["find", "metrics"])
+def test_a_transformation_is_no_state(look, tx):
+    remedy = "give the state of it"
+    with pytest.raises(
+        TypeError, match=rf"(find|metrics): state must be what init or update returned, got .*; {remedy}"
+    ):
+        look(tx)
+
+
 def test_find_lists_candidates():
     state = gx.adam(0.1).init(tree())
     with pytest.raises(ValueError, match=r"find: the state has several 'count', candidates are: 0/count, 1/count$"):

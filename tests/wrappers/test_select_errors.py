@@ -111,8 +111,8 @@ def test_explain_has_a_row_for_each_array_and_a_column_for_each_part_that_select
         == """\
 chain: what becomes of each array
 
-array           shape   first              rest                                            rest.default
--------------------------------------------------------------------------------------------------------
+array           shape   first: masked      rest: partition                                 rest.default: freeze
+---------------------------------------------------------------------------------------------------------------
 encoder/bias    (4,)    scale(factor=0.5)  rules[0]: sgd(learning_rate=0.1)
 encoder/kernel  (3, 4)  scale(factor=0.5)  default: freeze(where=by_path(pattern='head'))  as it is
 head/bias       (2,)    as it is           rules[0]: sgd(learning_rate=0.1)
