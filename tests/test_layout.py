@@ -16,6 +16,7 @@ ROOT = Path(__file__).parent.parent
 FILES = sorted(PACKAGE.rglob("*.py"))
 CORE = [
     "check",
+    "given",
     "returned",
     "afterwards",
     "keys",

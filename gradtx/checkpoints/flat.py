@@ -13,9 +13,10 @@ from gradtx.checkpoints.codes import codec_entries, recode
 from gradtx.checkpoints.fit import is_raw, kind_of, with_lost_dtype
 from gradtx.checkpoints.quantities import GROUP, Quantity, name_of, name_quantities
 from gradtx.checkpoints.sources import agree, beginnings, find_sources, left_over, shortest_names, starts_anew
-from gradtx.core.check import as_jax_arrays, is_key
+from gradtx.core.check import is_key
 from gradtx.core.combine import chain
 from gradtx.core.count import as_weak
+from gradtx.core.given import as_jax_arrays
 from gradtx.core.paths import list_some
 from gradtx.core.transformation import Transformation
 from gradtx.values.errors import Refusal, errors_of

@@ -55,29 +55,6 @@ def is_inexact(dtype: Any) -> bool:
     return jnp.issubdtype(dtype, jnp.inexact)
 
 
-def as_jax_arrays(tree: Any) -> Any:
-    """The tree with JAX's arrays in the places of NumPy's and of Python's numbers, as `jit` hands it on: so a rule may
-    count on `.dtype` and `.at` wherever it runs.
-    """
-    leaves, structure = jax.tree.flatten(tree)
-    if not any(issubclass(kind, OTHER_NUMBERS) for kind in {*map(type, leaves)}):
-        return tree  # the usual case
-    return structure.unflatten([as_jax_array(x) if isinstance(x, OTHER_NUMBERS) else x for x in leaves])
-
-
-OTHER_NUMBERS = (np.ndarray, np.generic, bool, int, float, complex)
-
-
-def as_jax_array(x: Any) -> Any:
-    """A number in a buffer of its own; what JAX has no array of, and float0, as it is."""
-    return x if holds_no_numbers(x) or is_float0(x) else jnp.array(x, jnp.result_type(x))
-
-
-def holds_no_numbers(x: Any) -> bool:
-    """Whether it is an array of NumPy's that JAX has not: of objects, words or dates."""
-    return isinstance(x, np.ndarray | np.generic) and x.dtype.kind in "OSUMm"
-
-
 def promote(a: Any, b: Any = jnp.float32) -> Any:
     """The wider of two dtypes, whatever JAX does by itself."""
     with jax.numpy_dtype_promotion("standard"):

@@ -9,7 +9,7 @@ import numpy as np
 import optax
 from jax.core import Tracer
 
-from gradtx.core.check import holds_no_numbers
+from gradtx.core.given import holds_no_numbers
 from gradtx.values.value import Value, arguments
 
 ARRAYS = (jax.Array, np.ndarray, np.generic, bool, int, float, complex)

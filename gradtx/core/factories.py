@@ -19,9 +19,9 @@ from gradtx.core.transformation import Transformation, advance, selects_by_rule,
 from gradtx.core.walk import writes_by_rule
 from gradtx.values.annotations import check_in
 from gradtx.values.errors import Refusal
-from gradtx.values.printing import excerpt
+from gradtx.values.printing import what_came
 from gradtx.values.recipe import Recipe
-from gradtx.values.value import build
+from gradtx.values.value import Value, build
 
 P = ParamSpec("P")
 
@@ -214,9 +214,9 @@ def require_part(name: str, value: Any) -> Any:
     """Refuse what is no transformation."""
     if isinstance(value, optax.GradientTransformation):
         return value
-    got = f"{type(value).__name__} {excerpt(value)}"
-    if callable(value):
-        got = f"a function; call it: {getattr(value, '__name__', '')}(…)"
+    got = what_came(value)
+    if isinstance(value, Value) and hasattr(value, "then"):
+        got = f"{got}; a schedule goes into one, as in scale_by_learning_rate(…)"
     elif isinstance(value, list):
         got = f"{got}; give its parts one by one, with a star before the list"
     raise Refusal(TypeError, f"{name} must be a transformation, got {got}")

@@ -61,8 +61,8 @@ def places_of_rows(rows: Rows, places: tuple[str, ...], tree: str) -> list[str |
     found = [max(own & known, key=len, default=None) for own in around]
     for (path, x), own in zip(rows, found, strict=True):
         if x is not None and own is None:
-            problem = f"is at none of the places of {tree}, which are {list_some(places) or 'none'}"
-            raise Refusal(ValueError, f"{path or 'the array'} {problem}")
+            there = f"it has {list_some(places) or 'no place'}"
+            raise Refusal(ValueError, f"{tree} has nothing for {path or 'the array'}; {there}")
     there = set[str]().union(*around)
     gone = frozenset(path for path, x in rows if x is None)
     for one in places:

@@ -10,6 +10,7 @@ from gradtx.core import check, eager
 from gradtx.core.afterwards import misfit_of_state
 from gradtx.core.collectives import AXES, manual_axes
 from gradtx.core.flow import Flow, run_flow
+from gradtx.core.given import as_jax_arrays, require_tree
 from gradtx.core.locality import run_in_parts
 from gradtx.core.loss import FUNCTIONS, STANDARD, names_taken_by
 from gradtx.core.placement import lay_tree_like, put_beside
@@ -51,13 +52,14 @@ class Transformation(Value, Pair):
     def init(self, params: Any) -> Any:
         """The state before the first update; for parameters given as `jax.ShapeDtypeStruct`s, its shapes."""
         leaves, structure = jax.tree.flatten(params)
+        require_tree(self.recipe.__name__, params, leaves)
         if jax.ShapeDtypeStruct not in map(type, leaves):
-            return put_beside(params, start(self, check.as_jax_arrays(params)))
+            return put_beside(params, start(self, as_jax_arrays(params)))
         shapes = {i: x for i, x in enumerate(leaves) if isinstance(x, jax.ShapeDtypeStruct)}
 
         def of_arrays(arrays: dict[int, jax.Array]) -> Any:  # beside them, what else a model holds, such as functions
             tree = structure.unflatten([arrays.get(i, x) for i, x in enumerate(leaves)])
-            return start(self, check.as_jax_arrays(tree))
+            return start(self, as_jax_arrays(tree))
 
         return jax.eval_shape(of_arrays, shapes)
 
@@ -75,7 +77,7 @@ class Transformation(Value, Pair):
         except Exception as error:
             add_notes(error, self)
             if not isinstance(error.__context__, Refusal):
-                like = check.as_jax_arrays(updates if params is None else params)
+                like = as_jax_arrays(updates if params is None else params)
                 if problem := misfit_of_state(state, lambda: start(self, like)):
                     raise ValueError(f"{self.recipe.__name__}: {problem}") from error
             raise
@@ -126,7 +128,7 @@ def start(tx: Any, params: Any, role: str = "") -> Any:
 
 def run_update(tx: Transformation, updates: Any, state: Any, params: Any, extra: dict[str, Any]) -> tuple[Any, Any]:
     """An update as it is written."""
-    state, params = check.as_jax_arrays((state, params))
+    state, params = as_jax_arrays((state, params))
     try:
         updates, after = run_flow(lambda flow: advance(tx, flow, state, extra), updates, params)
         # What each device has to itself may have become equal on all: it keeps the type that it had.

@@ -14,7 +14,7 @@ from gradtx.inspect.report import Document, as_code
 from gradtx.schedules.value import Schedule
 from gradtx.values.errors import Refusal, errors_of
 from gradtx.values.mathematics import UNBROKEN, readable, without_breaks
-from gradtx.values.printing import WIDTH, excerpt
+from gradtx.values.printing import WIDTH, what_came
 from gradtx.values.value import Value, text_of
 
 # In a docstring's paragraph of arguments `name` $symbol$, or with its range `name` $symbol \ge 0$.
@@ -45,10 +45,7 @@ def describe(tx: Any) -> Document:
     """
     with errors_of("describe"):
         if not isinstance(tx, optax.GradientTransformation | Schedule):
-            got = f"{type(tx).__name__} {excerpt(tx)}"
-            if callable(tx):
-                got = f"a function; call it: {getattr(tx, '__name__', '')}(…)"
-            raise Refusal(TypeError, f"tx must be a transformation or a schedule, got {got}")
+            raise Refusal(TypeError, f"tx must be a transformation or a schedule, got {what_came(tx)}")
     step = step_of(tx)
     return Document("\n".join(text(step)), "\n".join(markdown(step)))
 

@@ -21,8 +21,8 @@ def find(state: Any, name: str) -> Any:
     A name is that of a field or of a named part; where several have it, their paths, such as `adam/mu` or `0/count`,
     or the last names of these, tell them apart.
 
-    **Raises:** `TypeError` for a transformation, which has no numbers yet, and a name that is no string, `ValueError` where nothing or several have it: the message
-    lists the candidates.
+    **Raises:** `TypeError` for a transformation, which has no numbers yet, and a name that is no string, `ValueError`
+    where nothing or several have it: the message lists the candidates.
 
     >>> import gradtx, jax.numpy as jnp
     >>> tx = gradtx.chain(direction=gradtx.scale_by_adam(), rate=gradtx.scale_by_learning_rate(0.1))

@@ -118,7 +118,7 @@ class Restated(Rule):
         state = state.inner_state if self.schedules else state
         inside = {self.row.inside: state.inner_state} if self.row.inside else {}
         fields = self.row.fields_there(self.tx, state, self.kind._fields)
-        return self.kind(**counts | fields | inside)
+        return self.kind(**dict.fromkeys(self.kind._fields) | counts | fields | inside)  # None for parameters None
 
 
 def once_known(flow: Flow, after: Any, outside: Callable[[Any], Any]) -> Any:

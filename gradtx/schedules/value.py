@@ -9,11 +9,23 @@ from jax.core import Tracer
 
 from gradtx.values.annotations import Natural, Scalar
 from gradtx.values.errors import Refusal
+from gradtx.values.printing import excerpt
 from gradtx.values.ranges import Range
 from gradtx.values.recipe import Controlled, Operator, Recipe
 from gradtx.values.value import Value, build, register
 
 P = ParamSpec("P")
+
+
+def array_of_counts(called: Value, count: Any) -> jax.Array:
+    try:
+        array = jnp.asarray(count)
+        if jnp.issubdtype(array.dtype, jnp.integer) or jnp.issubdtype(array.dtype, jnp.floating):
+            return array
+    except (TypeError, ValueError):
+        pass  # no array
+    expected = "count must be a number of updates, or an array of such numbers"
+    raise TypeError(f"{called.recipe.__name__}: {expected}, got {type(count).__name__} {excerpt(count)}")
 
 
 @register
@@ -33,7 +45,7 @@ class Schedule(Value):
     """
 
     def __call__(self, count: Any) -> jax.Array:
-        count = jnp.asarray(count)
+        count = array_of_counts(self, count)
         if jnp.issubdtype(count.dtype, jnp.integer):
             count = count.astype(jnp.result_type(int))  # an int32 would be divided in float32 even where x64 is on
         value = build(self)(count)

@@ -34,7 +34,7 @@ def no_attribute(name: str) -> Any:
     if not name.startswith("_"):
         if importlib.util.find_spec(f"gradtx.{name}"):
             problem += f"; write `import gradtx.{name}`"
-        elif hasattr(optax, name):
+        elif name in dir(optax):  # without asking for it: an old name warns
             problem += "; `import gradtx.optax as optax` has Optax's names, docs/migration.md what they are in gradtx"
     raise AttributeError(problem, name=name, obj=sys.modules["gradtx"])
 

@@ -71,6 +71,12 @@ def excerpt(x: Any) -> str:
     return line if len(line) <= 60 else f"{line[:57]}..."
 
 
+def what_came(x: Any) -> str:
+    """What came in the place of something else; a function that makes one is there to be called."""
+    name = getattr(x, "__name__", "") if callable(x) else ""
+    return f"a function; call it: {name}(…)" if name else f"{type(x).__name__} {excerpt(x)}"
+
+
 def name_apart(a: type, b: type) -> tuple[str, str]:
     """The names of two classes, with their modules where the names alone would not tell them apart."""
     if a.__name__ != b.__name__:

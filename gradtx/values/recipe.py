@@ -11,7 +11,7 @@ from gradtx.values.argument import as_number, as_numbers, check_flag, check_hash
 from gradtx.values.binding import make_binder, name_in_call, names_of_arguments
 from gradtx.values.errors import Refusal, errors_of
 from gradtx.values.mathematics import readable_docstring
-from gradtx.values.printing import excerpt
+from gradtx.values.printing import excerpt, what_came
 from gradtx.values.ranges import Range, require_schedule
 from gradtx.values.value import BUILT, Value, comparable, methods, register, restore, text_of
 
@@ -244,6 +244,8 @@ class Recipe(Generic[P, V]):
     def check_schedule(self, name: str, value: Any, allowed: Range) -> None:
         if isinstance(value, Controlled):
             as_number(f"{name}=controlled(…)", value.arguments["value"], allowed)
+        elif isinstance(value, Recipe):
+            raise Refusal(TypeError, f"{name} must be a number, a scalar array or a schedule, got {what_came(value)}")
         elif not isinstance(value, Value):  # whose own numbers were checked
             require_schedule(name, value)
 

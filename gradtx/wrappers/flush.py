@@ -9,6 +9,7 @@ from gradtx.core import check, eager
 from gradtx.core.combine import chain
 from gradtx.core.count import increment
 from gradtx.core.flow import Flow, run_flow
+from gradtx.core.given import as_jax_arrays
 from gradtx.core.pair import extra_of
 from gradtx.core.transformation import Transformation, accept, add_notes, advance
 from gradtx.core.walk import Node, parts_of, state_at, walk, with_state_at, writes
@@ -83,7 +84,7 @@ def is_accumulation(tx: Any) -> bool:
 
 
 def run_flush(tx: Transformation, state: Any, params: Any, extra: dict[str, Any]) -> tuple[Any, Any]:
-    state, params = check.as_jax_arrays((state, params))
+    state, params = as_jax_arrays((state, params))
     updates = jax.tree.map(jnp.zeros_like, check.movable(params))
     nothing = in_form_of(updates, updates, writes(tx))
 

@@ -38,6 +38,42 @@ def test_a_state_of_another_optimizer_names_the_way_over():
         gx.scale_by_adam().update(PARAMS, gx.ema(0.9).init(PARAMS))
 
 
+class Model:
+    def __repr__(self):
+        return "Model()"
+
+
+@pytest.mark.parametrize("init", [gx.adam(0.1).init, gx.sgd(0.1).init, gradtx.optax.adam(0.1).init])
+@pytest.mark.parametrize("model", [Model(), lambda x: x, "params"], ids=["object", "function", "word"])
+def test_a_model_that_is_no_tree_of_arrays(init, model):
+    with refused(TypeError, f"init takes a tree of arrays, got {type(model).__name__} "):
+        init(model)
+
+
+@pytest.mark.parametrize("optax", [gx, gradtx.optax])
+def test_no_parameters_at_all_are_an_empty_tree(optax):
+    assert gx.find(optax.adam(0.1).init(None), "mu") is None
+    assert gx.find(optax.sgd(0.1, momentum=0.9).init(None), "trace") is None
+
+
+def test_a_schedule_in_the_place_of_something_else():
+    with refused(
+        TypeError, "got Schedule cosine(start=0.1, steps=10); a schedule goes into one, as in scale_by_learni"
+    ):
+        anything.chain(ADAM, gx.cosine(0.1, 10))
+    with refused(
+        TypeError, "adam: learning_rate must be a number, a scalar array or a schedule, got a function; call it"
+    ):
+        anything.adam(gx.cosine)
+
+
+@pytest.mark.parametrize("count", [None, "3", STATE, 1j, True], ids=lambda x: type(x).__name__)
+def test_a_schedule_of_no_count(count):
+    expected = "cosine: count must be a number of updates, or an array of such numbers, got"
+    with refused(TypeError, f"{expected} {type(count).__name__}"):
+        gx.cosine(0.1, 10)(count)
+
+
 def test_calls_of_a_factory():
     with refused(
         AttributeError, "adam is a function that makes a Transformation, and has no 'init'; call it: adam(…)."

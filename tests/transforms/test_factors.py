@@ -176,8 +176,8 @@ def test_frozen_arrays_have_no_factor_to_be_named():
 
 
 TREES = {
-    "scale_by_tree: b/w is at none of the places of the tree of factors, which are a": {"a": 1.0},
-    "scale_by_tree: a is at none of the places of the tree of factors, which are none": {},
+    "scale_by_tree: the tree of factors has nothing for b/w; it has a": {"a": 1.0},
+    "scale_by_tree: the tree of factors has nothing for a; it has no place": {},
     "scale_by_tree: the tree of factors has c, at which there is no array": {"a": 1.0, "b": 1.0, "c": 1.0},
     "scale_by_tree: the factor at b is of shape (3,), which does not broadcast to (4, 2), that of b/w": {
         "a": 1.0, "b": jnp.ones(3),

@@ -103,7 +103,7 @@ def test_the_decay_behind_it_is_left_alone():
          "scale_by_width: base_shapes must be a tree of arrays or of shapes, tuples of whole numbers, got 3.5 at w"),
         ({}, ValueError, "scale_by_width: base_shapes has no shape in it, got {}"),
         ((lambda path: (4, 4)), TypeError, "scale_by_width: base_shapes must be a function of a path and an array"),
-        ({"v": (4, 4)}, ValueError, "w is at none of the places of the tree of base shapes, which are v"),
+        ({"v": (4, 4)}, ValueError, "the tree of base shapes has nothing for w; it has v"),
         ({"w": (4, 4), "v": (4,)}, ValueError, "the tree of base shapes has v, at which there is no array"),
         ((("", (4, 4)),), ValueError, "scale_by_width: there is no base shape of w"),
         ({"w": (4,)}, ValueError,

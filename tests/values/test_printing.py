@@ -88,5 +88,5 @@ def test_what_stands_in_a_string_or_in_foreign_words_is_left_alone():
 
 
 def test_an_excerpt_is_one_short_line():
-    assert excerpt(CLIPPED) == "chain(clip_by_global_norm(max_norm=1.0), adamw(learning_rate"
+    assert excerpt(CLIPPED) == "chain(clip_by_global_norm(max_norm=1.0), adamw(learning_r..."
     assert excerpt(gx.sgd(0.1)) == "sgd(learning_rate=0.1)"

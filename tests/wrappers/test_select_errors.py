@@ -38,7 +38,7 @@ BAD = {
     "masked: tx must be a transformation, got a function; call it: sgd(…)": lambda: untyped.masked(
         untyped.sgd, untyped.by_path("a")
     ),
-    "by_tree: head/bias is at none of the places of the tree of booleans, which are encoder": lambda: untyped.freeze(
+    "by_tree: the tree of booleans has nothing for head/bias; it has encoder": lambda: untyped.freeze(
         {"encoder": True}
     ).init(PARAMS),
     "by_tree: the tree of booleans has tail, at which there is no array": lambda: untyped.freeze(
