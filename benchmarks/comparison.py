@@ -82,7 +82,8 @@ def draw(rows: Sequence[dict[str, Any]], path: Path) -> None:
     over_rates.set(xlabel="rate, by the best of the five", xscale="log")
     for panel in (over_steps, over_rates):
         panel.grid(alpha=0.3)
-    figure.legend(loc="outside right upper", frameon=False, fontsize=8, title="mean of three seeds", title_fontsize=8)
+    title = "mean of three seeds\n(the curves: the first)"
+    figure.legend(loc="outside right upper", frameon=False, fontsize=8, title=title, title_fontsize=8)
     figure.savefig(path, dpi=150)
 
 
