@@ -39,7 +39,7 @@ def measured(records: Iterable[Record]) -> str:
     lines: list[str] = []
     for where, own in together.items():
         loads = [record["load"] for record in own if record["load"] is not None]
-        load = f"; other tasks that ran at the start: {max(loads):.2f}" if loads else ""
+        load = f"; load when it began: {max(loads):.2f}" if loads else ""
         commands = ", ".join(f"`{record['command']}`" for record in own)
         notes = "".join(f" {note}" for note in dict.fromkeys(r["note"] for r in own if "note" in r))
         text = f"Measured {where}, by {commands}{load}.{notes}"

@@ -1,6 +1,6 @@
 """Rows of figures as tables of Markdown, one function for each table.
 
-Under "Optax by gradtx" a ratio above 1 says that gradtx is faster. Other ratios are of what the head of their column
+Under "Optax ÷ gradtx" a ratio above 1 says that gradtx is faster. Other ratios are of what the head of their column
 names.
 """
 
@@ -10,7 +10,7 @@ from typing import Any
 
 Record = dict[str, Any]
 Rows = list[dict[str, Any]]
-RATIO = "Optax by gradtx"
+RATIO = "Optax ÷ gradtx"
 SHORT = {"clip-adamw": "clipped AdamW", "adam": "Adam"}
 ONE_LOOP = "gradtx, one loop"
 SPACE = "\N{NO-BREAK SPACE}"
@@ -86,8 +86,8 @@ def without_empty(head: list[str], lines: list[list[str]], words: int = 1) -> st
 
 
 def steps(rows: Rows) -> str:
-    head = ["optimizer", "parameters", "gradtx", "one loop", "Optax", RATIO, "Optax by one loop"]
-    head += ["torch", "torch by gradtx"]
+    head = ["optimizer", "parameters", "gradtx", "one loop", "Optax", RATIO, "Optax ÷ one loop"]
+    head += ["torch", "torch ÷ gradtx"]
     lines: list[list[str]] = []
     for row in cases(rows):
         times, by, torch = row["step"], row["by gradtx"]["step"], fastest_torch(row)
@@ -177,7 +177,7 @@ def dispatch(rows: Rows) -> str:
 
 
 def multi_output(rows: Rows) -> str:
-    head = ["", "without", "with", "with by without", "of the copy, with"]
+    head = ["", "without", "with", "with ÷ without", "of the copy, with"]
     cells = ("without", "with")
     lines = [[r["title"], *(duration(r[k]) for k in cells), ratio(r["ratio"]), percent(r.get("share"))] for r in rows]
     return without_empty(head, lines)
@@ -267,7 +267,7 @@ def in_readme(records: dict[str, Rows]) -> str:
         forms = row["forms"]
         for form in ("gradtx, an argument", "gradtx, an argument on the device"):
             pair = {"gradtx": forms[form]["call"], "Optax": forms[CLOSURE]["call"], "ratio": forms[form]["ratio"]}
-            lines.setdefault("dispatch", []).append(compared(f"call with Adam on tiny arrays, {form[8:]}", pair))
+            lines.setdefault("dispatch", []).append(compared(f"step of Adam on tiny arrays, as {form[8:]}", pair))
     if rows := records.get("overhead"):
         lines["overhead"] = [compared(row["title"], row) for row in rows if "trace" not in row["title"]]
     return table(["", "gradtx", "Optax", RATIO], [line for own in lines.values() for line in own])

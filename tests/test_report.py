@@ -80,7 +80,7 @@ def test_a_page_is_written_once_and_a_figure_by_hand_is_found(results, capsys):
     assert text.endswith("<!-- end -->\nbelow\n")
     flat = " ".join(text.split())
     assert "on 30 November 2026 on 2 cores (Processor), with JAX 1.0, Optax 2.0, by `python -m benchmarks.over" in flat
-    assert "other tasks that ran at the start: 0.25." in flat
+    assert "load when it began: 0.25." in flat
     report.main(["--check"])
     report.main([])
     assert page.read_text() == text
@@ -151,7 +151,7 @@ def test_elsewhere_a_busy_machine_may_measure_and_says_its_load(results, tmp_pat
     monkeypatch.setattr(record, "load", lambda seconds: 1.01)
     path = tmp_path / "numbers.json"
     run.main("overhead", "What calls take.", lambda quick: a_record()["rows"], ["--json", str(path)])
-    assert "ran at the start: 1.01" in " ".join(capsys.readouterr().out.split())
+    assert "when it began: 1.01" in " ".join(capsys.readouterr().out.split())
     path.rename(results / "overhead.json")
     with pytest.raises(ValueError, match=r"a load of 1\.01"):
         record.read("overhead")

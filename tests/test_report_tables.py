@@ -29,7 +29,7 @@ def a_step(tree, optimizer, libraries):
 def test_a_step_without_torch_has_no_columns_of_it():
     rows = [a_step("gpt2", "adam", ["gradtx", "Optax", "gradtx, one loop", "torch fused", "torch foreach"])]
     head, _, line = spaced(tables.steps(rows)).splitlines()
-    assert head.endswith("| torch | torch by gradtx |")
+    assert head.endswith("| torch | torch ÷ gradtx |")
     times = "100 ms | 300 ms | 200 ms | 2.00 [2.00, 2.00] | 4.00 [4.00, 4.00]"
     case = f"| Adam | 124 million in 148 arrays (GPT-2) | {times} |"
     assert line == f"{case} 400 ms | 4.00 [4.00, 4.00] |"
@@ -63,8 +63,8 @@ def test_the_readme_has_rows_of_all_that_is_measured():
         f"`update` outside `jit` of clipped AdamW, {case}",
         f"trace clipped AdamW, {case}",
         f"step of Adam, {case}",
-        "call with Adam on tiny arrays, an argument",
-        "call with Adam on tiny arrays, an argument on the device",
+        "step of Adam on tiny arrays, as an argument",
+        "step of Adam on tiny arrays, as an argument on the device",
         "construct",
     ]
     assert spaced(tables.dispatch(dispatch)).splitlines()[3] == "| gradtx, a closure | 30.0 µs | 0.80 |"

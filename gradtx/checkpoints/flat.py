@@ -71,14 +71,17 @@ def from_flat(tx: Any, params: Any, flat: Mapping[str, Any], fresh: Collection[s
     """The state of `tx` for these parameters with the arrays of a dict that `to_flat` made, perhaps of an optimizer
     that was put together in another way. Hyperparameters are those of `tx`.
 
-    Each array of the state must be in the dict, and each of the dict in the state, in one shape; codes of `hold` are
-    read by the codec that they came with, and written by that of `tx` where it is another one. Exceptions are few:
-    what is `measured` may be absent, so that clipping, `record` and `skip_nonfinite` may come and go, and starts anew.
-    A `controlled` number that is absent starts as `tx` has it. A count of updates that is absent, as where a schedule
-    takes the place of a number, is that of the parts that are in the same step, if these agree, or that of the windows
-    of `accumulate`; that of a schedule which is gone may be left over. A number that each group of a `partition` has
-    for itself goes to the group of that name. Another group, or what is no partition any more, has it where all groups
-    agree; and what no partition had, all groups have.
+    Each array of the state must be in the dict, and each of the dict in the state, in one shape. To leave some behind,
+    delete them from the dict. These are the exceptions:
+
+    - What is `measured` may be absent and starts anew, so that clipping, `record` and `skip_nonfinite` may come and go.
+    - A `controlled` number that is absent starts as `tx` has it.
+    - A count of updates may be absent, as where a schedule takes the place of a number. It is then that of the parts
+      in the same step, if they agree, or that of the windows of `accumulate`. The count of a schedule that is gone is
+      dropped.
+    - A number that each group of a `partition` has for itself goes to the group of that name. Where groups have other
+      names, or there are none any more, it goes over if all agree. Where there were none, all groups get it.
+    - What `hold` has in codes is read by the codec that it came with, and written by that of `tx`.
 
     **Arguments:** `tx`, a transformation, Optax's too; `params` as for `init`, in the layout that they have now;
     `flat`, a mapping, such as what `np.load(path)` gives; `fresh`, what starts anew, whatever the dict has of it: the
