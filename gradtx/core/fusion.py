@@ -83,35 +83,30 @@ def set_apart(run: Program) -> Program:
         alike = len({program.jaxpr.outvars[i].aval.dtype for i in large}) == 1  # else they are not joined
         if not shape or g.weak_type or len(large) < 2 or not alike or not is_splittable(program, shape):
             return form.unflatten(eval_jaxpr(program.jaxpr, program.consts, *leaves))
-        order: list[int] = []  # of what is read that is smaller than the array, its place in `read`
+        read: list[Any] = []  # what is smaller than the array
+        order: list[int] = []  # the places in it, as they are read
 
-        @jax.jit
-        def once(*leaves: jax.Array) -> Any:
-            read: list[Any] = []
-            order.clear()
+        def note(x: Any) -> Any:
+            known = [i for i, y in enumerate(read) if y is x or is_same_constant(x, y)]
+            order.append(known[0] if known else len(read))
+            read.extend([] if known else [x])
+            return x
 
-            def note(x: Any) -> Any:
-                known = [i for i, y in enumerate(read) if y is x or is_same_constant(x, y)]
-                order.append(known[0] if known else len(read))
-                read.extend([] if known else [x])
-                return x
-
-            return evaluate_program(program, leaves, shape, note), [jnp.asarray(x) for x in read]
-
-        @jax.jit
-        def again(read: list[Any], *leaves: jax.Array) -> Any:
-            places = iter(order)
-            return evaluate_program(program, leaves, shape, lambda x: read[next(places)], small=False)
-
-        results, read = once(*leaves)
-        numbers = NumbersInLine(read, g)
+        results = evaluate_program(program, leaves, shape, note)
+        numbers = NumbersInLine([jnp.asarray(x) for x in read], g)
         if len(numbers.others) + sum(x.shape == shape for x in leaves) > MOST_READ:
             return form.unflatten(results)
+
+        @jax.jit
+        def again(line: jax.Array, others: list[jax.Array], g: jax.Array, *leaves: jax.Array) -> Any:
+            found, places = numbers.in_their_places(line, others), iter(order)
+            one = line[0].astype(g.dtype)
+            return evaluate_program(program, [g * one, *leaves], shape, lambda x: found[next(places)], small=False)
+
         line = numbers.in_line()
-        one = line[0].astype(g.dtype)
         for i in large:
             line, *leaves = put_behind_barrier([line, *leaves])
-            results[i] = again(numbers.in_their_places(line), leaves[0] * one, *leaves[1:])[i]
+            results[i] = again(line, numbers.others, *leaves)[i]
         return form.unflatten(results)
 
     return run_apart
@@ -131,7 +126,7 @@ class NumbersInLine:
         self.dtype = check.promote(g.dtype)
         fit = [not x.ndim and x.dtype in (self.dtype, bool) and varying_axes(x) <= varying_axes(g) for x in read]
         self.places = [i for i, x in enumerate(fit) if x]
-        self.others = [i for i, x in enumerate(fit) if not x]
+        self.others = [x for x, fits in zip(read, fit, strict=True) if not fits]
         self.beside = g
 
     def in_line(self) -> jax.Array:
@@ -139,12 +134,12 @@ class NumbersInLine:
         own = [jnp.ones([], self.dtype), *[self.read[i].astype(self.dtype) for i in self.places]]
         return jnp.stack(jax.lax.optimization_barrier((own, self.beside))[0])
 
-    def in_their_places(self, line: jax.Array) -> list[Any]:
-        """What is read, with those numbers that are in the line taken from it."""
-        after = list(self.read)
-        for k, i in enumerate(self.places, 1):
-            x = jax.lax.index_in_dim(line, k, keepdims=False)
-            after[i] = x != 0.0 if self.read[i].dtype == bool else x
+    def in_their_places(self, line: jax.Array, others: list[jax.Array]) -> list[jax.Array]:
+        """What is read: those numbers that are in the line taken from it, and the others."""
+        in_line, rest, after = iter(line[1:]), iter(others), list[jax.Array]()
+        for i, x in enumerate(self.read):
+            own = next(in_line if i in self.places else rest)
+            after.append(own != 0.0 if x.dtype == bool and own.dtype != bool else own)
         return after
 
 
