@@ -11,6 +11,7 @@ from gradtx.checkpoints import conversions
 from gradtx.checkpoints.optax_row import OptaxRow, always, made_by
 from gradtx.core.pair import SOME_SCHEDULE, state_kind
 from gradtx.core.paths import paths_and_leaves
+from gradtx.core.transformation import Transformation
 from gradtx.core.walk import walk
 from gradtx.matrices.galore import galore
 from gradtx.matrices.muon import scale_by_muon
@@ -246,6 +247,9 @@ ABSENT_THERE = (BiasCorrectionState, AverageParametersState, RecordState, EarlyS
 
 def kinds_of(tx: Any, state: Any) -> tuple[type[Any], ...]:
     """Optax's states that a state of this transformation goes on from."""
+    if not isinstance(tx, Transformation):
+        problem = f"{type(state).__name__} stands in a chain of Optax's, which does not show its parts"
+        raise Refusal(ValueError, f"{problem}; put them together with gradtx.chain")
     return ROWS[type(state)].kinds(tx)
 
 

@@ -208,3 +208,10 @@ def test_squares_of_complex_arrays_are_refused():
         gx.to_optax(ours, ours.init(w), theirs.init(w))
     velocity = gx.from_optax(gx.sgd(0.1, 0.9), w, optax.sgd(0.1, 0.9).init(w))  # which is linear
     assert gx.find(velocity, "trace").dtype == w.dtype
+
+
+@pytest.mark.parametrize("tx", [gx.scale_by_rms(), gx.scale_by_amsgrad(), gx.adam(0.1)], ids=repr)
+def test_a_chain_of_optaxs_does_not_show_our_parts(tx):
+    whole = gx.chain(optax.chain(tx), gx.scale(0.5))
+    with pytest.raises(ValueError, match=r"to_optax: .*State stands in a chain of Optax.s, .*gradtx.chain"):
+        gx.to_optax(whole, whole.init(jnp.ones(2)))
