@@ -21,7 +21,7 @@ from gradtx.values.annotations import check_in
 from gradtx.values.errors import Refusal
 from gradtx.values.printing import what_came
 from gradtx.values.recipe import Recipe
-from gradtx.values.value import Value, build
+from gradtx.values.value import BUILT, Value, build
 
 P = ParamSpec("P")
 
@@ -64,6 +64,8 @@ class transformation(Recipe[P, Transformation]):
         return super().check_of(parameter)
 
     def build(self, arguments: dict[str, Any]) -> Rule:
+        if self.holds_parts:
+            build_parts(arguments)
         for name in self.ranges:
             if callable(arguments[name]):
                 return self.scheduled_rule(arguments, [name for name in self.ranges if callable(arguments[name])])
@@ -120,6 +122,17 @@ class transformation(Recipe[P, Transformation]):
         )
 
 
+def build_parts(arguments: dict[str, Any]) -> None:
+    """Make the parts first: what they compute would not outlive a trace or a branch that is first to need them."""
+    left: list[Any] = [*arguments.values()]
+    while left:
+        x = left.pop()
+        if type(x) is tuple:
+            left += x
+        elif isinstance(x, Transformation) and BUILT not in x.__dict__:
+            build(x)
+
+
 class composition(transformation[P]):
     """Makes a factory of other transformations a factory of `Transformation`; schedules reach it as they are.
 
@@ -132,6 +145,8 @@ class composition(transformation[P]):
     """
 
     def build(self, arguments: dict[str, Any]) -> Rule:
+        if self.holds_parts:
+            build_parts(arguments)
         return self.rule(arguments)
 
 

@@ -142,6 +142,8 @@ def in_eigenbasis(
         leaves, structure = jax.tree.flatten(inner)
         names = names_of_columns(inner, flow.structure, {i: flow.leaves[i].shape for i, _ in spots if i in out})
         touched = [(j, *own) for j, own in enumerate(names) if own is not None]
+        for j, name, i in touched:
+            require_both_parts(flow, i, name, leaves[j])
         fields = [(in_device_memory(leaves[j]), i, name in linear) for j, name, i in touched]
         due = ~first & (state.count % period_of(every) == 0) & ok
         new, found = renew_bases(due, moments, held, spots, bases, fields, zero_behind(list(out.values())))
@@ -174,6 +176,13 @@ def require_bases(flow: Flow, shapes: list[Any], columns: list[list[Any]], max_d
                 where, remedy = f"updates{check.path_to(flow.tree, i)}", "call init with these parameters"
                 problem = f"{where} does not fit the state, whose {name} has shape {got} there, expected {expected}"
                 raise Refusal(ValueError, f"{problem}; {remedy}")
+
+
+def require_both_parts(flow: Flow, i: int, name: str, field: jax.Array) -> None:
+    """Refuse a field that has one number for both parts of a complex one, which have bases of their own."""
+    if jnp.iscomplexobj(flow.leaves[i]) and not jnp.iscomplexobj(field):
+        where, remedy = f"updates{check.path_to(flow.tree, i)}", "take gradtx's rule, or leave the array to another one"
+        raise Refusal(ValueError, f"{where} is complex, and {name} of the state inside is real there; {remedy}")
 
 
 def run_inside(

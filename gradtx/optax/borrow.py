@@ -23,6 +23,7 @@ from gradtx.schedules.value import schedule
 from gradtx.values.annotations import Check, Number
 from gradtx.values.errors import Refusal
 from gradtx.values.ranges import Range, require_number
+from gradtx.values.recipe import Controlled
 
 P = ParamSpec("P")
 LARGEST = 2**31 - 1  # of the integers in JAX
@@ -117,6 +118,10 @@ class optax_transformation(composition[P]):
             is_schedule = any(map(callable, arguments.values()))  # perhaps one that can't be traced
             if self.theirs is None or not (is_range or is_schedule):
                 raise
+            for name, x in arguments.items():
+                if isinstance(x, Controlled):
+                    problem = f"Optax has no {name}=controlled(…), and gradtx leaves this call to it"
+                    raise Refusal(TypeError, f"{problem}: {refusal}") from None
             return Left.of(tx=self.theirs(**{name: as_given(x) for name, x in arguments.items()}))
 
     def check_schedule(self, name: str, value: Any, allowed: Range) -> None:

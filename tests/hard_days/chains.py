@@ -46,7 +46,16 @@ CODECS: tuple[Any, ...] = (
     gx.blocks(4, 2, min_size=0),
     gx.of_root(gx.float8(block=4, min_size=0)),
 )
+
+
+@gx.composition
+def half_of_adam(factor: gx.Positive):
+    """A composition that computes with its number, as authors' do."""
+    return gx.chain(gx.scale_by_adam(), gx.scale(0.5 * factor))
+
+
 OTHERS: tuple[Any, ...] = (
+    half_of_adam(0.1),
     gx.sgd(0.1),
     gx.scale_by_adam(),
     gx.chain(),

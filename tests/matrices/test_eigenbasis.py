@@ -11,6 +11,7 @@ import gradtx as gx
 from tests.matrices.runs import close, gradients, orthogonal, run
 from tests.printed import GRADS_M, GRADS_V, M, V, after, checksum
 from tests.reference import blocks, eigenbases
+from tests.refusals import refused
 
 pytestmark = pytest.mark.slow  # formulas do not turn on versions
 
@@ -158,3 +159,11 @@ def test_a_stack_whose_matrices_have_one_basis(shape):
         alone = [tx.update(jnp.asarray(g), own) for g, own in zip(parts, of_parts, strict=True)]
         of_parts = [own for _, own in alone]
         np.testing.assert_allclose(u, alone[0][0] + 1j * alone[1][0], rtol=1e-6, atol=1e-9)
+
+
+def test_a_real_number_for_both_parts_of_a_complex_one_is_refused():
+    tx, w = gx.in_eigenbasis(gx.scale_by_rows()), jnp.ones((2, 3), jnp.complex64)
+    with refused(
+        ValueError, "updates['w'] is complex, and nu of the state inside is real there; take gradtx's rule, or"
+    ):
+        tx.update({"w": w}, tx.init({"w": w}))

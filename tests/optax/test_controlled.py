@@ -11,6 +11,7 @@ import pytest
 import gradtx as gx
 import gradtx.optax as optax
 from tests.optax.runs import PARAMS, given_at
+from tests.refusals import refused
 
 CALLS: list[tuple[Any, str]] = [
     (optax.contrib.madgrad, "learning_rate"),
@@ -46,6 +47,21 @@ def test_a_controlled_number_is_the_one_that_the_state_says(factory, name):
         found, state = step(tx, state, i)
         jax.tree.map(lambda a, b: np.testing.assert_allclose(a, b, rtol=1e-5, atol=1e-7), found, expected)
         assert jnp.all(found["w"] != 0.0)
+
+
+@pytest.mark.parametrize(
+    ("call", "message"),
+    [
+        (
+            lambda x: optax.adam(0.1, b1=x, mu_dtype="bfloat16"),
+            "adam: Optax has no b1=controlled(…), and gradtx leaves",
+        ),
+        (lambda x: optax.sm3(0.1, x), "scale_by_sm3: Optax has no b1=controlled(…), and gradtx leaves this call to it"),
+    ],
+)
+def test_what_is_left_to_optax_is_not_controlled(call, message):
+    with refused(TypeError, message):
+        call(gx.controlled(0.5))
 
 
 @pytest.mark.parametrize("options", [{}, dict(b3=optax.linear_schedule(0.5, 0.75, 8), alpha=lambda count: 0.5 * count)])
