@@ -27,7 +27,8 @@ else:
 Scalar = Annotated[Number, Range()]
 """The annotation of a hyperparameter, a leaf of the value's pytree: any finite number.
 
-`Scalar | None` may be None too; `tuple[Scalar, ...]` is a tuple of numbers, each checked and each a leaf.
+A transformation takes a number, a scalar array or a schedule for it. `Scalar | None` may be None too;
+`tuple[Scalar, ...]` is a tuple of such, each a hyperparameter with a path of its own: `ws[0]`, `ws[1]`.
 
 >>> import gradtx
 >>> gradtx.scale(-1.5)
