@@ -1,7 +1,12 @@
 """What an annotation says of an argument: which numbers a hyperparameter may be, and what becomes of another one."""
 
+import ast
+import inspect
+import sys
 from collections.abc import Callable
+from contextlib import suppress
 from dataclasses import dataclass, replace
+from itertools import pairwise
 from typing import TYPE_CHECKING, Annotated, Any, Protocol, get_args
 
 from gradtx.values.ranges import Range
@@ -106,6 +111,18 @@ Traceback (most recent call last):
     ...
 ValueError: skip_nonfinite: limit must be a whole number in [0, 2147483647], got -1
 """
+
+
+def document_annotations() -> None:
+    """Give each annotation the string below it, as the site and editors read it, for `help`: Python drops it."""
+    lines = ast.parse(inspect.getsource(sys.modules[__name__])).body
+    for line, below in pairwise(lines):
+        if isinstance(line, ast.Assign) and isinstance(below, ast.Expr):
+            globals()[ast.unparse(line.targets[0])].__doc__ = ast.literal_eval(below.value)
+
+
+with suppress(OSError):  # installed without its source
+    document_annotations()
 
 
 class Initial:
