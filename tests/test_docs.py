@@ -2,7 +2,9 @@
 
 import doctest
 import importlib
+import inspect
 import pkgutil
+import pydoc
 import re
 import sys
 from pathlib import Path
@@ -12,6 +14,7 @@ import pytest
 
 import gradtx
 from gradtx.testing import check_transformation
+from gradtx.values import annotations
 from tests.docstrings import of_assignments
 from tests.pages import shown_in
 
@@ -34,6 +37,14 @@ def test_docstrings(name):
         assert found.failures == 0
         below += found.tries
     assert tried + below == len(re.findall(r"^ *>>> ", path.read_text(), re.MULTILINE))
+
+
+def test_help_shows_the_text_of_an_annotation():
+    texts = of_assignments(Path(annotations.__file__))
+    assert {"Scalar", "Decay", "Natural"} < texts.keys()
+    for name, text in texts.items():
+        assert inspect.cleandoc(getattr(gradtx, name).__doc__) == text
+    assert "from 0 to below 1, the share of itself" in pydoc.render_doc(gradtx.Decay)
 
 
 @pytest.mark.parametrize("name", ["README", "CONTRIBUTING"])

@@ -138,7 +138,7 @@ def parallel(*branches: optax.GradientTransformation, join: Callable[..., Any]) 
         # Where no branch has an update, as for an integer that all of them freeze, there is none.
         rows = list(zip(*outputs, strict=True))
         flow.set({i: None for i, row in enumerate(rows) if all(x is None for x in row)})
-        flow.add(flow.stage(join_outputs, rows)._replace(exact=any(map(writes, branches))))
+        flow.then(join_outputs, rows, exact=any(map(writes, branches)))
         return tuple(states)
 
     return Rule(init, advance_branches, parts=several)

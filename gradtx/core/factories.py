@@ -14,14 +14,14 @@ from gradtx.core.count import ScheduledState, as_weak, in_force, increment, valu
 from gradtx.core.flow import Flow
 from gradtx.core.pair import rule_of_pair, with_extra
 from gradtx.core.returned import require_pair
-from gradtx.core.rule import Part, Rule, transformations_in
+from gradtx.core.rule import Keys, Part, Rule, transformations_in
 from gradtx.core.transformation import Transformation, advance, selects_by_rule, start, takes_of_rule
 from gradtx.core.walk import writes_by_rule
 from gradtx.values.annotations import check_in
 from gradtx.values.errors import Refusal
 from gradtx.values.printing import what_came
 from gradtx.values.recipe import Recipe
-from gradtx.values.value import BUILT, Value, build
+from gradtx.values.value import BUILT, Value, build, put_numbers
 
 P = ParamSpec("P")
 
@@ -66,10 +66,22 @@ class transformation(Recipe[P, Transformation]):
     def build(self, arguments: dict[str, Any]) -> Rule:
         if self.holds_parts:
             build_parts(arguments)
-        for name in self.ranges:
-            if callable(arguments[name]):
-                return self.scheduled_rule(arguments, [name for name in self.ranges if callable(arguments[name])])
+        for name in self.ranges:  # most have none
+            if callable(arguments[name]) or type(arguments[name]) is tuple:
+                schedules = self.schedules_among(arguments)
+                return self.scheduled_rule(arguments, schedules) if schedules else self.rule(arguments)
         return self.rule(arguments)
+
+    def schedules_among(self, arguments: dict[str, Any]) -> dict[str, Any]:
+        """The hyperparameters that are functions of the count, by their paths: a number of a tuple has its own."""
+        found: dict[str, Any] = {}
+        for name in self.ranges:
+            x = arguments[name]
+            if callable(x):
+                found[name] = x
+            elif type(x) is tuple:
+                found |= {f"{name}[{i}]": part for i, part in enumerate(x) if callable(part)}
+        return found
 
     def rule(self, arguments: dict[str, Any]) -> Rule:
         """What the factory makes, as a rule."""
@@ -84,29 +96,29 @@ class transformation(Recipe[P, Transformation]):
         require_pair(made)
         return rule_of_pair(*made, inside=transformations_in(arguments) if self.holds_parts else {})
 
-    def scheduled_rule(self, arguments: dict[str, Any], schedules: list[str]) -> Rule:
+    def scheduled_rule(self, arguments: dict[str, Any], schedules: dict[str, Any]) -> Rule:
         """The rule with its schedules evaluated at a count of its own: it is made anew for the numbers of each step."""
 
         def init(params: Any) -> ScheduledState:
             count = jnp.zeros([], jnp.int32)
-            now = {name: value_at(arguments[name], count) for name in schedules}
-            return ScheduledState(count, now, self.rule(arguments | now).init(params))
+            now = {path: value_at(x, count) for path, x in schedules.items()}
+            return ScheduledState(count, now, self.rule(put_numbers(arguments, now)).init(params))
 
         def advance_scheduled(flow: Flow, state: Any, extra: dict[str, Any]) -> ScheduledState:
             check.require_state(state, ScheduledState)
-            check.require_names(state.hyperparams, schedules)
-            now = {name: in_force(arguments[name], state.count, held) for name, held in state.hyperparams.items()}
-            numbers = {name: as_weak(x) for name, x in now.items()}
-            inner_state = self.rule(arguments | numbers).advance(flow, state.inner_state, extra)
+            check.require_names(state.hyperparams, list(schedules))
+            now = {path: in_force(schedules[path], state.count, held) for path, held in state.hyperparams.items()}
+            weak = {path: as_weak(x) for path, x in now.items()}
+            inner_state = self.rule(put_numbers(arguments, weak)).advance(flow, state.inner_state, extra)
             return ScheduledState(increment(state.count), now, inner_state)
 
         outlines: list[Rule] = []
         number = jax.ShapeDtypeStruct((), jnp.result_type(float))
         jax.eval_shape(
-            lambda now: outlines.append(outline(self.rule(arguments | now), arguments)),
+            lambda now: outlines.append(outline(self.rule(put_numbers(arguments, now)), arguments)),
             dict.fromkeys(schedules, number),
         )
-        numbers = {name: ("hyperparams", name) for name in schedules}
+        numbers: dict[str, Keys] = {path: ("hyperparams", path) for path in schedules}
         known = outlines[0]
         return Rule(
             init,

@@ -98,10 +98,15 @@ class Flow:
     # ---- the stages ----
 
     def then(
-        self, formula: Callable[..., Any], rows: list[Any], names: list[str] | None = None, needs_params: bool = False
+        self,
+        formula: Callable[..., Any],
+        rows: list[Any],
+        names: list[str] | None = None,
+        needs_params: bool = False,
+        exact: bool = False,
     ) -> list[Fields | None]:
         """Apply the formula to every array; the list returned is filled when that is done."""
-        stage = self.stage(formula, rows, names, needs_params)
+        stage = self.stage(formula, rows, names, needs_params)._replace(exact=exact)
         self.add(stage)
         return stage.results
 

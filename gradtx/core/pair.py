@@ -10,7 +10,7 @@ import optax
 from gradtx.core.flow import Flow
 from gradtx.core.rule import Keys, Part, Rule
 from gradtx.core.transformation import Transformation, WithoutExtra, advance_pair, takes, unite
-from gradtx.values.value import build
+from gradtx.values.value import build, put_numbers
 
 
 def rule_of_pair(init: Any, update: Any, inside: dict[str, Any]) -> Rule:
@@ -83,11 +83,10 @@ def places_of_parts(tx: Transformation, inside: dict[str, Any]) -> dict[str, Par
             return optax.GradientTransformationExtraArgs(init, never_called)
         return tuple(mark(part, f"{path}[{i}]") for i, part in enumerate(x)) if type(x) is tuple else x
 
-    def stand_in(name: str, x: Any) -> Any:
-        return SOME_NUMBER if name in tx.recipe.ranges and callable(x) else mark(x, name)
-
+    numbers = dict.fromkeys(tx.recipe.schedules_among(tx.arguments), SOME_NUMBER)
     try:
-        init, _ = tx.recipe.call({name: stand_in(name, x) for name, x in tx.arguments.items()})
+        stand_ins = {name: mark(x, name) for name, x in put_numbers(tx.arguments, numbers).items()}
+        init, _ = tx.recipe.call(stand_ins)
         state = init({})
     except Exception:  # whatever the factory does with a part that it does not know
         return {}

@@ -71,6 +71,12 @@ def writes_by_rule(rule: Rule) -> bool:
     return rule.writes or any(writes(part.tx) for part in (rule.parts or {}).values())
 
 
+def require_no_writing(name: str, tx: Any, remedy: str) -> None:
+    if writes(tx):
+        problem = f"{name} has a part that writes parameters, whose updates can't be changed any more"
+        raise Refusal(ValueError, f"{problem}; {remedy}")
+
+
 # ---- states ----
 
 

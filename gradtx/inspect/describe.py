@@ -79,7 +79,8 @@ def step_of(value: Any, role: Name = UNNAMED) -> Step:
         return Step(role, text_of(value), "", [], [step_of(part) for part in operands_of(value)])
     variadic = value.recipe.variadic
     names = {name: Name(name, symbols.get(name, "")) for name in value.arguments} | {variadic: UNNAMED}
-    nested = {name: list(parts(argument)) for name, argument in value.arguments.items()}
+    numbers = value.recipe.ranges
+    nested = {name: list(parts(x, in_place=name if name in numbers else "")) for name, x in value.arguments.items()}
     wraps = any(isinstance(part, optax.GradientTransformation) for found in nested.values() for _, part in found)
     steps = None if wraps else composed_of(value)
     if steps is not None:  # a composition: its arguments, schedules too, are seen again in its steps
@@ -88,7 +89,8 @@ def step_of(value: Any, role: Name = UNNAMED) -> Step:
     else:
         places = [(name, *found) for name, several in nested.items() for found in several]
         inside = [step_of(part, Name(beside) if beside else names[name]) for name, beside, part in places]
-    shown = {name: x for name, x in value.arguments.items() if not nested.get(name) and name != variadic}
+    own = {name: x for name, x in value.arguments.items() if name != variadic}
+    shown = {name: x for name, x in own.items() if not nested.get(name) or (type(x) is tuple and name in numbers)}
     values = [(Name(name) if isinstance(x, bool) else names[name], text_of(x)) for name, x in shown.items()]
     return Step(role, value.recipe.__name__, rule, values, inside)
 
@@ -100,15 +102,17 @@ def operands_of(schedule: Schedule) -> Iterator[Schedule]:
             yield from [argument] if argument.recipe.factory.__doc__ else operands_of(argument)
 
 
-def parts(argument: Any, beside: str = "") -> Iterator[tuple[str, Any]]:
-    """The transformations and schedules in an argument, each with what stands beside it, as a selector does."""
+def parts(argument: Any, beside: str = "", in_place: str = "") -> Iterator[tuple[str, Any]]:
+    """The transformations and schedules in an argument, each with what stands beside it, as a selector does; with its
+    place in a tuple of numbers of this name.
+    """
     if isinstance(argument, optax.GradientTransformation | Schedule):
         yield beside, argument
     elif type(argument) is tuple:
         steps = (optax.GradientTransformation, Schedule, tuple)
         others = ", ".join(text_of(x) for x in argument if not isinstance(x, steps))
-        for x in argument:
-            yield from parts(x, others)
+        for i, x in enumerate(argument):
+            yield from parts(x, f"{in_place}[{i}]" if in_place else others)
 
 
 def read_docstring(doc: str | None) -> tuple[str, dict[str, str]]:

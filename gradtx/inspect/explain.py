@@ -16,7 +16,7 @@ from gradtx.inspect.report import Document, as_table
 from gradtx.inspect.summary import abstract_state
 from gradtx.values.errors import Refusal, errors_of
 from gradtx.values.printing import excerpt
-from gradtx.values.value import build, text_of
+from gradtx.values.value import build, put_numbers, text_of
 
 
 def explain(tx: Any, params: Any) -> Document:
@@ -77,7 +77,6 @@ def columns_of(tx: Any, tree: Any, path: str = "") -> Iterator[tuple[str, list[s
 
 def first_rule(tx: Transformation) -> Rule:
     """The rule at the first step: with schedules it is made anew at each, but what becomes of an array stays."""
-    arguments, ranges = tx.arguments, tx.recipe.ranges
-    schedules = [] if isinstance(tx.recipe, composition) else [x for x in ranges if callable(arguments[x])]
-    first = {name: value_at(arguments[name], jnp.zeros([], int)) for name in schedules}
-    return tx.recipe.rule(arguments | first) if schedules else build(tx)
+    schedules = {} if isinstance(tx.recipe, composition) else tx.recipe.schedules_among(tx.arguments)
+    first = {path: value_at(x, jnp.zeros([], int)) for path, x in schedules.items()}
+    return tx.recipe.rule(put_numbers(tx.arguments, first)) if schedules else build(tx)

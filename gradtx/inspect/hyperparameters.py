@@ -15,7 +15,7 @@ from gradtx.core.walk import Node, parts_of, state_at, walk, with_state_at
 from gradtx.values.annotations import Scalar
 from gradtx.values.argument import as_number
 from gradtx.values.errors import Refusal, errors_of
-from gradtx.values.ranges import Range
+from gradtx.values.ranges import A_NUMBER, Range
 from gradtx.values.recipe import Controlled, Recipe
 from gradtx.values.value import Value, arguments, arguments_in, restore
 
@@ -24,10 +24,11 @@ SEPARATE = "_separate"  # where an instance keeps its copy
 
 class control(Recipe[..., Controlled]):
     kind = Controlled
+    number = A_NUMBER
 
     def check_schedule(self, name: str, value: Any, allowed: Range) -> None:
         remedy = "multiply by it in a part of its own: chain(…, scale(controlled(1.0)))"
-        raise Refusal(TypeError, f"{name} must be a number or a scalar array, got a function; {remedy}")
+        raise Refusal(TypeError, f"{name} must be {A_NUMBER}, got a function; {remedy}")
 
 
 @control
@@ -100,7 +101,7 @@ def set_hyperparameters(tx: Transformation, state: Any, **values: Any) -> Any:
                 problem = f"has {'several' if named else 'no'} controlled {key!r}"
                 raise Refusal(TypeError, f"the transformation {problem}, controlled are: {known}{remedy}")
             if callable(new):
-                raise Refusal(TypeError, f"{key} must be a number or a scalar array, got a function")
+                raise Refusal(TypeError, f"{key} must be {A_NUMBER}, got a function")
             keys = [keys for node, keys in users(named[0].value, found)]
             if not keys:
                 raise Refusal(ValueError, f"no part has {named[0].path} in its state; {reason(found)}")
@@ -114,7 +115,7 @@ def set_hyperparameters(tx: Transformation, state: Any, **values: Any) -> Any:
 def require_numbers(name: str, new: Any, allowed: Range, shape: tuple[int, ...]) -> None:
     """Refuse what is neither a number nor an array of one for each member of an ensemble."""
     if not isinstance(new, jax.Array | np.ndarray) or not new.ndim:
-        as_number(name, new, allowed)
+        as_number(name, new, allowed, A_NUMBER)
         return
     if not shape:
         remedy = "an ensemble has a rate for each member where its state is jax.vmap(tx.init)(params)"
@@ -123,10 +124,10 @@ def require_numbers(name: str, new: Any, allowed: Range, shape: tuple[int, ...])
         expected = f"a number, or an array of shape {shape} with one for each member"
         raise Refusal(ValueError, f"{name} must be {expected}, got one of shape {new.shape}")
     if isinstance(new, Tracer):
-        as_number(name, new.ravel()[0], allowed)  # of which only the dtype is known
+        as_number(name, new.ravel()[0], allowed, A_NUMBER)  # of which only the dtype is known
         return
     for index, x in np.ndenumerate(np.asarray(new)):
-        as_number(f"{name}{list(index)}", x, allowed)
+        as_number(f"{name}{list(index)}", x, allowed, A_NUMBER)
 
 
 def fill_like(number: Any, held: Any) -> Any:

@@ -253,9 +253,9 @@ def unstacked(flow: Flow) -> list[Any]:
     ]
 
 
-def put_wide(flow: Flow, arrays: list[Any]) -> None:
+def put_wide(flow: Flow, arrays: list[Any], exact: bool = False) -> None:
     """Go on with these arrays, as they were computed."""
-    flow.then(lambda g, row: (row, {}), arrays)
+    flow.then(lambda g, row: (row, {}), arrays, exact=exact)
 
 
 def require_matrices(leaves: list[Any], tree: Any, name: str) -> None:

@@ -17,6 +17,7 @@ from gradtx.core.quantity import Slow
 from gradtx.core.rule import Part, Rule
 from gradtx.core.transformation import Updates, require_no, start
 from gradtx.core.tree import narrow, widen
+from gradtx.core.walk import require_no_writing
 from gradtx.matrices.bases import (
     OfSides,
     average_in,
@@ -92,7 +93,8 @@ def in_eigenbasis(
     the $k$-th one. No gradient goes through the averages and the bases, which are statistics.
 
     **Raises:** `TypeError` for a `tx` that takes a function of the parameters or their gradient, which know them as
-    they are; (`init`) `ValueError` for an array of less than two dimensions.
+    they are, `ValueError` for one that writes parameters; (`init`) `ValueError` for an array of less than two
+    dimensions.
 
     **Source:** Vyas et al., SOAP (2024), algorithm 3, and its author's code.
 
@@ -111,6 +113,7 @@ def in_eigenbasis(
     require_whole("max_dim", max_dim)
     remedy = "which knows the parameters as they are; put it outside of in_eigenbasis"
     require_no(FUNCTIONS | {"grad"}, tx, remedy)
+    require_no_writing("tx", tx, "write behind it, as in chain(in_eigenbasis(…), write_…(…))")
 
     def init(params: Any) -> InEigenbasisState:
         own = check.movable(params)

@@ -8,7 +8,7 @@ import jax.numpy as jnp
 
 from gradtx.values.annotations import Check, Positive
 from gradtx.values.errors import Refusal, errors_of, require_function
-from gradtx.values.ranges import Range
+from gradtx.values.ranges import A_NUMBER, Range
 from gradtx.values.recipe import Recipe
 from gradtx.values.value import Value, build, register
 
@@ -33,9 +33,11 @@ class factor(Recipe[P, Factor]):
     """Makes a factory of functions of two matrices a factory of `Factor`."""
 
     kind = Factor
+    number = A_NUMBER
 
     def check_schedule(self, name: str, value: Any, allowed: Range) -> None:
-        raise Refusal(TypeError, f"{name} must be a number, got a function; a rate that changes is the learning rate's")
+        remedy = "a rate that changes is the learning rate's"
+        raise Refusal(TypeError, f"{name} must be {A_NUMBER}, got a function; {remedy}")
 
 
 @factor

@@ -18,6 +18,7 @@ from gradtx.core.placement import lay_like, run_on_automatic_axes
 from gradtx.core.rule import Part, Rule
 from gradtx.core.transformation import Updates, advance, require_no, start
 from gradtx.core.tree import narrow, widen
+from gradtx.core.walk import require_no_writing
 from gradtx.matrices.batch import in_batches, matrices_in, put_wide, require_matrices
 from gradtx.matrices.decompositions import singular
 from gradtx.matrices.sides import are_rows_projected, zeros_with_columns, zeros_with_rows
@@ -59,8 +60,8 @@ def in_subspace(tx: optax.GradientTransformation, rank: int, every: Steps = 200,
     longer side.
 
     **Raises:** `TypeError` and `ValueError` for a rank that is no whole number from 1 on, `TypeError` for a `tx` that
-    takes a function of the parameters; (`init`) `ValueError` for an array of less than two dimensions. Its derivative
-    takes $P$ as given.
+    takes a function of the parameters, `ValueError` for one that writes parameters; (`init`) `ValueError` for an array
+    of less than two dimensions. Its derivative takes $P$ as given.
 
     **Source:** Zhao et al., GaLore (2024), algorithm 2. As in the authors' code; Optax's projects the longer side.
 
@@ -73,6 +74,7 @@ def in_subspace(tx: optax.GradientTransformation, rank: int, every: Steps = 200,
     """
     require_whole("rank", rank)
     require_no(FUNCTIONS, tx, "a function of the parameters as they are; put it outside of in_subspace")
+    require_no_writing("tx", tx, "write behind it, as in chain(in_subspace(…), write_…(…))")
 
     def init(params: Any) -> InSubspaceState:
         params = check.movable(params)

@@ -16,6 +16,7 @@ from gradtx.core.paths import paths_and_leaves
 from gradtx.core.placement import reshape, typed_spec
 from gradtx.core.rule import Part, Rule
 from gradtx.core.transformation import advance, require_no, start
+from gradtx.core.walk import writes
 from gradtx.matrices.batch import put_wide, unstacked
 from gradtx.selectors import as_selector
 from gradtx.values.annotations import Check
@@ -214,7 +215,7 @@ def over(view: Views, tx: optax.GradientTransformation, axis: str | None = None)
         for i in arrays:
             u, own_view = out[i], views[i]
             before[i] = own_view.turn_back(u, before[i]) if own_view and u is not None else u
-        put_wide(flow, before)
+        put_wide(flow, before, exact=writes(tx))
         return own.settle(after)
 
     return Rule(init, advance_shown, parts={"tx": Part(tx, ())})

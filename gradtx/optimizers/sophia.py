@@ -17,6 +17,7 @@ from gradtx.core.placement import lay_tree_like
 from gradtx.core.quantity import Slow
 from gradtx.core.rule import Part, Rule
 from gradtx.core.transformation import Updates, advance, start
+from gradtx.core.walk import require_no_writing
 from gradtx.optimizers.hessian import hutchinson
 from gradtx.selectors import Mask
 from gradtx.transforms import momentum
@@ -106,6 +107,7 @@ def rule_of_sophia(
     late: bool = False,
 ) -> Rule:
     """The rule with this kind of state; if `late`, a step goes by the average of the update before, as Optax's."""
+    require_no_writing("hessian", hessian, "write behind it, as in chain(scale_by_sophia(…), write_…(…))")
 
     def init_one(p: Array):
         return dict(mu=jnp.zeros_like(p), nu=jnp.zeros_like(p))

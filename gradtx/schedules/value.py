@@ -10,7 +10,7 @@ from jax.core import Tracer
 from gradtx.values.annotations import Natural, Scalar
 from gradtx.values.errors import Refusal
 from gradtx.values.printing import excerpt
-from gradtx.values.ranges import Range
+from gradtx.values.ranges import A_NUMBER, NUMBER_OR_SCHEDULE, Range
 from gradtx.values.recipe import Controlled, Operator, Recipe
 from gradtx.values.value import Value, build, register
 
@@ -85,6 +85,7 @@ class schedule(Recipe[P, Schedule]):
     """
 
     kind = Schedule
+    number = A_NUMBER
 
     def check_of(self, parameter: Any) -> Any:
         check = super().check_of(parameter)
@@ -99,12 +100,13 @@ class schedule(Recipe[P, Schedule]):
 
     def check_schedule(self, name: str, value: Any, allowed: Range) -> None:
         remedy = "schedules are put together by a.then(b, at=n), a * b, a + b and a - b"
-        raise Refusal(TypeError, f"{name} must be a number or a scalar array, got a function; {remedy}")
+        raise Refusal(TypeError, f"{name} must be {A_NUMBER}, got a function; {remedy}")
 
 
 class schedule_operator(Operator[P, Schedule], schedule[P]):
     """A schedule made of others: here functions are welcome."""
 
+    number = NUMBER_OR_SCHEDULE
     check_schedule = Recipe.check_schedule
 
 

@@ -13,11 +13,12 @@ import numpy as np
 from jax.tree_util import keystr, tree_leaves_with_path
 
 from gradtx.testing.examples import Example, form
+from gradtx.testing.remedies import line_in_question, remedy_of
 from gradtx.testing.subject import Subject
 
 
 class Broken(AssertionError):
-    """A law does not hold: what was expected, what came, and on which example.
+    """A law does not hold: what was expected, what came, on which example, and what to do where that is known.
 
     >>> import optax
     >>> from gradtx.testing import Broken, Subject, init_aliases_nothing
@@ -29,20 +30,23 @@ class Broken(AssertionError):
     buffers of its own in a fresh state
     """
 
-    def __init__(self, expected: str, got: str, example: Example | None = None):
-        super().__init__(expected, got, example)
+    def __init__(self, expected: str, got: str, example: Example | None = None, remedy: str = ""):
+        super().__init__(expected, got, example, remedy)
         self.expected = expected.strip()
         self.got = got.strip()
         self.example = example
+        self.remedy = remedy
 
     def __str__(self) -> str:
-        return f"on {self.example}: expected {self.expected}, got {self.got}"
+        words = f"on {self.example}: expected {self.expected}, got {self.got}"
+        return f"{words.removesuffix('.')}; {self.remedy}" if self.remedy else words
 
 
 @dataclass(frozen=True)
 class Law:
     """A rule that transformations keep. Called with a `Subject` it returns, or raises `Broken` with the smallest
-    example that it finds; `excuse` says why it does not apply to a subject, or nothing.
+    example that it finds; `excuse` says why it does not apply to a subject, or nothing; `remedy` what to do where it is
+    broken, if that is always the same.
 
     >>> import gradtx
     >>> from gradtx.testing import Subject, zeros_stay_finite
@@ -54,6 +58,8 @@ class Law:
     body: Callable[[Subject, Example], None]
     on: Callable[[Subject], Sequence[Example]]
     excuse: Callable[[Subject], str]
+    remedy: str = ""
+    special: bool = False  # whether its examples are such that errors have this remedy, too
 
     @property
     def name(self) -> str:
@@ -79,6 +85,8 @@ class Law:
         broken = breach_of(lambda: self.body(subject, example))
         if broken:
             broken.example = example
+            if self.special or not broken.__cause__:
+                broken.remedy = broken.remedy or self.remedy
         return broken
 
 
@@ -89,22 +97,25 @@ def breach_of(check: Callable[[], None]) -> Broken | None:
     except Broken as broken:
         return broken
     except Exception as error:
-        broken = Broken("no error", first_line(error))
+        broken = Broken("no error", in_one_line(error), remedy=remedy_of(error))
         broken.__cause__ = error
         return broken
     return None
 
 
 def law(
-    on: Callable[[Subject], Sequence[Example]], excuse: Callable[[Subject], str] = lambda subject: ""
+    on: Callable[[Subject], Sequence[Example]],
+    excuse: Callable[[Subject], str] = lambda subject: "",
+    remedy: str = "",
+    special: bool = False,
 ) -> Callable[[Callable[[Subject, Example], None]], Law]:
     """Makes a function of a subject and an example a law that must hold on all of these examples."""
-    return lambda body: Law(body, on, excuse)
+    return lambda body: Law(body, on, excuse, remedy, special)
 
 
-def first_line(error: Exception) -> str:
+def in_one_line(error: Exception) -> str:
     lines = str(error).strip().splitlines() or [""]
-    return f"{type(error).__name__}: {textwrap.shorten(lines[0], 200, placeholder=' …')}"
+    return f"{type(error).__name__}: {textwrap.shorten(lines[0], 200, placeholder=' …')}{line_in_question(error)}"
 
 
 # ---- comparisons ----

@@ -37,7 +37,11 @@ def mesh_with(kind: AxisType) -> Mesh:
     return jax.make_mesh((len(jax.devices()),), (AXIS,), axis_types=(kind,))
 
 
-@law(on=divisible, excuse=lambda subject: on_one_device(subject) or lays_itself(subject))
+@law(
+    on=divisible,
+    excuse=lambda subject: on_one_device(subject) or lays_itself(subject),
+    remedy="make it like its parameter: jnp.zeros_like(p), several as jnp.stack([jnp.zeros_like(p)] * n)",
+)
 def state_lies_like_its_parameters(subject: Subject, example: Example) -> None:
     """The arrays of a state lie on the devices of their parameters, each in parts as its parameter is, numbers on all
     of them; so do the parameters, after three donated steps. The step compiles once.
@@ -89,7 +93,11 @@ def lie(params: Any, tree: Any, name: str, when: str, mesh: Mesh) -> None:
             raise Broken(f"{name}{path} {when} {spec} of the mesh", f"{x.sharding}")
 
 
-@law(on=divisible, excuse=lambda subject: on_one_device(subject) or excuse_of_parts(subject))
+@law(
+    on=divisible,
+    excuse=lambda subject: on_one_device(subject) or excuse_of_parts(subject),
+    remedy="sum by gradtx.total, and count elements by gradtx.total(jnp.ones_like(g)), for g.size is that of a part",
+)
 def parts_make_the_whole(subject: Subject, example: Example) -> None:
     """Inside of `shard_map`, `across(tx, axes)` on the parts of arrays equals the transformation on the whole, or
     refuses. Without it, what reduces an array in parts is an error that names the remedy.

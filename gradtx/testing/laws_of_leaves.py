@@ -17,18 +17,20 @@ from gradtx.testing.law import (
     breach_of,
     exact,
     finite,
+    in_one_line,
     law,
     leaves_by_path,
     same,
     same_form,
     without_weak_types,
 )
+from gradtx.testing.remedies import COPY, NO_SLOPE, remedy_of
 from gradtx.testing.subject import Subject
 
 # ---- shared ----
 
 
-@law(on=few, excuse=without_state)
+@law(on=few, excuse=without_state, remedy=COPY)
 def init_aliases_nothing(subject: Subject, example: Example) -> None:
     """A fresh state shares no buffer with the parameters or with another one, and so can be donated."""
     params, _ = example.filled(0)
@@ -62,7 +64,11 @@ def partly_none(subject: Subject) -> list[Example]:
     return [still(example({"w": MATRIX, "list": [array(), array(0, 2)]}))]
 
 
-@law(on=partly_none)
+@law(
+    on=partly_none,
+    remedy="where an update is None, return None and the state that there was, as gradtx.per_array does",
+    special=True,
+)
 def none_passes_through(subject: Subject, example: Example) -> None:
     """Where the updates hold None, there is no update, and the state keeps its form."""
     params, (g,) = example.filled(1)
@@ -82,7 +88,11 @@ def with_integer(subject: Subject) -> list[Example]:
     return [Example(params := {"w": array(2), "step": jax.ShapeDtypeStruct((), jnp.int32)}, params)]
 
 
-@law(on=with_integer)
+@law(
+    on=with_integer,
+    remedy="make no state for an integer, and take its update for None, as gradtx.per_array does",
+    special=True,
+)
 def integer_leaf_stays(subject: Subject, example: Example) -> None:
     """An integer parameter has no state, and no update where the gradients hold None or `float0` in its place."""
     params: Any = jax.tree.map(lambda x: jnp.zeros(x.shape, x.dtype), example.params)
@@ -97,13 +107,18 @@ def integer_leaf_stays(subject: Subject, example: Example) -> None:
         same_form(state, after, "state", "after init", "after an update")
 
 
-@law(on=with_integer, excuse=selective)
+@law(
+    on=with_integer,
+    excuse=selective,
+    remedy="look at the dtypes, as gradtx.per_array does; selects=True is for what leaves some arrays alone",
+    special=True,
+)
 def integer_update_is_refused(subject: Subject, example: Example) -> None:
     """An integer in the place of an update is refused with a `TypeError` that names the leaf and its dtype."""
     params: Any = jax.tree.map(lambda x: jnp.zeros(x.shape, x.dtype), example.params)
     without: Any = {**params, "step": None}
     state = subject.tx.init(without)
-    call = functools.partial(subject.update, params, state, params if subject.needs_params else None)
+    call = functools.partial(subject.update, params, state, params if subject.must_have_params else None)
     require_refusal(call, TypeError, "['step']", "int32", "update")
 
 
@@ -115,7 +130,11 @@ def wrong_shapes(subject: Subject) -> list[Example]:
     return [Example(whole.params, whole.updates, [one_row(VECTOR)])]
 
 
-@law(on=wrong_shapes)
+@law(
+    on=wrong_shapes,
+    remedy="compare the shapes with those of the parameters, as gradtx.per_array does",
+    special=True,
+)
 def wrong_shape_is_refused(subject: Subject, example: Example) -> None:
     """An update that does not have its parameter's shape is refused with an error that names the leaf and the shape."""
     state = jax.eval_shape(subject.tx.init, example.params)
@@ -131,7 +150,7 @@ def require_refusal(call: Any, kind: Any, leaf: str, what: str, name: str) -> No
         accepted = call()
     except Exception as error:
         if not (isinstance(error, kind) and leaf in str(error) and what in str(error)):
-            raise Broken(expected, f"{type(error).__name__}: {str(error).splitlines()[0]:.120}") from error
+            raise Broken(expected, in_one_line(error), remedy=remedy_of(error)) from error
     else:
         raise Broken(expected, f"{describe_tree(accepted) if name == 'update' else 'a state'}, in silence")
 
@@ -139,7 +158,7 @@ def require_refusal(call: Any, kind: Any, leaf: str, what: str, name: str) -> No
 # ---- zero and empty ----
 
 
-@law(on=everything)
+@law(on=everything, remedy="divide by what is never zero: x + eps, or jnp.where(x == 0, 1, x)")
 def zeros_stay_finite(subject: Subject, example: Example) -> None:
     """Zero gradients of zero parameters give finite updates and states."""
     check_steps(subject, jax.tree.map(lambda x: jnp.zeros(x.shape, x.dtype), example.params), subject.step)
@@ -147,10 +166,14 @@ def zeros_stay_finite(subject: Subject, example: Example) -> None:
 
 def empty(subject: Subject) -> list[Example]:
     trees: list[Any] = [{}, [], array(0, 3)]
-    return [Example(x, x) for x in (trees if subject.needs_params else [*trees, None])]
+    return [Example(x, x) for x in (trees if subject.must_have_params else [*trees, None])]
 
 
-@law(on=empty)
+@law(
+    on=empty,
+    remedy="begin sums and maxima over the arrays with a number, and divide by no size that may be 0",
+    special=True,
+)
 def empty_trees_stay_empty(subject: Subject, example: Example) -> None:
     """Trees without leaves, None, and arrays without elements get updates like them, and a finite state."""
     params = jax.tree.map(lambda x: jnp.zeros(x.shape, x.dtype), example.params)
@@ -163,12 +186,13 @@ def check_steps(subject: Subject, zeros: Any, step: Any) -> None:
     for _ in range(3):
         u, state = step(zeros, state, zeros)
         if jax.tree.structure(u) != jax.tree.structure(zeros):
-            raise Broken("updates of the gradients' structure", f"{describe_tree(u):.80}")
+            remedy = "return an update for each gradient, in the gradients' tree"
+            raise Broken("updates of the gradients' structure", f"{describe_tree(u):.80}", remedy=remedy)
         finite(u, "updates")
         finite(state, "state")
 
 
-@law(on=few)
+@law(on=few, remedy=NO_SLOPE)
 def gradient_at_zero_is_finite(subject: Subject, example: Example) -> None:
     """The gradient through an update of zeros is finite, compiled and outside of `jit`."""
     zeros = jax.tree.map(lambda x: jnp.zeros(x.shape, x.dtype), example.params)
@@ -184,7 +208,11 @@ def complex_arrays(subject: Subject) -> list[Example]:
     return [example({"w": MATRIX, "b": array(4)}, [(widest(complex), widest(complex))])]
 
 
-@law(on=complex_arrays, excuse=not_pairwise)
+@law(
+    on=complex_arrays,
+    excuse=not_pairwise,
+    remedy="gradtx.per_array makes pairs of complex numbers; pairs=False is for what takes one for one thing",
+)
 def complex_is_a_pair_of_reals(subject: Subject, example: Example) -> None:
     """A complex array gets the updates and the state of its real and imaginary parts, stacked in front."""
 

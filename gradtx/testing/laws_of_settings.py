@@ -20,7 +20,8 @@ def trace(subject: Subject, example: Example) -> None:
     schedules = {path: gx.linear(x, x, 2) for path, x in subject.used.items() if path in subject.schedulable}
     breach = breach_of(lambda: trace_with(subject, example, subject.value.replace(**schedules)))  # made here, too
     if breach:
-        raise Broken("no error with schedules for its numbers", breach.got) from breach.__cause__
+        words = "no error with schedules for its numbers"
+        raise Broken(words, breach.got, remedy=breach.remedy) from breach.__cause__
 
 
 def trace_with(subject: Subject, example: Example, tx: Any) -> None:

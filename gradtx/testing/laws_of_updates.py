@@ -23,23 +23,36 @@ from gradtx.testing.examples import (
     normal,
 )
 from gradtx.testing.excuses import holds_codes, without_floats, writing_parameters
-from gradtx.testing.law import Broken, exact, finite, law, leaves_by_path, lines_of, same, same_form
+from gradtx.testing.law import Broken, exact, finite, in_one_line, law, leaves_by_path, lines_of, same, same_form
+from gradtx.testing.remedies import NO_SLOPE
 from gradtx.testing.subject import Subject, stack
 
 # ---- dtypes ----
 
 
-@law(on=each_pair)
+@law(on=each_pair, remedy="let init make what update returns: arrays in place of Python numbers, in the same dtypes")
 def state_keeps_its_form(subject: Subject, example: Example) -> None:
     """The state after an update has the structure, shapes, dtypes and weak types that `init` gave."""
     state, _, after = subject.traced(example)
     same_form(state, after, "state", "after init", "after an update")
-    if not subject.needs_params:
-        state, _, after = subject.traced(example, with_params=False)
+    if not subject.must_have_params:
+        state, _, after = traced_without_params(subject, example)
         same_form(state, after, "state", "after init", "after an update without params")
 
 
-@law(on=each_pair, excuse=without_floats)
+def traced_without_params(subject: Subject, example: Example) -> Any:
+    try:
+        return subject.traced(example, with_params=False)
+    except Exception as error:
+        remedy = "needs_params=True is for what can't do without them"
+        raise Broken("no error without params", in_one_line(error), remedy=remedy) from error
+
+
+@law(
+    on=each_pair,
+    excuse=without_floats,
+    remedy="make it in jnp.promote_types(p.dtype, jnp.float32); copies_params=True is for copies of the parameters",
+)
 def state_is_at_least_float32(subject: Subject, example: Example) -> None:
     """A state is held in at least float32, whatever the dtype of the parameters."""
     for path, x in leaves_by_path(subject.traced(example)[0]).items():
@@ -47,7 +60,7 @@ def state_is_at_least_float32(subject: Subject, example: Example) -> None:
             raise Broken("a state of at least float32", f"state{path} {form(x)}")
 
 
-@law(on=each_pair)
+@law(on=each_pair, remedy="cast at the end: u.astype(jnp.promote_types(p.dtype, g.dtype)), without params g.dtype")
 def updates_leave_in_the_wider_dtype(subject: Subject, example: Example) -> None:
     """An update has its parameter's shape and the wider of both dtypes; without parameters, the gradient's own. What
     makes a parameter another one to the bit is not below float32.
@@ -62,12 +75,12 @@ def updates_leave_in_the_wider_dtype(subject: Subject, example: Example) -> None
 
     updates = subject.traced(example)[1]
     same_form(jax.tree.map(wider, example.params, example.updates), strict(updates), "updates", "", "")
-    if not subject.needs_params:
-        updates = subject.traced(example, with_params=False)[1]
+    if not subject.must_have_params:
+        updates = traced_without_params(subject, example)[1]
         same_form(example.updates, strict(updates), "updates", "without params", "")
 
 
-@law(on=everything)
+@law(on=everything, remedy="name the dtypes in init and update: jnp.float32, jnp.int32")
 def without_x64_the_state_keeps_its_form(subject: Subject, example: Example) -> None:
     """Without JAX's 64-bit types, too, the state keeps its form, and holds float32, 32-bit integers and bools."""
     with without_x64():
@@ -91,7 +104,11 @@ def without_x64() -> AbstractContextManager[Any]:
     return disable_x64()
 
 
-@law(on=lambda subject: [example(FEW, [(jnp.float16, jnp.float16)])], excuse=writing_parameters)
+@law(
+    on=lambda subject: [example(FEW, [(jnp.float16, jnp.float16)])],
+    excuse=writing_parameters,
+    remedy="compute with g.astype(jnp.float32), and cast what comes out",
+)
 def half_precision_computes_in_float32(subject: Subject, example: Example) -> None:
     """Updates of float16 gradients of a few hundreds are those of the same numbers in float32, rounded once."""
 
@@ -112,7 +129,7 @@ def half_precision_computes_in_float32(subject: Subject, example: Example) -> No
 # ---- pure ----
 
 
-@law(on=few)
+@law(on=few, remedy="what changes from call to call belongs in the state")
 def same_arguments_same_result(subject: Subject, example: Example) -> None:
     """The same arguments give the same result and the same program, and stay as they were."""
     params, (g,) = example.filled(1)
@@ -128,7 +145,7 @@ def same_arguments_same_result(subject: Subject, example: Example) -> None:
             raise Broken(f"`{wanted:.80}` in the program", f"`{came:.80}` when it is traced again")
 
 
-@law(on=few_wide)
+@law(on=few_wide, remedy="let nothing turn on whether an array is traced")
 def eager_jitted_and_as_written_agree(subject: Subject, example: Example) -> None:
     """An update gives the same outside `jit`, inside it, and under `jax.disable_jit`."""
     params, (g,) = example.filled(1)
@@ -142,7 +159,7 @@ def eager_jitted_and_as_written_agree(subject: Subject, example: Example) -> Non
     same(eager, written, "result", "outside jit", "under disable_jit", rtol, atol)
 
 
-@law(on=few)
+@law(on=few, remedy="return the state as init made it, and let no number decide in Python")
 def second_call_traces_nothing(subject: Subject, example: Example) -> None:
     """A compiled update is traced once; other numbers among a value's hyperparameters cost no second trace."""
     traces = []
@@ -168,7 +185,7 @@ def second_call_traces_nothing(subject: Subject, example: Example) -> None:
             raise Broken("one trace", f"a second one where {path} is another number")
 
 
-@law(on=few)
+@law(on=few, remedy="what changes from step to step belongs in the state, and arrays are for jnp to compute with")
 def scan_and_cond_equal_a_loop(subject: Subject, example: Example) -> None:
     """An update runs in `scan` and `cond`, with the updates of a loop."""
     params, gradients = example.filled(3)
@@ -201,7 +218,7 @@ def with_float32_numbers(subject: Subject) -> Any:
     return jax.tree.map(np.float32, subject.tx) if is_value else subject.tx
 
 
-@law(on=few)
+@law(on=few, remedy=f"{NO_SLOPE}; where jnp.where leaves a branch out, too")
 def differentiates(subject: Subject, example: Example) -> None:
     """The gradient through an update, by the gradients and by a value's hyperparameters, is finite."""
     by_g, by_tx = subject.slope(normal(example.params, 1))

@@ -85,7 +85,7 @@ def arrays_serve_as_numbers(subject: Subject, example: Example) -> None:
 # ---- a number, an array and a schedule are the same hyperparameter ----
 
 
-@law(on=matrix, excuse=without_effect)
+@law(on=matrix, excuse=without_effect, remedy="compute with it by jnp, whatever it is: no isinstance, no float(…)")
 def hyperparameter_kinds_agree(subject: Subject, example: Example) -> None:
     """A hyperparameter may be a number, a NumPy or a JAX scalar, a traced one or a schedule, with equal updates."""
     tx = subject.value
@@ -109,14 +109,16 @@ def hyperparameter_kinds_agree(subject: Subject, example: Example) -> None:
 @law(on=matrix, excuse=without_effect)
 def every_hyperparameter_matters(subject: Subject, example: Example) -> None:
     """No hyperparameter is dropped on the way to the formula: another number gives other updates, to the bit."""
-    params, gradients = example.filled(3)
+    params, gradients = example.filled(steps := 3)
     gradients = stack(gradients)
     expected = subject.compiled_scan(subject.value, params, gradients)
     for path, x in subject.used.items():
         changed = x + 1 if isinstance(x, int) else 0.25 if x == 0.5 else 0.5
         got = subject.compiled_scan(subject.value.replace(**{path: changed}), params, gradients)
         if all(map(np.array_equal, jax.tree.leaves(got), jax.tree.leaves(expected))):
-            raise Broken(f"other updates with {path}={changed}", f"those of {path}={x}")
+            expected = f"other updates with {path}={changed} within {steps} steps"
+            remedy = f"check with numbers for which it matters so early, or name it: unused=({path!r},)"
+            raise Broken(expected, f"those of {path}={x}", remedy=remedy)
 
 
 def assign_kinds(subject: Subject, turn: int, kinds: list[Any]) -> Any:
@@ -126,7 +128,11 @@ def assign_kinds(subject: Subject, turn: int, kinds: list[Any]) -> Any:
     return subject.value.replace(**{path: kind(subject.used[path]) for path, kind in of_path.items()})
 
 
-@law(on=few, excuse=without_schedules)
+@law(
+    on=few,
+    excuse=without_schedules,
+    remedy="hand a schedule on as it is; own_count=True is for one that counts something else than the updates",
+)
 def schedule_is_evaluated_at_the_count(subject: Subject, example: Example) -> None:
     """Under a schedule each step equals that of the transformation with that step's number, from the same state."""
     params, gradients = example.filled(3)
@@ -178,7 +184,7 @@ def without_frames(state: Any, like: Any) -> Any:
     return structure.unflatten([without_frames(x, other) for x, other in zip(children, others, strict=True)])
 
 
-@law(on=few, excuse=without_leaves)
+@law(on=few, excuse=without_leaves, remedy="compute with the numbers by jnp alone")
 def vmap_sweeps_the_numbers(subject: Subject, example: Example) -> None:
     """Under `vmap` over a value's hyperparameters each gets the update that it gets alone."""
     many = jax.tree.map(lambda x: x * np.array([1.0, 0.9, 0.5], np.float32), subject.value)

@@ -137,7 +137,7 @@ def check_transformation(
     tx: optax.GradientTransformation,
     *,
     extra: Callable[[Any, Any], dict[str, Any]] = nothing,
-    needs_params: bool = False,
+    needs_params: bool | None = None,
     elementwise: bool = False,
     pairs: bool = True,
     unused: tuple[str, ...] = (),
@@ -156,7 +156,8 @@ def check_transformation(
     - `tx`: the transformation.
     - `extra`: a function of updates and params that gives the extra arguments of `update`; `problem` and `measured`
       give those of line searches and of what a loss drives. Default: none.
-    - `needs_params`: whether `update` can't do without the parameters. Default: false.
+    - `needs_params`: whether `update` can't do without the parameters. Default: whether it says so, by a `ValueError`
+      that speaks of them, as gradtx's and Optax's do.
     - `elementwise`: whether no array's update depends on another array; the laws of dtypes are then faster.
       Default: false.
     - `pairs`: whether a complex number counts as a pair of reals. Default: true.

@@ -1,6 +1,7 @@
 """What the laws are about: a transformation, and what they have to know of it."""
 
 import functools
+import re
 from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
@@ -34,7 +35,7 @@ class Subject:
 
     tx: optax.GradientTransformation
     extra: Callable[[Any, Any], dict[str, Any]] = nothing
-    needs_params: bool = False
+    needs_params: bool | None = None
     elementwise: bool = False
     pairs: bool = True
     unused: tuple[str, ...] = ()
@@ -54,6 +55,16 @@ class Subject:
         if not isinstance(self.tx, gx.Transformation):
             raise TypeError("a plain pair is no value; law.excuse(subject) says where a law does not apply")
         return self.tx
+
+    @functools.cached_property
+    def must_have_params(self) -> bool:
+        """Whether `update` can't do without the parameters: as its author says, or else as it says itself."""
+        if self.needs_params is None:
+            try:
+                jax.eval_shape(lambda *args: self.update(*args), example(FEW).updates, self.fresh_state)
+            except Exception as error:
+                return isinstance(error, ValueError) and bool(re.search(r"\bparam(eter)?s\b", str(error)))
+        return bool(self.needs_params)
 
     @property
     def numbers(self) -> dict[str, Any]:

@@ -1,7 +1,12 @@
 """What an annotation says of an argument: which numbers a hyperparameter may be, and what becomes of another one."""
 
+import ast
+import inspect
+import sys
 from collections.abc import Callable
+from contextlib import suppress
 from dataclasses import dataclass, replace
+from itertools import pairwise
 from typing import TYPE_CHECKING, Annotated, Any, Protocol, get_args
 
 from gradtx.values.ranges import Range
@@ -27,7 +32,8 @@ else:
 Scalar = Annotated[Number, Range()]
 """The annotation of a hyperparameter, a leaf of the value's pytree: any finite number.
 
-`Scalar | None` may be None too; `tuple[Scalar, ...]` is a tuple of numbers, each checked and each a leaf.
+A transformation takes a number, a scalar array or a schedule for it. `Scalar | None` may be None too;
+`tuple[Scalar, ...]` is a tuple of such, each a hyperparameter with a path of its own: `ws[0]`, `ws[1]`.
 
 >>> import gradtx
 >>> gradtx.scale(-1.5)
@@ -105,6 +111,18 @@ Traceback (most recent call last):
     ...
 ValueError: skip_nonfinite: limit must be a whole number in [0, 2147483647], got -1
 """
+
+
+def document_annotations() -> None:
+    """Give each annotation the string below it, as the site and editors read it, for `help`: Python drops it."""
+    lines = ast.parse(inspect.getsource(sys.modules[__name__])).body
+    for line, below in pairwise(lines):
+        if isinstance(line, ast.Assign) and isinstance(below, ast.Expr):
+            globals()[ast.unparse(line.targets[0])].__doc__ = ast.literal_eval(below.value)
+
+
+with suppress(OSError):  # installed without its source
+    document_annotations()
 
 
 class Initial:

@@ -8,26 +8,17 @@ from jax.core import Tracer
 
 from gradtx.values.errors import Refusal
 from gradtx.values.printing import excerpt
-from gradtx.values.ranges import Range, require_number
+from gradtx.values.ranges import NUMBER_OR_SCHEDULE, Range, require_number
 from gradtx.values.value import comparable
 
 
-def as_number(name: str, value: Any, allowed: Range) -> Any:
+def as_number(name: str, value: Any, allowed: Range, what: str = NUMBER_OR_SCHEDULE) -> Any:
     """A number in its range, in a form that nothing can change later."""
-    require_number(name, value, allowed)
+    require_number(name, value, allowed, what)
     if isinstance(value, jax.Array | np.ndarray) and not isinstance(value, Tracer):
         return np.asarray(value)[()]  # no buffer that could be donated or changed later
     # An int means a real number here, as in max_norm=1; a number of steps stays exact.
     return float(value) if isinstance(value, int) and not allowed.whole else value
-
-
-def as_numbers(name: str, values: Any, allowed: Range) -> tuple[Any, ...]:
-    if type(values) is not tuple:
-        raise Refusal(TypeError, f"{name} must be a tuple of numbers, got {type(values).__name__} {excerpt(values)}")
-    for i, value in enumerate(values):
-        if callable(value):
-            raise Refusal(TypeError, f"{name}[{i}] must be a number or a scalar array, got a function")
-    return tuple(as_number(f"{name}[{i}]", value, allowed) for i, value in enumerate(values))
 
 
 def check_flag(name: str, value: Any) -> bool:

@@ -41,11 +41,15 @@ class Range:
         return f"{'a whole number ' if self.whole else ''}in {self.ends[0]}{self.low}, {self.high}{self.ends[1]}"
 
 
-def require_number(name: str, value: Any, allowed: Range) -> None:
+A_NUMBER = "a number or a scalar array"
+NUMBER_OR_SCHEDULE = "a number, a scalar array or a schedule"
+
+
+def require_number(name: str, value: Any, allowed: Range, what: str = NUMBER_OR_SCHEDULE) -> None:
     """Refuse a hyperparameter that is no real scalar in its range; a traced one has no value to look at."""
     if type(value) is float and value in allowed:  # the usual case
         return
-    expected = f"{name} must be a number, a scalar array or a schedule"
+    expected = f"{name} must be {what}"
     if isinstance(value, bool) or not isinstance(value, int | float | np.generic | np.ndarray | jax.Array):
         raise Refusal(TypeError, f"{expected}, got {type(value).__name__} {excerpt(value)}")
     if np.ndim(value):

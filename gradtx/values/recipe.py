@@ -7,12 +7,12 @@ from collections.abc import Callable, Mapping
 from typing import TYPE_CHECKING, Any, Generic, ParamSpec, Self, TypeVar, get_args, get_origin
 
 from gradtx.values.annotations import check_in, range_of
-from gradtx.values.argument import as_number, as_numbers, check_flag, check_hashable
+from gradtx.values.argument import as_number, check_flag, check_hashable
 from gradtx.values.binding import make_binder, name_in_call, names_of_arguments
 from gradtx.values.errors import Refusal, errors_of
 from gradtx.values.mathematics import readable_docstring
 from gradtx.values.printing import excerpt, what_came
-from gradtx.values.ranges import Range, require_schedule
+from gradtx.values.ranges import A_NUMBER, NUMBER_OR_SCHEDULE, Range, require_schedule
 from gradtx.values.value import BUILT, Value, comparable, methods, register, restore, text_of
 
 P = ParamSpec("P")
@@ -47,6 +47,7 @@ class Recipe(Generic[P, V]):
     """
 
     kind: type[V]
+    number: str = NUMBER_OR_SCHEDULE  # what its hyperparameters may be, for errors
     __name__: str
     __qualname__: str
 
@@ -101,7 +102,8 @@ class Recipe(Generic[P, V]):
 
     @functools.cached_property
     def reals(self) -> dict[str, Range]:
-        return {name: allowed for name, allowed in self.ranges.items() if not allowed.whole}
+        tuples = {p.name for p in self.parameters if get_origin(p.annotation) is tuple}
+        return {name: allowed for name, allowed in self.ranges.items() if not allowed.whole and name not in tuples}
 
     @functools.cached_property
     def checks(self) -> dict[str, Callable[[str, Any], Any]]:
@@ -217,7 +219,7 @@ class Recipe(Generic[P, V]):
             return lambda name, value: value if value is None else own.function(name, value)
         if allowed := range_of(annotation):
             if get_origin(annotation) is tuple:
-                return functools.partial(as_numbers, allowed=allowed)
+                return functools.partial(self.check_numbers, allowed=allowed)
             return functools.partial(self.check_number, allowed=allowed, optional=type(None) in get_args(annotation))
         return check_flag if annotation is bool else check_hashable
 
@@ -239,13 +241,19 @@ class Recipe(Generic[P, V]):
                 raise Refusal(TypeError, f"{expected}, got {excerpt(value)}; {remedy}")
             self.check_schedule(name, value, allowed)
             return value
-        return as_number(name, value, allowed)
+        return as_number(name, value, allowed, A_NUMBER if allowed.initial else self.number)
+
+    def check_numbers(self, name: str, values: Any, allowed: Range) -> tuple[Any, ...]:
+        if type(values) is not tuple:
+            got = f"{type(values).__name__} {excerpt(values)}"
+            raise Refusal(TypeError, f"{name} must be a tuple of numbers, got {got}")
+        return tuple([self.check_number(f"{name}[{i}]", x, allowed, optional=False) for i, x in enumerate(values)])
 
     def check_schedule(self, name: str, value: Any, allowed: Range) -> None:
         if isinstance(value, Controlled):
-            as_number(f"{name}=controlled(…)", value.arguments["value"], allowed)
+            as_number(f"{name}=controlled(…)", value.arguments["value"], allowed, A_NUMBER)
         elif isinstance(value, Recipe):
-            raise Refusal(TypeError, f"{name} must be a number, a scalar array or a schedule, got {what_came(value)}")
+            raise Refusal(TypeError, f"{name} must be {self.number}, got {what_came(value)}")
         elif not isinstance(value, Value):  # whose own numbers were checked
             require_schedule(name, value)
 

@@ -137,6 +137,12 @@ def exchange(argument: Any, path: str, changes: dict[str, Any]) -> Any:
     return argument
 
 
+def put_numbers(arguments: dict[str, Any], numbers: dict[str, Any]) -> dict[str, Any]:
+    """The arguments with numbers in the places of the hyperparameters at these paths."""
+    names = {path.partition("[")[0] for path in numbers}
+    return arguments | {name: exchange(arguments[name], name, numbers) for name in names}
+
+
 # ---- equality and printing ----
 
 

@@ -16,6 +16,7 @@ from gradtx.core.rule import Part, Rule
 from gradtx.core.stage import Fields
 from gradtx.core.transformation import advance, start
 from gradtx.core.tree import joint_norm, narrow, widen
+from gradtx.core.walk import writes
 from gradtx.transforms.evaluation import evaluated, in_place_of
 from gradtx.values.annotations import NonNegative
 from gradtx.values.errors import Refusal, require_whole
@@ -140,7 +141,8 @@ def sam(
             up = row.factor.astype(g.dtype) * (w * w * g if adaptive else g)
             return jnp.where(row.last, kept - w + row.down.astype(g.dtype), up), dict(cache=kept)
 
-        cache: Any = promise_kept(flow, "cache", column, flow.then(formula, rows, ["cache"], needs_params=True))
+        fields = flow.then(formula, rows, ["cache"], needs_params=True, exact=writes(tx))
+        cache: Any = promise_kept(flow, "cache", column, fields)
         return SamState(jnp.where(last, 0, increment(state.steps_since_sync)), cache, inner_state)
 
     if transparent:

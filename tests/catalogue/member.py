@@ -7,6 +7,7 @@ from gradtx.testing import Subject
 
 @dataclass(frozen=True, eq=False)
 class Member(Subject):
+    needs_params: bool = False  # said here, where else the laws find it out
     elementwise: bool = True
     once: bool = False  # another member has what of it turns on versions and on wrappers
     slow: bool = False  # its laws compile for long: the checks run them in one of their environments

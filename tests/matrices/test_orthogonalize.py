@@ -164,7 +164,7 @@ def test_bad_input():
         of_anything(scale="rms")
     with refused(TypeError, "orthogonalize: scale must be a factor, got a factory; call it: rms_factor()"):
         of_anything(scale=gx.rms_factor)
-    with refused(TypeError, "rms_factor: rms must be a number, got a function"):
+    with refused(TypeError, "rms_factor: rms must be a number or a scalar array, got a function"):
         gx.rms_factor(gx.constant(0.2))
     with refused(TypeError, "orthogonalize: dtype must be a dtype of floats, such as jnp.bfloat16, got "):
         gx.orthogonalize(dtype=jnp.int32)

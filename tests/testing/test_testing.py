@@ -47,7 +47,8 @@ def test_each_law_can_be_broken(case):
     assert str(broken.example) == case.example
     assert case.expected in broken.expected
     assert case.got in broken.got
-    assert str(broken) == f"on {broken.example}: expected {broken.expected}, got {broken.got}"
+    words = f"on {broken.example}: expected {broken.expected}, got {broken.got}"
+    assert str(broken) == (f"{words.removesuffix('.')}; {broken.remedy}" if broken.remedy else words)
 
 
 def test_every_law_has_one_that_breaks_it_and_a_sentence_that_says_it():
@@ -79,7 +80,7 @@ def test_what_a_report_looks_like():
   broken          init_aliases_nothing
                   A fresh state shares no buffer with the parameters or with another one, and so can be donated.
                   on params and updates float32[]: expected buffers of its own in a fresh state, \
-got state is the buffer of params
+got state is the buffer of params; make an array of its own in init, by jnp.array(x, copy=True)
   does not apply  value_round_trips: it is a plain pair"""
     )
     assert (
@@ -91,7 +92,7 @@ got state is the buffer of params
 | --- | --- | --- |
 | same arguments same result | held |  |
 | init aliases nothing | **broken** | on params and updates float32[]: expected buffers of its own in a fresh state, \
-got state is the buffer of params |
+got state is the buffer of params; make an array of its own in init, by jnp.array(x, copy=True) |
 | value round trips | does not apply | it is a plain pair |
 """
     )
@@ -212,7 +213,8 @@ def test_a_transformation_that_raises_is_reported():
     for tx in (pair(update=raising), pair(init=raising)):
         report = check_transformation(tx)
         words = {finding.broken.got for finding in report.broken if finding.broken}
-        assert "RuntimeError: no luck" in words
+        (line,) = {word.removeprefix("RuntimeError: no luck ") for word in words if word.startswith("RuntimeError")}
+        assert line == f"(line {raising.__code__.co_firstlineno + 1} of test_testing.py)"
         assert len(report.broken) > 10
         assert none_passes_through in [finding.law for finding in report.broken]
         assert "several lines" not in repr(report)
