@@ -210,7 +210,7 @@ def number_now(place: Place, found: list[Node]) -> Any:
     inside = [one for node in found if node.tx is place.owner for one in walk(node.tx, node.state)]
     counting = [node for node in inside if node.rule and node.rule.numbers]
     made_of_it = [node for node in counting if any(x is value for _, x in schedules_in(node.tx))]
-    own = made_of_it or [node for node in counting if any(map(callable, node.tx.arguments.values()))]
+    own = made_of_it or [node for node in counting if node.tx.recipe.schedules_among(node.tx.arguments)]
     if isinstance(value, Controlled) or (not made_of_it and len(own) != 1):
         raise Refusal(ValueError, f"no part is known to count the updates for {place.path}; {reason(found)}")
     return value_at(value, count_of(own[0]))

@@ -184,8 +184,9 @@ def require_bases(flow: Flow, shapes: list[Any], columns: list[list[Any]], max_d
 def require_both_parts(flow: Flow, i: int, name: str, field: jax.Array) -> None:
     """Refuse a field that has one number for both parts of a complex one, which have bases of their own."""
     if jnp.iscomplexobj(flow.leaves[i]) and not jnp.iscomplexobj(field):
-        where, remedy = f"updates{check.path_to(flow.tree, i)}", "take gradtx's rule, or leave the array to another one"
-        raise Refusal(ValueError, f"{where} is complex, and {name} of the state inside is real there; {remedy}")
+        problem = f"updates{check.path_to(flow.tree, i)} is complex, and {name} of the state inside is real there"
+        remedy = "take a rule whose state is complex, such as scale_by_adam, or another for the array"
+        raise Refusal(ValueError, f"{problem}; {remedy}")
 
 
 def run_inside(

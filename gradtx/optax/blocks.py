@@ -41,6 +41,7 @@ from gradtx.transforms import momentum as of_momentum
 from gradtx.transforms import rate as of_rate
 from gradtx.transforms import relative as of_relative
 from gradtx.transforms import rms as of_rms
+from gradtx.values.recipe import Controlled
 
 POWER = inspect.signature(original("scale_by_factored_rms")).parameters["decay_rate_fn"].default
 
@@ -87,6 +88,8 @@ def scale_by_schedule(step_size_fn: Real):
 def scale_by_learning_rate(learning_rate: Real | None = None, *, flip_sign: bool = True):
     if learning_rate is None:
         return identity()
+    if isinstance(learning_rate, Controlled):  # a number in the state, which Optax's has no place for
+        return of_rate.scale_by_learning_rate(learning_rate) if flip_sign else of_rate.scale(learning_rate)
     sign = -1.0 if flip_sign else 1.0
     step = scale_by_schedule(product(sign, learning_rate)) if callable(learning_rate) else scale(sign * learning_rate)
     return going_down(Composed.of(tx=step)) if flip_sign else step

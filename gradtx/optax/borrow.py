@@ -120,8 +120,10 @@ class optax_transformation(composition[P]):
                 raise
             for name, x in arguments.items():
                 if isinstance(x, Controlled):
-                    problem = f"Optax has no {name}=controlled(…), and gradtx leaves this call to it"
-                    raise Refusal(TypeError, f"{problem}: {refusal}") from None
+                    if not isinstance(refusal, Refusal):  # a part has said what is wrong
+                        raise
+                    problem = f"{name} can't be controlled where the call is left to Optax: {refusal}"
+                    raise Refusal(TypeError, f"{problem}; take gradtx's own names") from None
             return Left.of(tx=self.theirs(**{name: as_given(x) for name, x in arguments.items()}))
 
     def check_schedule(self, name: str, value: Any, allowed: Range) -> None:

@@ -23,7 +23,7 @@ BY_WORDS = {  # of the error's kind and message
     "TracerIntegerConversionError": WITH_JNP,
     "call update(updates, state, params, ": EXTRA,
     "required keyword-only argument": f"{EXTRA}; chains hand it on to optax.GradientTransformationExtraArgs alone",
-    "must have equal": "give updates the dtypes of the gradients, and the state those that init gave it",
+    "must have equal types": "give updates the dtypes of the gradients, and the state those that init gave it",
     "donate the same buffer twice": COPY,
     "Leaked trace": "keep no array of init or update outside of them, in a global or an attribute",
     "Can't pickle": AT_THE_TOP,

@@ -7,7 +7,7 @@ from collections.abc import Callable
 from contextlib import suppress
 from dataclasses import dataclass, replace
 from itertools import pairwise
-from typing import TYPE_CHECKING, Annotated, Any, Protocol, get_args
+from typing import TYPE_CHECKING, Annotated, Any, Protocol, get_args, get_origin
 
 from gradtx.values.ranges import Range
 
@@ -156,6 +156,11 @@ def check_in(annotation: Any) -> Check | None:
     """The check in `Annotated[T, Check(f)]`, or in that `| None`."""
     inside = [annotation, *get_args(annotation)]
     return next((x for a in inside for x in get_args(a) if isinstance(x, Check)), None)
+
+
+def numbers_of_tuple(annotation: Any) -> tuple[Any, ...]:
+    """The annotations of the numbers in `tuple[Scalar, ...]`, `tuple[Decay, Positive]` or one of these `| None`."""
+    return next((get_args(x) for x in (annotation, *get_args(annotation)) if get_origin(x) is tuple), ())
 
 
 def range_of(annotation: Any) -> Range | None:

@@ -4,9 +4,9 @@ import functools
 import inspect
 import keyword
 from collections.abc import Callable, Mapping
-from typing import TYPE_CHECKING, Any, Generic, ParamSpec, Self, TypeVar, get_args, get_origin
+from typing import TYPE_CHECKING, Any, Generic, ParamSpec, Self, TypeVar, get_args
 
-from gradtx.values.annotations import check_in, range_of
+from gradtx.values.annotations import check_in, numbers_of_tuple, range_of
 from gradtx.values.argument import as_number, check_flag, check_hashable
 from gradtx.values.binding import make_binder, name_in_call, names_of_arguments
 from gradtx.values.errors import Refusal, errors_of
@@ -102,7 +102,7 @@ class Recipe(Generic[P, V]):
 
     @functools.cached_property
     def reals(self) -> dict[str, Range]:
-        tuples = {p.name for p in self.parameters if get_origin(p.annotation) is tuple}
+        tuples = {p.name for p in self.parameters if numbers_of_tuple(p.annotation)}
         return {name: allowed for name, allowed in self.ranges.items() if not allowed.whole and name not in tuples}
 
     @functools.cached_property
@@ -218,9 +218,11 @@ class Recipe(Generic[P, V]):
                 return own.function
             return lambda name, value: value if value is None else own.function(name, value)
         if allowed := range_of(annotation):
-            if get_origin(annotation) is tuple:
-                return functools.partial(self.check_numbers, allowed=allowed)
-            return functools.partial(self.check_number, allowed=allowed, optional=type(None) in get_args(annotation))
+            optional = type(None) in get_args(annotation)
+            if kinds := numbers_of_tuple(annotation):
+                own = [range_of(kind) or allowed for kind in kinds if kind is not ...]
+                return functools.partial(self.check_numbers, own=own, several=... in kinds, optional=optional)
+            return functools.partial(self.check_number, allowed=allowed, optional=optional)
         return check_flag if annotation is bool else check_hashable
 
     def check_of_part(self, name: str) -> Callable[[str, Any], Any]:
@@ -243,11 +245,19 @@ class Recipe(Generic[P, V]):
             return value
         return as_number(name, value, allowed, A_NUMBER if allowed.initial else self.number)
 
-    def check_numbers(self, name: str, values: Any, allowed: Range) -> tuple[Any, ...]:
+    def check_numbers(self, name: str, values: Any, own: list[Range], several: bool, optional: bool) -> Any:
+        """A tuple of as many numbers as there are ranges, or of several in one of them."""
+        if values is None and optional:
+            return values
         if type(values) is not tuple:
-            got = f"{type(values).__name__} {excerpt(values)}"
+            remedy = f"; write tuple({name})" if isinstance(values, list) else ""
+            got = f"{type(values).__name__} {excerpt(values)}{remedy}"
             raise Refusal(TypeError, f"{name} must be a tuple of numbers, got {got}")
-        return tuple([self.check_number(f"{name}[{i}]", x, allowed, optional=False) for i, x in enumerate(values)])
+        ranges = own * len(values) if several else own
+        if len(values) != len(ranges):
+            raise Refusal(ValueError, f"{name} must be a tuple of {len(ranges)} numbers, got {len(values)}")
+        pairs = enumerate(zip(values, ranges, strict=True))
+        return tuple([self.check_number(f"{name}[{i}]", x, allowed, optional=False) for i, (x, allowed) in pairs])
 
     def check_schedule(self, name: str, value: Any, allowed: Range) -> None:
         if isinstance(value, Controlled):

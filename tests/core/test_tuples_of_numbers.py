@@ -138,3 +138,43 @@ def test_what_is_refused(message):
     kind = ValueError if "[0, 1)" in message else TypeError
     with refused(kind, message):
         REFUSED[message]()
+
+
+@gx.transformation
+def of_places(pair: tuple[gx.Decay, gx.NonNegative] = (0.9, 2.0), more: tuple[gx.Decay, ...] | None = None):
+    return gx.stateless(lambda g: pair[0] * pair[1] * sum(more or (1.0,)) * g)
+
+
+def test_a_tuple_of_some_length_has_a_range_for_each_place():
+    tx = of_places((0.5, 3.0), (0.5, 0.25))
+    assert tx.update(jnp.ones(1), tx.init(jnp.ones(1)))[0] == 1.125
+    assert gx.hyperparameters(of_places(more=(0.5,))) == {"pair[0]": 0.9, "pair[1]": 2.0, "more[0]": 0.5}
+
+
+@pytest.mark.parametrize(
+    ("arguments", "kind", "message"),
+    [
+        (((0.1, 0.2, 0.3),), ValueError, "of_places: pair must be a tuple of 2 numbers, got 3"),
+        (((0.1, -1.0),), ValueError, "of_places: pair[1] must be in [0, inf), got -1"),
+        (((0.1, 1.0), (0.5, 1.5)), ValueError, "of_places: more[1] must be in [0, 1), got 1.5"),
+        (((0.1, 1.0), 0.5), TypeError, "of_places: more must be a tuple of numbers, got float 0.5"),
+        (([0.1, 1.0],), TypeError, "of_places: pair must be a tuple of numbers, got list [0.1, 1.0]; write tuple(pair)"),
+    ],
+)
+def test_what_is_no_such_tuple(arguments, kind, message):
+    with refused(kind, message):
+        of_places(*arguments)
+
+
+def test_a_composition_with_a_schedule_in_a_tuple_is_read_at_the_parts_count():
+    @gx.transformation
+    def mix(ws: tuple[gx.Scalar, ...]):
+        return gx.stateless(lambda g: sum(ws) * g)
+
+    @gx.composition
+    def doubled(rate: gx.Scalar):
+        return gx.chain(mix((lambda count: 2.0 * rate(count), 0.5)))
+
+    tx = doubled(gx.linear(1.0, 0.0, 4))
+    _, state = tx.update(jnp.ones(1), tx.init(jnp.ones(1)))
+    assert float(gx.hyperparameters(tx, state)["rate"]) == 0.75

@@ -164,6 +164,6 @@ def test_a_stack_whose_matrices_have_one_basis(shape):
 def test_a_real_number_for_both_parts_of_a_complex_one_is_refused():
     tx, w = gx.in_eigenbasis(gx.scale_by_rows()), jnp.ones((2, 3), jnp.complex64)
     with refused(
-        ValueError, "updates['w'] is complex, and nu of the state inside is real there; take gradtx's rule, or"
+        ValueError, "updates['w'] is complex, and nu of the state inside is real there; take a rule whose state"
     ):
         tx.update({"w": w}, tx.init({"w": w}))
