@@ -118,7 +118,8 @@ class Restated(Rule):
         state = state.inner_state if self.schedules else state
         inside = {self.row.inside: state.inner_state} if self.row.inside else {}
         fields = self.row.fields_there(self.tx, state, self.kind._fields)
-        return self.kind(**dict.fromkeys(self.kind._fields) | counts | fields | inside)  # None for parameters None
+        absent = dict.fromkeys(self.kind._fields[: -len(self.kind._field_defaults) or None])  # of parameters None
+        return self.kind(**absent | counts | fields | inside)
 
 
 def once_known(flow: Flow, after: Any, outside: Callable[[Any], Any]) -> Any:

@@ -83,6 +83,7 @@ def chosen_by(mask: Any, tree: Any) -> list[bool]:
 
 
 def with_holes(tree: Any, chosen: list[bool]) -> Any:
-    """The tree with Optax's mark in the places that are not chosen."""
+    """The tree with Optax's mark in the places of arrays that are not chosen."""
     leaves, structure = jax.tree.flatten(tree, is_leaf=is_none)
-    return structure.unflatten([x if c else optax.MaskedNode() for x, c in zip(leaves, chosen, strict=True)])
+    pairs = zip(leaves, chosen, strict=True)
+    return structure.unflatten([x if c or x is None else optax.MaskedNode() for x, c in pairs])

