@@ -8,13 +8,18 @@ import pytest
 
 import gradtx.optax as ours
 
-PARAMS = {"w": jnp.ones(2), "b": jnp.ones(3), "act": None}
+pytestmark = pytest.mark.usefixtures("float32")  # under which Optax's MultiSteps runs
+PARAMS = {"w": jnp.ones(2, jnp.float32), "b": jnp.ones(3, jnp.float32), "act": None}
 MASK = {"w": True, "b": False, "act": None}
+
+
+def by_size(tree):
+    return jax.tree.map(lambda x: x.size > 2, tree)
+
+
 CALLS = {
     "masked": lambda optax: optax.masked(optax.trace(0.9), MASK),
-    "masked by a function": lambda optax: optax.masked(
-        optax.adam(0.1), lambda p: jax.tree.map(lambda x: x.size > 2, p)
-    ),
+    "masked by a function": lambda optax: optax.masked(optax.adam(0.1), by_size),
     "injected": lambda optax: optax.masked(optax.inject_hyperparams(optax.adamw)(0.1), MASK),
     "groups": lambda optax: optax.multi_transform(
         {"a": optax.adam(0.1), "b": optax.sgd(0.1)}, {"w": "a", "b": "b", "act": None}
