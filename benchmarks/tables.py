@@ -266,8 +266,9 @@ def in_readme(records: dict[str, Rows]) -> str:
     for row in records.get("dispatch", [])[:1]:
         forms = row["forms"]
         for form in ("gradtx, an argument", "gradtx, an argument on the device"):
+            title = f"step of Adam, tiny arrays, the optimizer {form[8:]}"
             pair = {"gradtx": forms[form]["call"], "Optax": forms[CLOSURE]["call"], "ratio": forms[form]["ratio"]}
-            lines.setdefault("dispatch", []).append(compared(f"step of Adam on tiny arrays, as {form[8:]}", pair))
+            lines.setdefault("dispatch", []).append(compared(title, pair))
     if rows := records.get("overhead"):
         lines["overhead"] = [compared(row["title"], row) for row in rows if "trace" not in row["title"]]
     return table(["", "gradtx", "Optax", RATIO], [line for own in lines.values() for line in own])

@@ -63,8 +63,8 @@ def test_the_readme_has_rows_of_all_that_is_measured():
         f"`update` outside `jit` of clipped AdamW, {case}",
         f"trace clipped AdamW, {case}",
         f"step of Adam, {case}",
-        "step of Adam on tiny arrays, as an argument",
-        "step of Adam on tiny arrays, as an argument on the device",
+        "step of Adam, tiny arrays, the optimizer an argument",
+        "step of Adam, tiny arrays, the optimizer an argument on the device",
         "construct",
     ]
     assert spaced(tables.dispatch(dispatch)).splitlines()[3] == "| gradtx, a closure | 30.0 µs | 0.80 |"

@@ -22,7 +22,9 @@ from gradtx.checkpoints.rows import ROWS, STATELESS_THERE, is_theirs, require_sa
 from gradtx.core.transformation import Transformation
 from gradtx.core.walk import Node, parts_of, state_at, with_state_at
 from gradtx.inspect.hyperparameters import require_own
+from gradtx.inspect.state import as_path, states_by_path
 from gradtx.values.errors import Refusal, errors_of
+from gradtx.values.printing import package_of
 from gradtx.wrappers.accumulate import AccumulateState
 from gradtx.wrappers.guard import SkipNonfiniteState
 from gradtx.wrappers.lookahead import LookaheadState
@@ -104,7 +106,17 @@ def to_optax(tx: Transformation, state: Any, like: Any = None, *, labels: Iterab
             return functools.reduce(lambda whole, match: write(match, whole), matches, theirs)
 
         guide = Guide(orders_of(tx), own_labels(tx) if like is None else require_labels(labels), written)
-        return written(match_parts(members, Level(theirs), guide))
+        made = written(match_parts(members, Level(theirs), guide))
+        require_none_of_ours(made)
+        return made
+
+
+def require_none_of_ours(state: Any) -> None:
+    """Refuse what Optax can't read: what stands inside of one of its own wrappers is not seen here."""
+    for keys, part in states_by_path(state):
+        if package_of(type(part)) == "gradtx":
+            where = f"{type(part).__name__} at {as_path(keys)} stands inside of a part of Optax's"
+            raise Refusal(ValueError, f"{where}, which does not show its parts; put gradtx's around them")
 
 
 # ---- from Optax ----

@@ -87,8 +87,8 @@ def parallel(*branches: optax.GradientTransformation, join: Callable[..., Any]) 
 
     **Arguments:** the branches, Optax transformations too; `join` $f$, a function of as many arrays as there are
     branches, in at least float32 (a complex array comes as its real and imaginary part stacked in front), which
-    returns one like them. It is no hyperparameter: numbers that are to be swept, replaced or scheduled are arguments of
-    a `@transformation` around it.
+    returns one like them. Of a branch that writes parameters it may take the updates, and change none. It is no
+    hyperparameter: numbers that are to be swept, replaced or scheduled are arguments of a `@transformation` around it.
 
     **State:** a tuple of the branches' states.
 

@@ -19,7 +19,7 @@ from gradtx.core.transformation import Transformation, advance, selects_by_rule,
 from gradtx.core.walk import writes_by_rule
 from gradtx.values.annotations import check_in
 from gradtx.values.errors import Refusal
-from gradtx.values.printing import what_came
+from gradtx.values.printing import excerpt, what_came
 from gradtx.values.recipe import Recipe
 from gradtx.values.value import BUILT, Value, build, put_numbers
 
@@ -61,7 +61,8 @@ class transformation(Recipe[P, Transformation]):
         annotation = parameter.annotation
         if is_of_parts(annotation) and not check_in(annotation):
             return require_parts if parameter.kind is parameter.VAR_POSITIONAL else require_part_or_none(annotation)
-        return super().check_of(parameter)
+        own = super().check_of(parameter)
+        return require_plain(own) if annotation in (float, int) and not isinstance(self, composition) else own
 
     def build(self, arguments: dict[str, Any]) -> Rule:
         if self.holds_parts:
@@ -223,6 +224,18 @@ def is_of_parts(annotation: Any) -> bool:
     """Whether an argument is a transformation, or may be one."""
     kinds = [annotation, *get_args(annotation)]
     return any(inspect.isclass(x) and issubclass(x, optax.GradientTransformation) for x in kinds)
+
+
+def require_plain(own: Callable[[str, Any], Any]) -> Callable[[str, Any], Any]:
+    """The check, and that an argument which is no hyperparameter gets no schedule."""
+
+    def check_plain(name: str, value: Any) -> Any:
+        if callable(value):
+            problem = f"{name} is no hyperparameter and takes no schedule, got {excerpt(value)}"
+            raise Refusal(TypeError, f"{problem}; annotate it, as in {name}: gradtx.Scalar")
+        return own(name, value)
+
+    return check_plain
 
 
 def require_part_or_none(annotation: Any) -> Callable[[str, Any], Any]:

@@ -50,7 +50,8 @@ def run_in_parts(function: Callable[..., Any], axes: Axes | None, *args: Any) ->
         if name:
             what = f"it takes {REDUCTIONS[name]} on each device alone of an array that differs along {join_names(over)}"
             own = "gradtx's own and gradtx.total take all parts; across(tx, ()) is for what each device has to itself"
-            raise Refusal(ValueError, f"{what}; {own if axes else REMEDY}")
+            more = "over an axis of its own it has to add one by one, as Python's sum does"
+            raise Refusal(ValueError, f"{what}; {own if axes else REMEDY}; {more}")
         return jax.tree.unflatten(jax.tree.structure(made), eval_jaxpr(program.jaxpr, program.consts, *leaves))
 
 

@@ -71,10 +71,10 @@ def writes_by_rule(rule: Rule) -> bool:
     return rule.writes or any(writes(part.tx) for part in (rule.parts or {}).values())
 
 
-def require_no_writing(name: str, tx: Any, remedy: str) -> None:
+def require_no_writing(tx: Any, call: str, name: str = "tx") -> None:
     if writes(tx):
         problem = f"{name} has a part that writes parameters, whose updates can't be changed any more"
-        raise Refusal(ValueError, f"{problem}; {remedy}")
+        raise Refusal(ValueError, f"{problem}; write behind it, as in chain({call}(…), write_…(…))")
 
 
 # ---- states ----

@@ -113,7 +113,7 @@ def in_eigenbasis(
     require_whole("max_dim", max_dim)
     remedy = "which knows the parameters as they are; put it outside of in_eigenbasis"
     require_no(FUNCTIONS | {"grad"}, tx, remedy)
-    require_no_writing("tx", tx, "write behind it, as in chain(in_eigenbasis(…), write_…(…))")
+    require_no_writing(tx, "in_eigenbasis")
 
     def init(params: Any) -> InEigenbasisState:
         own = check.movable(params)

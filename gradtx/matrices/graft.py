@@ -7,6 +7,7 @@ import optax
 from gradtx.core.combine import parallel
 from gradtx.core.factories import composition
 from gradtx.core.tree import norm, root
+from gradtx.core.walk import require_no_writing
 
 
 @composition
@@ -23,6 +24,8 @@ def graft(
 
     **State:** a tuple of both states.
 
+    **Raises:** `ValueError` for one that writes parameters.
+
     **Source:** Agarwal et al., Learning rate grafting (2022); Anil et al. (2020) for Shampoo.
 
     >>> import gradtx as gx, jax.numpy as jnp
@@ -32,6 +35,8 @@ def graft(
     >>> tx.update(jnp.array([7.0, -1.0]), tx.init(jnp.zeros(2)))[0].round()
     Array([ 5., -5.], dtype=float32)
     """
+    require_no_writing(direction, "graft", "direction")
+    require_no_writing(magnitude, "graft", "magnitude")
     return parallel(direction, magnitude, join=resize_matrices if each_matrix else resize)
 
 

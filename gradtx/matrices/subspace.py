@@ -74,7 +74,7 @@ def in_subspace(tx: optax.GradientTransformation, rank: int, every: Steps = 200,
     """
     require_whole("rank", rank)
     require_no(FUNCTIONS, tx, "a function of the parameters as they are; put it outside of in_subspace")
-    require_no_writing("tx", tx, "write behind it, as in chain(in_subspace(…), write_…(…))")
+    require_no_writing(tx, "in_subspace")
 
     def init(params: Any) -> InSubspaceState:
         params = check.movable(params)

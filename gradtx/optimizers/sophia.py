@@ -79,6 +79,8 @@ def scale_by_sophia(
 
     **State:** `count`, `mu` $m$, `nu` $h$, `hessian_fn_state`: two arrays per parameter.
 
+    **Raises:** `ValueError` for a `hessian` that writes parameters.
+
     **Source:** Liu et al., Sophia (2023), algorithm 3. The authors' SophiaG is
     `scale_by_sophia(gamma=0.04, eps=1e-15, hessian=gauss_newton(B), debias=False)`, where their loop says when $h$ is
     renewed, in their example behind the step.
@@ -107,7 +109,7 @@ def rule_of_sophia(
     late: bool = False,
 ) -> Rule:
     """The rule with this kind of state; if `late`, a step goes by the average of the update before, as Optax's."""
-    require_no_writing("hessian", hessian, "write behind it, as in chain(scale_by_sophia(…), write_…(…))")
+    require_no_writing(hessian, "scale_by_sophia", "hessian")
 
     def init_one(p: Array):
         return dict(mu=jnp.zeros_like(p), nu=jnp.zeros_like(p))

@@ -23,13 +23,17 @@ def without_leaves(subject: Subject) -> str:
 def without_effect(subject: Subject) -> str:
     if plain_pair(subject) or subject.used:
         return plain_pair(subject)
-    return "none of its numbers changes its updates" if subject.numbers else "it has no hyperparameter that is a number"
+    return (
+        "none of its numbers changes its updates"
+        if subject.numbers
+        else "no argument is a hyperparameter, as gradtx.Scalar makes one"
+    )
 
 
 def without_schedules(subject: Subject) -> str:
     if plain_pair(subject) or subject.own_count:
         return plain_pair(subject) or "its schedules count something else than the updates"
-    return "" if subject.schedulable else "it has no hyperparameter that is a number"
+    return "" if subject.schedulable else "no argument is a hyperparameter, as gradtx.Scalar makes one"
 
 
 # ---- what there is to run on ----

@@ -90,6 +90,8 @@ def origin_of(got: type, want: type) -> str:
     """Where a state of another class than the one that is wanted came from, and what helps if that is known."""
     if package_of(got) == "optax" != package_of(want):
         return "it was made by Optax; take it over with from_optax(tx, params, state)"
+    if got.__qualname__ == want.__qualname__ and "<locals>" in want.__qualname__:
+        return "each call of a function defines it anew; define it at the top of the module"
     carry = "; to_flat and from_flat carry it over" if issubclass(got, tuple) else ""
     return f"it was made by another optimizer's init{carry}"
 

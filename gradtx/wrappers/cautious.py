@@ -11,6 +11,7 @@ from gradtx.core.factories import transformation
 from gradtx.core.flow import Flow
 from gradtx.core.stage import Fields
 from gradtx.core.transformation import advance, start
+from gradtx.core.walk import require_no_writing
 from gradtx.transforms.rate import turns_down
 from gradtx.wrappers.branch import rule_around
 
@@ -28,7 +29,8 @@ def cautious(tx: optax.GradientTransformation):
 
     **Arguments:** `tx` $T$; an Optax transformation too. A rule of your own is taken for a direction.
 
-    **Raises:** `ValueError` for a `tx` of which can't be told whether it goes along the gradient or down.
+    **Raises:** `ValueError` for a `tx` that writes parameters, or of which can't be told whether it goes along the
+    gradient or down.
 
     **State:** that of `tx`, whose trees it can go on from.
 
@@ -44,6 +46,7 @@ def cautious(tx: optax.GradientTransformation):
     [1. 1.]
     [2. 0.]
     """
+    require_no_writing(tx, "cautious")
     keep = keep_opposing if turns_down(tx) else keep_agreeing
 
     def advance_cautious(flow: Flow, state: Any, extra: dict[str, Any], ok: Any = None) -> Any:

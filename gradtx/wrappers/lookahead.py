@@ -15,6 +15,7 @@ from gradtx.core.quantity import Slow
 from gradtx.core.rule import Part, Rule
 from gradtx.core.stage import Fields
 from gradtx.core.transformation import advance, start
+from gradtx.core.walk import require_no_writing
 from gradtx.transforms.evaluation import in_place_of, require_no_other
 from gradtx.values.annotations import Fraction, Steps
 from gradtx.wrappers.kept import match_kept, promise_kept
@@ -59,7 +60,7 @@ def lookahead(tx: optax.GradientTransformation, period: Steps = 5, rate: Fractio
 
     **State:** `steps_since_sync`, `slow` $s$, one array per parameter in at least float32, and the state of `tx`.
 
-    **Raises:** `ValueError` where `update` is called without the parameters.
+    **Raises:** `ValueError` for a `tx` that writes parameters, and where `update` is called without them.
 
     **Source:** Zhang et al., Lookahead Optimizer (2019), algorithm 1. Optax's `lookahead` has the same steps, and keeps
     the slow weights beside the parameters, in a pair.
@@ -75,6 +76,7 @@ def lookahead(tx: optax.GradientTransformation, period: Steps = 5, rate: Fractio
     [3.] [3.]
     [2.] [3.]
     """
+    require_no_writing(tx, "lookahead")
 
     def init(params: Any) -> LookaheadState:
         return LookaheadState(jnp.zeros([], jnp.int32), copy_params(params), start(tx, params))

@@ -17,6 +17,7 @@ from gradtx.core.rule import Part, Rule
 from gradtx.core.stage import Fields
 from gradtx.core.transformation import advance, start
 from gradtx.core.tree import joint_norm, root, widen
+from gradtx.core.walk import require_no_writing
 from gradtx.values.annotations import NonNegative, Positive
 from gradtx.values.errors import require_whole
 from gradtx.wrappers.kept import match_kept, promise_kept
@@ -79,7 +80,7 @@ def mechanize(
     **State:** `count`; `r`, `m`, `v` and `s`, $n$ numbers each; `x0`, the parameters at the first update, one array
     per parameter in at least float32; that of `tx`. `metrics` has $S$.
 
-    **Raises:** `ValueError` where `update` is called without the parameters.
+    **Raises:** `ValueError` for a `tx` that writes parameters, and where `update` is called without them.
 
     **Source:** Cutkosky, Defazio & Mehta, Mechanic (2023), algorithm 1. Equals Optax's `contrib.mechanize`.
 
@@ -92,6 +93,7 @@ def mechanize(
     >>> w.round(2), gradtx.metrics(state)["learned_scale"].round(3)
     (Array([0.02], dtype=float32), Array(0.068, dtype=float32))
     """
+    require_no_writing(tx, "mechanize")
     require_whole("num_betas", num_betas)
 
     def init(params: Any) -> MechanizeState:

@@ -16,6 +16,7 @@ from gradtx.core.quantity import Anchor
 from gradtx.core.rule import Part, Rule, going_down
 from gradtx.core.stage import Fields
 from gradtx.core.transformation import advance, start
+from gradtx.core.walk import require_no_writing
 from gradtx.selectors import Mask
 from gradtx.transforms.decay import add_decayed_weights
 from gradtx.transforms.evaluation import in_place_of, require_no_other
@@ -85,8 +86,8 @@ def schedule_free(
     **State:** `count`, `b1`, `weight_sum`, `max_lr`, and `z`, one array per parameter in at least float32, and that of
     `tx`. $x = (w - (1 - \beta)\,z)/\beta$ is no more exact than the parameters are; `b1` is that of these.
 
-    **Raises:** `ValueError` where `update` is called without the parameters, and for a `tx` of which can't be told
-    whether it goes along the gradient or down.
+    **Raises:** `ValueError` where `update` is called without the parameters, and for a `tx` that writes them, or of
+    which can't be told whether it goes along the gradient or down.
 
     **Source:** Defazio et al., The Road Less Scheduled (2024), algorithm 1. Equal to its author's; Optax's of this name
     takes an optimizer, whose rate is in its `schedule_free_sgd` and `_adamw` one step behind that in the weights.
@@ -102,6 +103,7 @@ def schedule_free(
     [2.25] [2.] [2.5]
     [1.5] [1.] [2.]
     """
+    require_no_writing(tx, "schedule_free")
     descends = turns_down(tx)
 
     def init(params: Any) -> ScheduleFreeState:

@@ -40,7 +40,7 @@ def test_a_class_that_was_defined_again():
     with refused(
         TypeError,
         "difference: the state is a State of an earlier definition of this class, expected the one of "
-        "tests.core.test_class_names now: it was made by another optimizer's init",
+        "tests.core.test_class_names now: each call of a function defines it anew; define it at the top of the module",
     ):
         now.update(W, before.init(W))
 

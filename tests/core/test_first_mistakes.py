@@ -67,6 +67,17 @@ def test_a_schedule_in_the_place_of_something_else():
         anything.adam(gx.cosine)
 
 
+def test_a_schedule_for_an_argument_that_is_no_hyperparameter():
+    @gx.transformation
+    def rule(b: float = 0.9):
+        return gx.stateless(lambda g: b * g)
+
+    with refused(
+        TypeError, "rule: b is no hyperparameter and takes no schedule, got linear(start=0.0, end=1.0, steps=10)"
+    ):
+        rule(gx.linear(0.0, 1.0, 10))  # pyright: ignore[reportArgumentType]
+
+
 @pytest.mark.parametrize("count", [None, "3", STATE, 1j, True], ids=lambda x: type(x).__name__)
 def test_a_schedule_of_no_count(count):
     expected = "cosine: count must be a number of updates, or an array of such numbers, got"

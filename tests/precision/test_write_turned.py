@@ -19,6 +19,12 @@ TURNED = {
     "in_subspace: tx": lambda tx: gx.in_subspace(tx, 1),
     "in_eigenbasis: tx": gx.in_eigenbasis,
     "scale_by_sophia: hessian": lambda tx: gx.scale_by_sophia(hessian=tx),
+    "lookahead: tx": gx.lookahead,
+    "schedule_free: tx": lambda tx: gx.schedule_free(tx, 0.1),
+    "mechanize: tx": gx.mechanize,
+    "cautious: tx": gx.cautious,
+    "graft: direction": lambda tx: gx.graft(tx, gx.identity()),
+    "graft: magnitude": lambda tx: gx.graft(gx.identity(), tx),
 }
 
 

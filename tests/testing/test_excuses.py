@@ -22,9 +22,9 @@ def test_laws_that_do_not_apply_say_why():
         "init_aliases_nothing": "its state holds no arrays",
         "values_differ_by_their_numbers": "it has no numbers",
         "arrays_serve_as_numbers": "it has no numbers",
-        "hyperparameter_kinds_agree": "it has no hyperparameter that is a number",
-        "every_hyperparameter_matters": "it has no hyperparameter that is a number",
-        "schedule_is_evaluated_at_the_count": "it has no hyperparameter that is a number",
+        "hyperparameter_kinds_agree": "no argument is a hyperparameter, as gradtx.Scalar makes one",
+        "every_hyperparameter_matters": "no argument is a hyperparameter, as gradtx.Scalar makes one",
+        "schedule_is_evaluated_at_the_count": "no argument is a hyperparameter, as gradtx.Scalar makes one",
         "vmap_sweeps_the_numbers": "it has no numbers",
     }
 
@@ -44,7 +44,7 @@ def test_laws_that_do_not_apply_say_why():
         ("schedule_is_evaluated_at_the_count", Subject(gx.scale(2.0), own_count=True),
          "its schedules count something else than the updates"),
         ("schedule_is_evaluated_at_the_count", Subject(gx.scale(gx.linear(1.0, 0.5, 2))),
-         "it has no hyperparameter that is a number"),
+         "no argument is a hyperparameter, as gradtx.Scalar makes one"),
         ("values_differ_by_their_numbers", Subject(gx.scale(gx.linear(1.0, 0.5, 2))), ""),
         ("vmap_sweeps_the_numbers", Subject(pair()), "it is a plain pair"),
         ("init_aliases_nothing", Subject(pair(init=lambda params: 1 / 0)), ""),  # which the law reports

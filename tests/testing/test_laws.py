@@ -71,7 +71,10 @@ def test_every_pair_of_a_law_and_a_block_runs_with_one_of_the_flags():
 
 
 NUMBERLESS = {"it has no numbers"}
-UNCHANGEABLE = {"it has no hyperparameter that is a number", "none of its numbers changes its updates"}
+UNCHANGEABLE = {
+    "no argument is a hyperparameter, as gradtx.Scalar makes one",
+    "none of its numbers changes its updates",
+}
 EXCUSES = {
     "state_is_at_least_float32": {
         "its state holds no floating-point numbers",
@@ -95,7 +98,7 @@ EXCUSES = {
         "each device draws noise of its own",
     },
     "schedule_is_evaluated_at_the_count": {
-        "it has no hyperparameter that is a number",
+        "no argument is a hyperparameter, as gradtx.Scalar makes one",
         "its schedules count something else than the updates",
     },
 }
@@ -118,7 +121,7 @@ def test_an_excuse_is_true(member):
         "its state holds no arrays": not held,
         "its state holds no floating-point numbers": not floats,
         "it has no numbers": not jax.tree.leaves(member.tx),
-        "it has no hyperparameter that is a number": fixed,
+        "no argument is a hyperparameter, as gradtx.Scalar makes one": fixed,
     }
     given = {law.excuse(member) for law in LAWS}
     assert {reason: reason in given for reason in expected} == expected
