@@ -65,7 +65,7 @@ def require_number(name: str, value: Any, allowed: Range, what: str = NUMBER_OR_
     except OverflowError:  # an int beyond all floats
         x = math.inf
     if x not in allowed:
-        close = allowed.whole and math.isfinite(x) and round(x) in allowed
+        close = allowed.whole and math.isfinite(x) and abs(x) > 0.5 and round(x) in allowed
         remedy = f"; round({x!r}) is {round(x)}" if close else ""
         raise Refusal(ValueError, f"{name} must be {allowed}, got {int(x) if x.is_integer() else x!r}{remedy}")
 

@@ -173,7 +173,8 @@ def test_a_composition_with_a_schedule_in_a_tuple_is_read_at_the_parts_count():
 
     @gx.composition
     def doubled(rate: gx.Scalar):
-        return gx.chain(mix((lambda count: 2.0 * rate(count), 0.5)))
+        schedule: Any = rate
+        return gx.chain(mix((lambda count: 2.0 * schedule(count), 0.5)))
 
     tx = doubled(gx.linear(1.0, 0.0, 4))
     _, state = tx.update(jnp.ones(1), tx.init(jnp.ones(1)))
