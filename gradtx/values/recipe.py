@@ -1,5 +1,6 @@
 """Factories of values: how a call is bound and checked, and how a value is written."""
 
+import difflib
 import functools
 import inspect
 import keyword
@@ -178,7 +179,9 @@ class Recipe(Generic[P, V]):
             missing = [p for p in self.parameters if p.default is p.empty and p.name not in given]
             words = [f", {p.name} being {own.words}" for p in missing if (own := check_in(p.annotation)) and own.words]
             takes = ", ".join(name_in_call(self.parameters)) + "".join(words)
-            return TypeError(f"{self.__name__}: {problem}; it takes {takes}")
+            close = difflib.get_close_matches(unknown[0], self.signature.parameters, 1) if unknown else []
+            meant = f": did you mean {close[0]}?" if close else ""
+            return TypeError(f"{self.__name__}: {problem}; it takes {takes}{meant}")
         taken = min(self.signature.parameters.keys() & bound.arguments[self.named or ""].keys())
         return TypeError(f"{self.__name__}: {taken} can't be a part's name: values have an attribute of that name")
 

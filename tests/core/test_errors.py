@@ -72,6 +72,7 @@ def test_every_hyperparameter_of_every_member_is_checked(member):
             "adam: missing a required argument: 'learning_rate'; it takes learning_rate, b1",
         ),
         (lambda: anything.adam(lr=1e-3), TypeError, "adam: unknown argument 'lr'; it takes learning_rate, b1, b2, eps"),
+        (lambda: anything.adamw(1e-3, weightdecay=0.1), TypeError, "mask, eps_root: did you mean weight_decay?"),
         (lambda: gx.adam(1e-3).replace(lr=1e-3), TypeError, "adam.replace: it has no 'lr'; it has learning_rate, b1"),
         (
             lambda: anything.chain(gx.adam),
