@@ -12,6 +12,7 @@ What differs, on purpose:
 - moments, and copies of parameters, are in at least float32 whatever the parameters are in, unless a `mu_dtype` says
   otherwise, and formulas compute in at least float32: what a moment in bfloat16 is multiplied by is not rounded to
   bfloat16 first;
+- where 64-bit types are on, schedules compute in float64;
 - a complex array is a pair of real ones, in `adam` as elsewhere in gradtx;
 - a state of another optimizer, a gradient of another shape, a whole number that would be updated, and a misspelled
   argument are refused, with gradtx's messages; `apply_updates` leaves alone what has None for its update;

@@ -37,6 +37,8 @@ def as_pair(name: str, value: Any) -> Any:
     """A transformation; what has its two functions and is none is made one, as in Optax."""
     if isinstance(value, optax.GradientTransformation) or not (hasattr(value, "init") and hasattr(value, "update")):
         return require_part(name, value)
+    if isinstance(value, optax.MultiSteps):
+        return value.gradient_transformation()
     return optax.GradientTransformation(value.init, value.update)
 
 
@@ -202,9 +204,11 @@ def with_mean_in(dtype: Any, rule: Rule) -> Rule:
     return Rule(init, advance_narrow, takes=rule.takes, needs=rule.needs)
 
 
+@jax.tree_util.register_pytree_node_class
 class MultiSteps(optax.MultiSteps):
     """Optax's class. Where `use_grad_mean` and `should_skip_update_fn` are as they are by default, the inner
-    transformation runs at the end of a window alone, and `gradient_transformation()` is a value.
+    transformation runs at the end of a window alone, and it prints, compares, pickles and goes into `jit` as the value
+    that `gradient_transformation()` is.
     """
 
     def __init__(
@@ -232,3 +236,34 @@ class MultiSteps(optax.MultiSteps):
 
     def gradient_transformation(self) -> Any:
         return super().gradient_transformation() if self.tx is None else self.tx
+
+    @property
+    def inner_opt(self) -> Any:
+        return super().inner_opt if self.tx is None else self.tx.opt
+
+    def __repr__(self) -> str:
+        return super().__repr__() if self.tx is None else repr(self.tx).replace("multi_steps", "MultiSteps", 1)
+
+    def __eq__(self, other: object) -> bool:
+        same = isinstance(other, MultiSteps) and self.tx is not None and self.tx == other.tx
+        return self is other or same
+
+    def __hash__(self) -> int:
+        return id(self) if self.tx is None else hash(self.tx)
+
+    def __reduce__(self) -> Any:
+        return object.__reduce__(self) if self.tx is None else (multi_steps_around, (self.tx,))
+
+    def tree_flatten(self) -> tuple[Any, Any]:
+        return ((), self) if self.tx is None else ((self.tx,), None)
+
+    @classmethod
+    def tree_unflatten(cls, whole: Any, parts: Any) -> Any:
+        return whole or multi_steps_around(*parts)
+
+
+def multi_steps_around(tx: Any) -> MultiSteps:
+    """Optax's class around a value of `multi_steps`."""
+    made = object.__new__(MultiSteps)
+    made.tx = tx
+    return made

@@ -15,7 +15,7 @@ AT_THE_TOP = "define the factory at the top of a module, not in a function"
 COPY = "make an array of its own in init, by jnp.array(x, copy=True)"
 EXTRA = "give the check what update takes, extra=lambda updates, params: dict(value=…)"
 SAFE = "put a safe number in by jnp.where before what divides or takes a root: one behind it comes too late"
-NO_SLOPE = "jnp.sqrt, a norm or a power at 0 has no finite slope: put a small number under the root"
+NO_SLOPE = "jnp.sqrt, a norm or a power at 0 has no finite slope: put a small number, such as 1e-30, under the root"
 BY_WORDS = {  # of the error's kind and message
     "ConcretizationTypeError": WITH_JNP,
     "TracerBoolConversionError": WITH_JNP,

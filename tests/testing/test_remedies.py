@@ -170,7 +170,7 @@ def with_two(make: Any):
     return gx.per_array(TwoState, lambda p: dict(both=make(p)), lambda g, state: (g, state._asdict()))
 
 
-SLOPE = "; jnp.sqrt, a norm or a power at 0 has no finite slope: put a small number under the root"
+SLOPE = "; jnp.sqrt, a norm or a power at 0 has no finite slope: put a small number, such as 1e-30, under the root"
 HELPS = [
     ("gradient_at_zero_is_finite", value(lambda g: g / (jnp.sqrt(g**2) + 1)), value(lambda g: g / jnp.sqrt(g**2 + 1)),
      SLOPE),
