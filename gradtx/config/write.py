@@ -11,7 +11,7 @@ from gradtx.config.form import DTYPES, KINDS, NAME, VERSION, Names, Vocabulary, 
 from gradtx.config.names import SIGNS
 from gradtx.core.walk import join
 from gradtx.values.errors import Refusal, errors_of
-from gradtx.values.printing import excerpt
+from gradtx.values.printing import cut_short, excerpt
 from gradtx.values.value import Value, comparable, text_of
 
 
@@ -69,7 +69,9 @@ def write_value(x: Any, path: str, known: Vocabulary) -> Any:
             return {NAME: name}
     own = x.recipe.__name__ if isinstance(x, Value) else getattr(x, "__name__", "")
     remedy = f'hand it in: names={{"{own if own.isidentifier() else "mine"}": …}}, for from_config too'
-    raise Refusal(TypeError, f"{name_place(path)} is {text_of(x):.60}, for which no plain data can stand; {remedy}")
+    raise Refusal(
+        TypeError, f"{name_place(path)} is {cut_short(text_of(x))}, for which no plain data can stand; {remedy}"
+    )
 
 
 def write_arguments(value: Value, name: str, path: str, known: Vocabulary) -> Any:

@@ -62,7 +62,8 @@ class transformation(Recipe[P, Transformation]):
         if is_of_parts(annotation) and not check_in(annotation):
             return require_parts if parameter.kind is parameter.VAR_POSITIONAL else require_part_or_none(annotation)
         own = super().check_of(parameter)
-        return require_plain(own) if annotation in (float, int) and not isinstance(self, composition) else own
+        kind = type(parameter.default) if annotation is parameter.empty else annotation
+        return require_plain(own) if kind in (float, int) and not isinstance(self, composition) else own
 
     def build(self, arguments: dict[str, Any]) -> Rule:
         if self.holds_parts:

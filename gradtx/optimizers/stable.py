@@ -44,7 +44,7 @@ def scale_by_stable_adamw(
     mask: Mask | None = None,
 ):
     r"""AdamW's direction over its surprise, $(\hat m/(\sqrt{\hat v} + \varepsilon) + \lambda w)/\max(1, r)$ with Adam's
-    $\hat m$ and $\hat v$, and $r = \operatorname{rms}(g/\max(\sqrt{\hat v}, \varepsilon))$ of each array: a gradient
+    $\hat m$ and $\hat v$, and $r = \operatorname{rms}(g/\sqrt{\max(\hat v, \varepsilon^2)})$ of each array: a gradient
     larger than those before makes a smaller step, in the place of clipping it.
 
     **Arguments:** `b1` $\beta_1$ and `b2` $\beta_2 \in [0, 1)$; `eps` $\varepsilon \ge 0$, not 0 where gradients may
@@ -74,7 +74,8 @@ def scale_by_stable_adamw(
         mu = b1 * state.mu + (1.0 - b1) * g
         nu = b2 * state.nu + (1.0 - b2) * g**2
         spread = debias(nu, b2, t)
-        surprise = root_mean_square(g / jnp.maximum(root(spread), eps))
+        least = jnp.square(jnp.asarray(eps, spread.dtype))  # which is inf where it would overflow
+        surprise = root_mean_square(g / root(jnp.maximum(spread, least)))
         return debias(mu, b1, t) / (root(spread) + eps), jnp.maximum(surprise, 1.0), dict(mu=mu, nu=nu)
 
     def update(g: Array, state: ScaleByStableAdamwState, p: Array):

@@ -67,8 +67,11 @@ def excerpt(x: Any) -> str:
     if hasattr(x, "dtype") and hasattr(x, "shape"):
         return f"{x.dtype}{list(x.shape)}"
     text = re.sub(r"(?<=\()\n\s*", "", repr(x))  # as `indent` begins a level
-    line = re.sub(r"\s*\n\s*", " ", text)
-    return line if len(line) <= 60 else f"{line[:57]}..."
+    return cut_short(re.sub(r"\s*\n\s*", " ", text))
+
+
+def cut_short(text: str) -> str:
+    return text if len(text) <= 60 else f"{text[:57]}..."
 
 
 def what_came(x: Any) -> str:

@@ -72,6 +72,12 @@ def test_a_schedule_for_an_argument_that_is_no_hyperparameter():
     def rule(b: float = 0.9):
         return gx.stateless(lambda g: b * g)
 
+    @gx.transformation
+    def unannotated(b=0.9):
+        return gx.stateless(lambda g: b * g)
+
+    with refused(TypeError, "unannotated: b is no hyperparameter and takes no schedule"):
+        unannotated(gx.linear(0.0, 1.0, 10))  # pyright: ignore[reportArgumentType]
     with refused(
         TypeError, "rule: b is no hyperparameter and takes no schedule, got linear(start=0.0, end=1.0, steps=10)"
     ):
