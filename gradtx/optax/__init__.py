@@ -268,7 +268,10 @@ sys.modules.update({name: x for name, x in _public.items() if name not in sys.mo
 
 
 def __getattr__(name: str) -> Any:  # what gradtx lacks
-    return getattr(original_optax, name)
+    try:
+        return getattr(original_optax, name)
+    except AttributeError:
+        raise AttributeError(f"module 'gradtx.optax' has no attribute {name!r}, nor has Optax") from None
 
 
 def __dir__() -> list[str]:

@@ -1,5 +1,6 @@
 """Errors that name the call they come from, and the checks of plain arguments."""
 
+import difflib
 import importlib.util
 import inspect
 import sys
@@ -36,6 +37,8 @@ def no_attribute(name: str) -> Any:
             problem += f"; write `import gradtx.{name}`"
         elif name in dir(optax):  # without asking for it: an old name warns
             problem += "; `import gradtx.optax as optax` has Optax's names, docs/migration.md what they are in gradtx"
+        elif close := difflib.get_close_matches(name, sys.modules["gradtx"].__all__, 1):
+            problem += f"; did you mean {close[0]}?"
     raise AttributeError(problem, name=name, obj=sys.modules["gradtx"])
 
 

@@ -109,7 +109,8 @@ def test_calls_of_a_factory():
     [
         ("clip", "module 'gradtx' has no attribute 'clip'; `import gradtx.optax as optax` has Optax's names"),
         ("demo", "module 'gradtx' has no attribute 'demo'; write `import gradtx.demo`"),
-        ("adamx", "module 'gradtx' has no attribute 'adamx'"),
+        ("adamx", "module 'gradtx' has no attribute 'adamx'; did you mean adamax?"),
+        ("nothing_like_it", "module 'gradtx' has no attribute 'nothing_like_it'"),
     ],
 )
 def test_a_name_that_is_elsewhere(monkeypatch, name, message):
@@ -118,6 +119,11 @@ def test_a_name_that_is_elsewhere(monkeypatch, name, message):
         getattr(gx, name)
     assert str(caught.value).startswith(message)
     assert (";" in str(caught.value)) == (";" in message)
+
+
+def test_a_name_that_nobody_has():
+    with refused(AttributeError, "module 'gradtx.optax' has no attribute 'adamww', nor has Optax"):
+        gradtx.optax.adamww  # noqa: B018
 
 
 def test_masks():
