@@ -68,7 +68,8 @@ def write_value(x: Any, path: str, known: Vocabulary) -> Any:
         if comparable(other) == comparable(x):
             return {NAME: name}
     own = x.recipe.__name__ if isinstance(x, Value) else getattr(x, "__name__", "")
-    remedy = f'hand it in: names={{"{own if own.isidentifier() else "mine"}": …}}, for from_config too'
+    name, given = (own, own) if own.isidentifier() else ("mine", "…")
+    remedy = f'hand it in: names={{"{name}": {given}}}, for from_config too'
     raise Refusal(
         TypeError, f"{name_place(path)} is {cut_short(text_of(x))}, for which no plain data can stand; {remedy}"
     )

@@ -32,7 +32,7 @@ def either(path, array):
     [
         (3, TypeError, "^to_config: the value must be a transformation, a schedule or a selector, got int 3"),
         (gx.adam, TypeError, "^to_config: the value must be .*, got composition"),
-        (gx.sgd(half), TypeError, r'^to_config: learning_rate is <half>, .*; hand it in: names=\{"half": …\}, for'),
+        (gx.sgd(half), TypeError, r'^to_config: learning_rate is <half>, .*; hand it in: names=\{"half": half\}, for'),
         (gx.chain(gx.sgd(lambda t: 0.1)), TypeError, r'^to_config: parts\[0\].learning_rate is .*names=\{"mine"'),
         (gx.chain(a=optax.trace(0.9)), TypeError, r"^to_config: a is <optax.trace>, for which no plain data"),
         (gx.partition((gx.by(either), gx.sgd(0.1))), TypeError, r"^to_config: rules\[0\]\[0\].function is <either>"),
