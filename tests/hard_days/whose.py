@@ -4,9 +4,12 @@ import re
 import traceback
 from pathlib import Path
 
+import optax
+
 import gradtx
 
 PACKAGE = str(Path(gradtx.__file__).parent)
+OPTAX = str(Path(optax.__file__).parent)
 CALLERS = str(Path(__file__).with_name("chains.py"))  # whose functions of parameters stand for those of users
 NAMED = re.compile(r"[\w.]+: \S")  # who refuses it
 
@@ -25,6 +28,11 @@ def is_callers(error: BaseException) -> bool:
     return any(
         frame.filename == CALLERS and frame.name == "of_params" for frame in traceback.extract_tb(error.__traceback__)
     )
+
+
+def is_optaxs(error: BaseException) -> bool:
+    """Whether it came up in a part of Optax's, which says in its own words what is wrong."""
+    return any(frame.filename.startswith(OPTAX) for frame in traceback.extract_tb(error.__traceback__))
 
 
 def require_refusal(error: Exception) -> None:
