@@ -9,6 +9,7 @@ import optax
 
 from gradtx.core import check
 from gradtx.core.held import decode_all
+from gradtx.core.placement import in_device_memory
 from gradtx.values.errors import Refusal, errors_of
 
 
@@ -50,7 +51,10 @@ def evaluated(state: Any, params: Any) -> Any:
     leaves, structure = jax.tree.flatten(params, is_leaf=check.is_none)
     kept, changed = list(leaves), set()
     for one in found:
-        rows = structure.flatten_up_to(one.for_evaluation(params))
+        here = jax.tree.map(
+            lambda x: in_device_memory(x) if isinstance(x, jax.Array) else x, one
+        )  # if it was offloaded
+        rows = structure.flatten_up_to(here.for_evaluation(params))
         own = {i for i, (x, p) in enumerate(zip(rows, leaves, strict=True)) if x is not p}
         if own & changed:
             names = sorted({type(x).__name__ for x in found})

@@ -47,6 +47,20 @@ def test_equals_the_transformation(member):
 
 
 @on_host
+@pytest.mark.parametrize(
+    "wrapper", [gx.lookahead, lambda tx: gx.schedule_free(tx, 0.1), lambda tx: gx.chain(tx, gx.average_parameters(0.9))]
+)
+def test_parameters_for_evaluation_may_lie_on_the_host(wrapper):
+    params, tx = {"w": jnp.arange(3.0)}, wrapper(gx.sgd(0.1))
+    away = offload(tx)
+    _, state = away.update(params, away.init(params), params)
+    _, expected = tx.update(params, tx.init(params), params)
+    found = gx.evaluation_parameters(away, state, params)
+    assert_close(found, gx.evaluation_parameters(tx, expected, params), rtol=1e-12, atol=0.0)
+    assert memories(found) == memories(params)
+
+
+@on_host
 def test_moments_on_the_host_are_turned_into_new_bases():
     g = jnp.arange(6.0).reshape(2, 3) ** 2
     adam = gx.scale_by_adam()
