@@ -132,8 +132,7 @@ def section(number: int, law: Law, reports: dict[str, Report]) -> str:
         kinds.setdefault(kind(broken), []).append(name)
     lines = [f"## {number}. `{law.name}`", "", fill(f"{law.statement} {REMARKS.get(law.name, '')}".strip()), ""]
     for first, *others in kinds.values():
-        breach = found[first]  # what to do about it is for authors
-        text = f"on {breach.example}: expected {breach.expected}, got {breach.got}".replace("][", r"]\[")  # else a link
+        text = found[first].finding.replace("][", r"]\[")  # else it is a link
         example = f"- `{first}`, {text}".rstrip(".")
         lines.append(fill(example + (f"; likewise {listed(others)}." if others else "."), subsequent_indent="  "))
     return "\n".join(lines) + "\n"

@@ -70,9 +70,8 @@ def write_value(x: Any, path: str, known: Vocabulary) -> Any:
     own = x.recipe.__name__ if isinstance(x, Value) else getattr(x, "__name__", "")
     name, given = (own, own) if own.isidentifier() else ("mine", "…")
     remedy = f'hand it in: names={{"{name}": {given}}}, for from_config too'
-    raise Refusal(
-        TypeError, f"{name_place(path)} is {cut_short(text_of(x))}, for which no plain data can stand; {remedy}"
-    )
+    problem = f"{name_place(path)} is {cut_short(text_of(x))}, for which no plain data can stand"
+    raise Refusal(TypeError, f"{problem}; {remedy}")
 
 
 def write_arguments(value: Value, name: str, path: str, known: Vocabulary) -> Any:

@@ -106,19 +106,24 @@ class Flow:
         exact: bool = False,
     ) -> list[Fields | None]:
         """Apply the formula to every array; the list returned is filled when that is done."""
-        stage = self.stage(formula, rows, names, needs_params)._replace(exact=exact)
+        stage = self.stage(formula, rows, names, needs_params, exact)
         self.add(stage)
         return stage.results
 
     def stage(
-        self, formula: Callable[..., Any], rows: list[Any], names: list[str] | None = None, needs_params: bool = False
+        self,
+        formula: Callable[..., Any],
+        rows: list[Any],
+        names: list[str] | None = None,
+        needs_params: bool = False,
+        exact: bool = False,
     ) -> Stage:
         """A stage from here on, which leaves out what has no update."""
         rows = list(rows)
         for i in [i for i, u in enumerate(self.leaves) if u is None or i in self.frozen]:
             rows[i] = LEFT_OUT
         results: list[Fields | None] = [None] * len(rows)
-        return Stage(formula, rows, names or [], needs_params, self.name, self.place, AXES.value, results)
+        return Stage(formula, rows, names or [], needs_params, self.name, self.place, AXES.value, results, exact)
 
     def add(self, stage: Stage) -> None:
         self.pending.append(stage)

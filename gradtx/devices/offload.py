@@ -44,11 +44,9 @@ def offload(tx: optax.GradientTransformation):
 
     def init(params: Any) -> Any:
         state = start(tx, params)
-        return (
-            jax.tree.map(lambda x: jax.device_put(x, jax.memory.Space.Host) if moves(x) else x, state)
-            if has_host()
-            else state
-        )
+        if not has_host():
+            return state
+        return jax.tree.map(lambda x: jax.device_put(x, jax.memory.Space.Host) if moves(x) else x, state)
 
     def advance_here(flow: Flow, state: Any, extra: dict[str, Any], ok: Any = None) -> Any:
         here = jax.tree.map(lambda x: in_device_memory(x) if moves(x) else x, state)

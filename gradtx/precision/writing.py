@@ -80,8 +80,7 @@ def writing(
                 if own_dtype == dtype:
                     own = {} if keys is None else dict(count=jax.lax.index_in_dim(keys, i, keepdims=False))
                     rows[i] = state_type(**own, **{name: column[i] for name, column in columns.items()})
-            stage = flow.stage(functools.partial(write, dtype=dtype), rows, names, needs_params=True)
-            stages.append(stage._replace(exact=True))
+            stages.append(flow.stage(functools.partial(write, dtype=dtype), rows, names, needs_params=True, exact=True))
             flow.add(stages[-1])
 
         def filled() -> Any:

@@ -9,6 +9,8 @@ import gradtx as gx
 from gradtx.core.walk import walk
 from gradtx.testing.subject import Subject
 
+NO_HYPERPARAMETER = "no argument is a hyperparameter, as gradtx.Scalar makes one"
+
 # ---- what a value has ----
 
 
@@ -23,17 +25,13 @@ def without_leaves(subject: Subject) -> str:
 def without_effect(subject: Subject) -> str:
     if plain_pair(subject) or subject.used:
         return plain_pair(subject)
-    return (
-        "none of its numbers changes its updates"
-        if subject.numbers
-        else "no argument is a hyperparameter, as gradtx.Scalar makes one"
-    )
+    return "none of its numbers changes its updates" if subject.numbers else NO_HYPERPARAMETER
 
 
 def without_schedules(subject: Subject) -> str:
     if plain_pair(subject) or subject.own_count:
         return plain_pair(subject) or "its schedules count something else than the updates"
-    return "" if subject.schedulable else "no argument is a hyperparameter, as gradtx.Scalar makes one"
+    return "" if subject.schedulable else NO_HYPERPARAMETER
 
 
 # ---- what there is to run on ----

@@ -37,9 +37,13 @@ class Broken(AssertionError):
         self.example = example
         self.remedy = remedy
 
+    @property
+    def finding(self) -> str:
+        """What is wrong, without what to do about it."""
+        return f"on {self.example}: expected {self.expected}, got {self.got}"
+
     def __str__(self) -> str:
-        words = f"on {self.example}: expected {self.expected}, got {self.got}"
-        return f"{words.removesuffix('.')}; {self.remedy}" if self.remedy else words
+        return f"{self.finding.removesuffix('.')}; {self.remedy}" if self.remedy else self.finding
 
 
 @dataclass(frozen=True)

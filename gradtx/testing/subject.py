@@ -16,7 +16,7 @@ from gradtx.core import check
 from gradtx.inspect.hyperparameters import places
 from gradtx.testing.examples import FEW, example
 from gradtx.values.errors import Refusal, errors_of
-from gradtx.values.printing import excerpt
+from gradtx.values.printing import excerpt, what_came
 
 
 def nothing(updates: Any, params: Any) -> dict[str, Any]:
@@ -195,10 +195,8 @@ def stack(trees: list[Any]) -> Any:
 
 def refuse(tx: Any, extra: Any, unused: Any) -> None:
     if not isinstance(tx, optax.GradientTransformation):
-        got = f"{type(tx).__name__} {excerpt(tx)}"
-        if callable(tx):
-            got = f"a function; call it: {getattr(tx, '__name__', '')}(…)"
-        elif isinstance(tx, tuple) and len(tx) == 2:
+        got = what_came(tx)
+        if isinstance(tx, tuple) and len(tx) == 2:
             got = "a plain tuple; make it one with optax.GradientTransformation(init, update)"
         raise Refusal(TypeError, f"tx must be a transformation, got {got}")
     if not callable(extra):

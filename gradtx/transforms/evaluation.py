@@ -51,9 +51,8 @@ def evaluated(state: Any, params: Any) -> Any:
     leaves, structure = jax.tree.flatten(params, is_leaf=check.is_none)
     kept, changed = list(leaves), set()
     for one in found:
-        here = jax.tree.map(
-            lambda x: in_device_memory(x) if isinstance(x, jax.Array) else x, one
-        )  # if it was offloaded
+        # What was offloaded is fetched.
+        here = jax.tree.map(lambda x: in_device_memory(x) if isinstance(x, jax.Array) else x, one)
         rows = structure.flatten_up_to(here.for_evaluation(params))
         own = {i for i, (x, p) in enumerate(zip(rows, leaves, strict=True)) if x is not p}
         if own & changed:

@@ -4,7 +4,7 @@ import difflib
 import importlib.util
 import inspect
 import sys
-from collections.abc import Generator
+from collections.abc import Generator, Iterable
 from contextlib import contextmanager
 from typing import Any
 
@@ -37,9 +37,15 @@ def no_attribute(name: str) -> Any:
             problem += f"; write `import gradtx.{name}`"
         elif name in dir(optax):  # without asking for it: an old name warns
             problem += "; `import gradtx.optax as optax` has Optax's names, docs/migration.md what they are in gradtx"
-        elif close := difflib.get_close_matches(name, sys.modules["gradtx"].__all__, 1):
-            problem += f"; did you mean {close[0]}?"
+        elif meant := did_you_mean(name, sys.modules["gradtx"].__all__):
+            problem += f"; {meant}"
     raise AttributeError(problem, name=name, obj=sys.modules["gradtx"])
+
+
+def did_you_mean(name: str, known: Iterable[str]) -> str:
+    """The nearest of the known names as a question, or nothing."""
+    close = difflib.get_close_matches(name, [*known], 1)
+    return f"did you mean {close[0]}?" if close else ""
 
 
 # ---- arguments ----

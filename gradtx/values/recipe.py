@@ -1,6 +1,5 @@
 """Factories of values: how a call is bound and checked, and how a value is written."""
 
-import difflib
 import functools
 import inspect
 import keyword
@@ -10,7 +9,7 @@ from typing import TYPE_CHECKING, Any, Generic, ParamSpec, Self, TypeVar, get_ar
 from gradtx.values.annotations import check_in, numbers_of_tuple, range_of
 from gradtx.values.argument import as_number, check_flag, check_hashable
 from gradtx.values.binding import make_binder, name_in_call, names_of_arguments
-from gradtx.values.errors import Refusal, errors_of
+from gradtx.values.errors import Refusal, did_you_mean, errors_of
 from gradtx.values.mathematics import readable_docstring
 from gradtx.values.printing import excerpt, what_came
 from gradtx.values.ranges import A_NUMBER, NUMBER_OR_SCHEDULE, Range, require_schedule
@@ -179,9 +178,8 @@ class Recipe(Generic[P, V]):
             missing = [p for p in self.parameters if p.default is p.empty and p.name not in given]
             words = [f", {p.name} being {own.words}" for p in missing if (own := check_in(p.annotation)) and own.words]
             takes = ", ".join(name_in_call(self.parameters)) + "".join(words)
-            close = difflib.get_close_matches(unknown[0], self.signature.parameters, 1) if unknown else []
-            meant = f": did you mean {close[0]}?" if close else ""
-            return TypeError(f"{self.__name__}: {problem}; it takes {takes}{meant}")
+            meant = did_you_mean(unknown[0], self.signature.parameters) if unknown else ""
+            return TypeError(f"{self.__name__}: {problem}; it takes {takes}{f': {meant}' if meant else ''}")
         taken = min(self.signature.parameters.keys() & bound.arguments[self.named or ""].keys())
         return TypeError(f"{self.__name__}: {taken} can't be a part's name: values have an attribute of that name")
 
