@@ -2,6 +2,7 @@
 program.
 """
 
+import gc
 import hashlib
 import itertools
 import os
@@ -88,9 +89,25 @@ def let_go_of_programs():
             cache.clear()
 
 
+def set_aside():
+    """Python's collector looks no more at what is there now: JAX calls it after each trace under `jax.checking_leaks`,
+    and going through all imported modules took three quarters of such a test.
+    """
+    gc.unfreeze()
+    gc.collect()
+    gc.freeze()
+
+
+def pytest_collection_finish():
+    set_aside()
+
+
 def pytest_runtest_teardown(item, count=itertools.count(1)):  # noqa: B008  # one count for all tests
-    if next(count) % EVERY == 0:
+    done = next(count)
+    if done % EVERY == 0:
         let_go_of_programs()
+    if done % (8 * EVERY) == 0:
+        set_aside()
 
 
 def pytest_configure(config):
@@ -101,6 +118,13 @@ def pytest_report_header():
     if IS_FAST:
         return "XLA: flags that compile fast; what is marked default_xla runs with GRADTX_TESTS_DEFAULT_XLA=1"
     return "XLA: default flags"
+
+
+def pytest_ignore_collect(collection_path, config):
+    """A run of what is measured reads no other file of tests."""
+    if config.option.markexpr.startswith("default_xla") and collection_path.suffix == ".py":
+        return not collection_path.stem.startswith(DEFAULT_XLA) or None
+    return None
 
 
 def pytest_collection_modifyitems(config, items):

@@ -8,7 +8,6 @@ import numpy as np
 import pytest
 
 import gradtx as gx
-from tests.budgets import train
 from tests.matrices.runs import STEPS, gradients_of, outputs
 from tests.printed import GRADS_M, GRADS_V, M, V, checksum, golden
 from tests.reference.kron import kron
@@ -231,17 +230,6 @@ def test_bytes_of_the_state(most, factors):
     state = jax.eval_shape(tx.init, jax.ShapeDtypeStruct((64, 256), jnp.float32))
     arrays = [x for x in jax.tree.leaves(state) if x.ndim]
     assert sum(x.size * x.dtype.itemsize for x in arrays) == 4 * 64 * 256 + 4 * factors
-
-
-@pytest.mark.default_xla
-@pytest.mark.usefixtures("float32")
-def test_a_step_copies_no_factors():
-    tx, p = gx.scale_by_kron(probability=0.1), jnp.zeros((256, 128))
-    text = train(tx.update).lower(p, tx.init(p), p).compile().as_text()
-    assert text is not None
-    assert "%state_left" in text
-    assert "copy(%state_left" not in text
-    assert "copy(%state_right" not in text
 
 
 # ---- bad input ----
