@@ -18,10 +18,12 @@ import pytest
 os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")
 
 # Most tests compile many small programs and run each a few times: with these that takes half the time.
-FAST_XLA = (
+# The first three leave all that XLA decides, loops and memory, as it is, and have LLVM make slower code of it sooner.
+SAME_PROGRAM = (
     "--xla_backend_optimization_level=0 --xla_llvm_disable_expensive_passes=true "
-    "--xla_cpu_parallel_codegen_split_count=1 --xla_cpu_use_fusion_emitters=false"
+    "--xla_cpu_parallel_codegen_split_count=1"
 )
+FAST_XLA = f"{SAME_PROGRAM} --xla_cpu_use_fusion_emitters=false"
 DEVICES = "--xla_force_host_platform_device_count=8"  # all of them are this one processor
 # Tests of what users' programs cost, and of peers to the last bits, run with the defaults, as users do.
 DEFAULT_XLA = ("test_benchmark", "test_budget", "test_parity_", "test_wrapper_costs")

@@ -23,14 +23,9 @@ from gradtx.values.value import text_of
 from gradtx.wrappers import branch
 from tests.budgets import cost, measured
 from tests.catalogue import TRANSFORMATIONS
-from tests.conftest import DEVICES
+from tests.conftest import DEVICES, SAME_PROGRAM
 
 OPTION = "--xla_backend_extra_options=xla_cpu_use_multi_output_fusion"
-# Loops are joined before code is made of them, and that it is made fast changes none of what is asked here.
-QUICK = (
-    "--xla_backend_optimization_level=0 --xla_llvm_disable_expensive_passes=true "
-    "--xla_cpu_parallel_codegen_split_count=1"
-)
 TABLE = Path(__file__).parent.parent / "docs" / "budgets_joined.md"
 MEMBERS = [member for member in TRANSFORMATIONS if not member.slow]
 HEAD = """# What a step moves in memory where loops are joined
@@ -49,7 +44,7 @@ which is the gradient, the parameter and the state, the last two twice. A norm o
 def in_process(function: str) -> dict:
     """What a function of this module returns in a process with the option."""
     code = f"import json; from tests import joined; print(json.dumps(joined.{function}()))"
-    flags = {"XLA_FLAGS": f"{DEVICES} {QUICK} {OPTION}", "JAX_PLATFORMS": "cpu", "OPENBLAS_NUM_THREADS": "1"}
+    flags = {"XLA_FLAGS": f"{DEVICES} {SAME_PROGRAM} {OPTION}", "JAX_PLATFORMS": "cpu", "OPENBLAS_NUM_THREADS": "1"}
     run = subprocess.run([sys.executable, "-c", code], env=os.environ | flags, capture_output=True, text=True)
     assert run.returncode == 0, run.stderr
     return json.loads(run.stdout.splitlines()[-1])
@@ -153,19 +148,20 @@ def differences() -> dict[str, float]:
         x, y = np.asarray(x, np.float64), np.asarray(y, np.float64)
         return float(np.max(np.abs(x - y), initial=0.0) / (np.max(np.abs(y), initial=0.0) + 1e-30))
 
-    found = {}
-    for tx in [*list(LEAST)[::3], gx.amsgrad(0.1), CLIPPED, *ABOVE, *held]:
-        joined = results(tx)
-        with pytest.MonkeyPatch.context() as patch:
-            for module in (flow, branch):
-                patch.setattr(module, "joins_loops", lambda: False)
-            jax.clear_caches()
-            apart = results(tx)
-        for way in joined:
-            pairs = zip(*map(jax.tree.leaves, (joined[way], apart[way])), strict=True)
-            found[way + text_of(tx)] = max(far(x, y) for x, y in pairs)
+    members = [*list(LEAST)[::3], gx.amsgrad(0.1), CLIPPED, *ABOVE, *held]
+    joined = [results(tx) for tx in members]
+    with pytest.MonkeyPatch.context() as patch:
+        for module in (flow, branch):
+            patch.setattr(module, "joins_loops", lambda: False)
         jax.clear_caches()
-    return found
+        apart = [results(tx) for tx in members]
+    return {
+        way + text_of(tx): max(
+            far(x, y) for x, y in zip(jax.tree.leaves(ones[way]), jax.tree.leaves(others[way]), strict=True)
+        )
+        for tx, ones, others in zip(members, joined, apart, strict=True)
+        for way in ones
+    }
 
 
 def contexts() -> dict[str, list]:

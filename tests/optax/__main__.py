@@ -3,9 +3,11 @@
 Arguments go to pytest: `-k cosine`, `--optax-slow` for all trainings and not a sample of them.
 """
 
+import os
 import subprocess
 import sys
 
+from tests.conftest import FAST_XLA, accepts
 from tests.optax.plugin import ROOT
 
 FILES = [
@@ -23,4 +25,6 @@ if __name__ == "__main__":
     files = [str(path) for pattern in FILES for path in sorted(ROOT.glob(pattern))]
     options = ["-q", "-c", "/dev/null", "--rootdir", str(ROOT), "--import-mode=importlib", "--tb=line"]
     options += ["-p", "no:cacheprovider", "-p", "tests.optax.plugin", "-W", "ignore"]
-    sys.exit(subprocess.call([sys.executable, "-m", "pytest", *options, *sys.argv[1:], *files]))
+    flags = {"XLA_FLAGS": FAST_XLA if accepts(FAST_XLA) else ""}
+    command = [sys.executable, "-m", "pytest", *options, *sys.argv[1:], *files]
+    sys.exit(subprocess.call(command, env=os.environ | flags))
