@@ -1,5 +1,6 @@
 """All laws at once, and what they found."""
 
+import gc
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -201,7 +202,11 @@ def check_transformation(
                 raise Refusal(TypeError, f"laws[{i}] must be a law, got {type(law).__name__} {excerpt(law)}")
     flags = elementwise, pairs, unused, copies_params, selects, own_count, writes, refuses
     subject = Subject(tx, extra, needs_params, *flags)
-    return Report(text_of(tx), tuple(judge(law, subject) for law in laws), quick)
+    gc.freeze()  # looking for leaks, JAX collects garbage at each trace: it need not go through what was there before
+    try:
+        return Report(text_of(tx), tuple(judge(law, subject) for law in laws), quick)
+    finally:
+        gc.unfreeze()
 
 
 def judge(law: Law, subject: Subject) -> Finding:

@@ -17,6 +17,7 @@ from tests.catalogue import FIRST, SCHEDULES, TRANSFORMATIONS, is_optimizer, mar
 from tests.conftest import IS_FAST
 
 ALL = os.environ.get("GRADTX_TESTS_ALL_LAWS") == "1"
+TOGETHER = 4  # laws
 
 
 def is_due(i: int, j: int, is_fast: bool = IS_FAST) -> bool:
@@ -25,10 +26,10 @@ def is_due(i: int, j: int, is_fast: bool = IS_FAST) -> bool:
     A first member is under every law: two thirds of them run with the fast flags, which is how the tests usually run,
     and the others with the defaults, which `.ci/run` has on the lowest JAX. What is slow or made of other members, and
     a second form of one, has the fast flags alone: under a third of the laws, or under a sixth where it has nothing of
-    its own for wrappers and versions. Each law then has some of them, and each of them some laws. That a factory hands
-    on all of its numbers its parts don't show.
+    its own for wrappers and versions. Each law then has some of them, and each of them some laws: neighbours, which
+    share traces and programs. That a factory hands on all of its numbers its parts don't show.
     """
-    member, turn = TRANSFORMATIONS[j], (i + j) % 6
+    member, turn = TRANSFORMATIONS[j], (i // TOGETHER + j) % 6
     if ALL or (is_fast and is_optimizer(member) and not member.once and LAWS[i] is every_hyperparameter_matters):
         return True
     if is_block(member):
