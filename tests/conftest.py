@@ -3,60 +3,28 @@ program.
 """
 
 import gc
-import hashlib
 import itertools
 import os
-import subprocess
 import sys
-import tempfile
-from importlib.metadata import version
-from pathlib import Path
 
 import pytest
+
+from tests.xla import DEVICES, FAST_XLA, with_fast_flags
 
 # LAPACK's threads would wait for those of the other workers.
 os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")
 
-# Most tests compile many small programs and run each a few times: with these that takes half the time.
-# The first three leave all that XLA decides, loops and memory, as it is, and have LLVM make slower code of it sooner.
-SAME_PROGRAM = (
-    "--xla_backend_optimization_level=0 --xla_llvm_disable_expensive_passes=true "
-    "--xla_cpu_parallel_codegen_split_count=1"
-)
-FAST_XLA = f"{SAME_PROGRAM} --xla_cpu_use_fusion_emitters=false"
-DEVICES = "--xla_force_host_platform_device_count=8"  # all of them are this one processor
 # Tests of what users' programs cost, and of peers to the last bits, run with the defaults, as users do.
 DEFAULT_XLA = ("test_benchmark", "test_budget", "test_parity_", "test_wrapper_costs")
 
 
-def accepts(flags: str) -> bool:
-    """Whether this jaxlib knows all flags: XLA aborts a process on one that it does not know, so a child tries.
-
-    The verdict stays in a file, so that not every run and not every worker has to try.
-    """
-    key = hashlib.sha256(f"{version('jaxlib')} {flags}".encode()).hexdigest()[:16]
-    verdict = Path(tempfile.gettempdir()) / f"gradtx-fast-xla-{os.getuid()}-{key}"
-    if not verdict.exists():
-        run = [sys.executable, "-c", "import jax; jax.jit(lambda x: x + 1)(1.0)"]
-        child = subprocess.run(run, env=os.environ | {"XLA_FLAGS": flags}, capture_output=True)
-        whole = verdict.with_name(f"{verdict.name}.{os.getpid()}")
-        whole.write_text("no" if child.returncode else "yes")
-        whole.replace(verdict)  # at once: another worker may be reading
-    return verdict.read_text() == "yes"
-
-
 def choose_xla() -> bool:
     """Whether the tests run with the fast flags; set before JAX is imported, and handed on to workers."""
-    before = os.environ.get("XLA_FLAGS", "")
-    if "jax" not in sys.modules and DEVICES not in before:
-        os.environ["XLA_FLAGS"] = before = f"{before} {DEVICES}".strip()
-    if os.environ.get("GRADTX_TESTS_DEFAULT_XLA") == "1" or "jax" in sys.modules:
-        return FAST_XLA in before
-    if FAST_XLA not in before:
-        if not accepts(FAST_XLA):
-            return False
-        os.environ["XLA_FLAGS"] = f"{before} {FAST_XLA}".strip()
-    return True
+    flags = os.environ.get("XLA_FLAGS", "")
+    if "jax" not in sys.modules:
+        flags = flags if DEVICES in flags else f"{flags} {DEVICES}".strip()
+        os.environ["XLA_FLAGS"] = flags = with_fast_flags(flags)
+    return FAST_XLA in flags
 
 
 IS_FAST = choose_xla()
@@ -93,7 +61,8 @@ def let_go_of_programs():
 
 def set_aside():
     """Python's collector looks no more at what is there now: JAX calls it after each trace under `jax.checking_leaks`,
-    and going through all imported modules took three quarters of such a test.
+    and going through all imported modules took three quarters of such a test. Now and then again, for what has come
+    since and the garbage among it.
     """
     gc.unfreeze()
     gc.collect()
@@ -123,16 +92,21 @@ def pytest_report_header():
 
 
 def pytest_ignore_collect(collection_path, config):
-    """A run of what is measured reads no other file of tests."""
-    if config.option.markexpr.startswith("default_xla") and collection_path.suffix == ".py":
-        return not collection_path.stem.startswith(DEFAULT_XLA) or None
-    return None
+    """A run of nothing but what is measured reads no other file of tests."""
+    wanted = config.option.markexpr
+    alone = wanted.startswith("default_xla") and " or " not in wanted
+    if alone and collection_path.suffix == ".py" and not collection_path.stem.startswith(DEFAULT_XLA):
+        return True
+    return None  # others decide
 
 
 def pytest_collection_modifyitems(config, items):
     for item in items:
         if item.path.stem.startswith(DEFAULT_XLA):
             item.add_marker(pytest.mark.default_xla)
+        elif item.get_closest_marker("default_xla"):
+            beginnings = ", ".join(DEFAULT_XLA)
+            raise pytest.UsageError(f"{item.nodeid} is marked default_xla: it belongs in a file named {beginnings}…")
     if IS_FAST:
         measured = [item for item in items if item.get_closest_marker("default_xla")]
         config.hook.pytest_deselected(items=measured)

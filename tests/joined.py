@@ -23,7 +23,7 @@ from gradtx.values.value import text_of
 from gradtx.wrappers import branch
 from tests.budgets import cost, measured
 from tests.catalogue import TRANSFORMATIONS
-from tests.conftest import DEVICES, SAME_PROGRAM
+from tests.xla import DEVICES, SAME_LOOPS
 
 OPTION = "--xla_backend_extra_options=xla_cpu_use_multi_output_fusion"
 TABLE = Path(__file__).parent.parent / "docs" / "budgets_joined.md"
@@ -44,7 +44,7 @@ which is the gradient, the parameter and the state, the last two twice. A norm o
 def in_process(function: str) -> dict:
     """What a function of this module returns in a process with the option."""
     code = f"import json; from tests import joined; print(json.dumps(joined.{function}()))"
-    flags = {"XLA_FLAGS": f"{DEVICES} {SAME_PROGRAM} {OPTION}", "JAX_PLATFORMS": "cpu", "OPENBLAS_NUM_THREADS": "1"}
+    flags = {"XLA_FLAGS": f"{DEVICES} {SAME_LOOPS} {OPTION}", "JAX_PLATFORMS": "cpu", "OPENBLAS_NUM_THREADS": "1"}
     run = subprocess.run([sys.executable, "-c", code], env=os.environ | flags, capture_output=True, text=True)
     assert run.returncode == 0, run.stderr
     return json.loads(run.stdout.splitlines()[-1])

@@ -136,6 +136,11 @@ def evaluate_text(
     return jnp.sum(jax.lax.map(partial(bits_per_byte, own), batches) * weights) / jnp.sum(weights)
 
 
+def compile_init(tx: gradtx.Transformation, params: Weights) -> Callable[[Weights], Any]:
+    """An `init` whose states lie as the parameters do, as one program: op by op, codes take three times as long."""
+    return jax.jit(tx.init, out_shardings=gradtx.state_shardings(tx, params))
+
+
 def train_on_text(
     tx: gradtx.Transformation,
     setup: Setup = DEFAULT,
@@ -151,9 +156,8 @@ def train_on_text(
     text, mesh = load_text(), mesh or mesh_over(jax.devices()[:1])
     every = min(max(steps // 10, 1), 50)
 
-    def start() -> tuple[Weights, Any]:
-        params = lay_out_weights(initial_weights(seed, size), mesh)
-        return params, tx.init(params)
+    def start() -> Weights:
+        return lay_out_weights(initial_weights(seed, size), mesh)
 
     def batch(step: int) -> jax.Array:
         return lay_out(batch_at(step, seed, text.train, rows, size.context), mesh, P("data"))
@@ -161,14 +165,17 @@ def train_on_text(
     with jax.set_mesh(mesh):
         at_once = -(-16 // mesh.size) * mesh.size
         held_out = [lay_out(x, mesh, P(None, "data")) for x in held_out_batches(text.held_out, at_once, size.context)]
-        params, state = start()
+        params = start()
+        init = compile_init(tx, params)
+        state = init(params)
         progress = Progress([], [], 0.0)
         if checkpoints and checkpoints.latest() is not None:
             params, state, progress = checkpoints.restore(tx, params)
         if not progress.curve:
             progress = progress.look(float(evaluate_text(tx, params, state, *held_out)))
         if len(progress.losses) < steps:
-            jax.block_until_ready(text_step(tx, *start(), batch(0)))  # compiled before the clock starts
+            first = start()
+            jax.block_until_ready(text_step(tx, first, init(first), batch(0)))  # compiled before the clock starts
         for done in range(len(progress.losses) + 1, steps + 1):
             now, began = batch(done - 1), time.perf_counter()
             params, state, loss = text_step(tx, params, state, now)

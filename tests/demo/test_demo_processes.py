@@ -43,8 +43,10 @@ def test_two_processes_with_two_devices_come_to_what_one_comes_to(tmp_path):
 
 @pytest.mark.parametrize("end", ["Ctrl-C", "kill -9 of a worker", "kill -9 of the command"])
 def test_all_end_together_and_go_on(tmp_path, end):
-    process = start(tmp_path, *COMMAND, "--steps", "100", "--processes", "2")
-    wait_until((tmp_path / "text" / "adamw" / "10").exists, process)
+    steps = 100 if end == "Ctrl-C" else 400  # of which one runs to its end
+    command = [*COMMAND, "--steps", str(steps), "--processes", "2"]
+    process = start(tmp_path, *command)
+    wait_until((tmp_path / "text" / "adamw" / str(steps // 10)).exists, process)
     workers = workers_of(process)
     assert len(workers) == 2
     if end == "Ctrl-C":
@@ -61,5 +63,6 @@ def test_all_end_together_and_go_on(tmp_path, end):
     assert process.returncode == code
     assert words in err
     if end == "Ctrl-C":
-        again = start(tmp_path, *COMMAND, "--steps", "100", "--processes", "2", "--resume")
-        assert "Steps: 100" in finish(again)[0]
+        out, err = finish(start(tmp_path, *command, "--resume"))
+        assert "Steps: 100" in out
+        assert re.search(r"^adamw goes on from step \d+ of 100\.$", err, re.MULTILINE)

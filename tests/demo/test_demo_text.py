@@ -137,7 +137,7 @@ def test_several_devices_train_to_the_numbers_of_one(count):
 
 def test_weights_and_states_are_spread_over_the_devices():
     params = on.lay_out_weights(WEIGHTS, on.mesh_over(jax.devices()[:8]))
-    state = gx.adamw(1e-3).init(params)
+    state = on.compile_init(gx.adamw(1e-3), params)(params)
     for x in jax.tree.leaves((params, gx.find(state, "mu"))):
         assert x.addressable_shards[0].data.size * 8 == x.size
 

@@ -7,8 +7,8 @@ import os
 import subprocess
 import sys
 
-from tests.conftest import FAST_XLA, accepts
 from tests.optax.plugin import ROOT
+from tests.xla import with_fast_flags
 
 FILES = [
     *[f"_src/{name}_test.py" for name in ("alias", "base", "combine", "factorized", "linesearch", "lookahead")],
@@ -25,6 +25,6 @@ if __name__ == "__main__":
     files = [str(path) for pattern in FILES for path in sorted(ROOT.glob(pattern))]
     options = ["-q", "-c", "/dev/null", "--rootdir", str(ROOT), "--import-mode=importlib", "--tb=line"]
     options += ["-p", "no:cacheprovider", "-p", "tests.optax.plugin", "-W", "ignore"]
-    flags = {"XLA_FLAGS": FAST_XLA if accepts(FAST_XLA) else ""}
+    flags = {"XLA_FLAGS": with_fast_flags(os.environ.get("XLA_FLAGS", ""))}
     command = [sys.executable, "-m", "pytest", *options, *sys.argv[1:], *files]
     sys.exit(subprocess.call(command, env=os.environ | flags))

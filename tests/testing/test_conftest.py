@@ -3,13 +3,25 @@
 import os
 import subprocess
 import sys
+from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import jax
 import jax.numpy as jnp
+import pytest
 from jax._src import pjit
 
-from tests.conftest import COMPILED, FAST_XLA, IS_FAST, LOWERED, accepts, caches_of_jax, let_go_of_programs
+from tests.conftest import (
+    COMPILED,
+    IS_FAST,
+    LOWERED,
+    caches_of_jax,
+    let_go_of_programs,
+    pytest_collection_modifyitems,
+    pytest_ignore_collect,
+)
+from tests.xla import FAST_XLA, accepts
 
 COMPILATION = "/jax/core/compile/backend_compile_duration"
 
@@ -44,6 +56,29 @@ def test_what_is_measured_runs_with_the_default_flags_alone():
 
     assert ("deselected" in collected()) == accepts(FAST_XLA)
     assert "deselected" not in collected(GRADTX_TESTS_DEFAULT_XLA="1")
+
+
+@pytest.mark.parametrize(
+    ("wanted", "name", "is_read"),
+    [
+        ("default_xla and not slow", "test_budget", True),
+        ("default_xla and not slow", "test_layout", False),
+        ("default_xla or slow", "test_layout", True),
+        ("not slow", "test_layout", True),
+        ("", "test_layout", True),
+    ],
+)
+def test_a_run_of_what_is_measured_reads_its_files_alone(wanted, name, is_read):
+    config: Any = SimpleNamespace(option=SimpleNamespace(markexpr=wanted))
+    assert pytest_ignore_collect(Path(f"tests/{name}.py"), config) is (None if is_read else True)
+    assert pytest_ignore_collect(Path("tests"), config) is None
+
+
+def test_what_is_measured_elsewhere_is_refused(request):
+    item = request.node
+    item.add_marker(pytest.mark.default_xla)
+    with pytest.raises(pytest.UsageError, match="is marked default_xla: it belongs in a file named test_benchmark, "):
+        pytest_collection_modifyitems(request.config, [item])
 
 
 def test_a_cache_of_compiled_programs_has_room_for_a_new_function(monkeypatch):

@@ -2,6 +2,7 @@
 
 import contextlib
 import dataclasses
+import gc
 import re
 from typing import Any, NamedTuple
 
@@ -265,3 +266,16 @@ def test_all_laws_on_a_member_compile_few_programs():
         laws = [law for law in LAWS if law is not no_tracer_leaks]
         check_transformation(gx.scale_by_momentum(0.9), elementwise=True, laws=laws)
     assert 5 < len(compiled) <= 22
+
+
+def test_objects_that_the_program_around_set_aside_stay_so():
+    def check():
+        check_transformation(gx.scale(2.0), laws=[value_round_trips]).raise_if_broken()
+        return gc.get_freeze_count()
+
+    assert check()  # as tests run
+    gc.unfreeze()
+    try:
+        assert not check()
+    finally:
+        gc.freeze()
