@@ -43,7 +43,7 @@ def test_two_processes_with_two_devices_come_to_what_one_comes_to(tmp_path):
 
 @pytest.mark.parametrize("end", ["Ctrl-C", "kill -9 of a worker", "kill -9 of the command"])
 def test_all_end_together_and_go_on(tmp_path, end):
-    steps = 100 if end == "Ctrl-C" else 400  # of which one runs to its end
+    steps = 100 if end == "Ctrl-C" else 400  # Ctrl-C's run goes on to its end
     command = [*COMMAND, "--steps", str(steps), "--processes", "2"]
     process = start(tmp_path, *command)
     wait_until((tmp_path / "text" / "adamw" / str(steps // 10)).exists, process)
